@@ -1,1 +1,28 @@
-//! Placeholder.
+//! Messages that are to be sent elsewhere: durable records with a state for each recipient (DESIGN §7).
+//!
+//! Owns the rows of the `Queue` and `Due` spaces. `Queue`: queue id → [`QueueMessage`]. `Due`: time, queue id →
+//! nothing; every message in the queue has exactly one row there, at the earliest next attempt of its recipients.
+//! The functions in [`tx`] are the changes and compose with other crates' in one intent; [`Queue`] submits them,
+//! reads, and hands out work. Knows no protocol: who is reached how is the channels' business.
+//!
+//! **Invariant:** a recipient is retired once; the message goes, with its reference to the blob, in the commit that
+//! retires the last.
+
+mod claim;
+mod due;
+mod error;
+mod ids;
+mod queue;
+mod record;
+mod row;
+pub mod tx;
+
+pub use claim::Claim;
+pub use error::QueueError;
+pub use ids::QueueIds;
+pub use queue::{Queue, QueueStats, Work};
+pub use record::{
+    Attempt, BodyType, DIAGNOSTIC_BYTES_MAX, Notify, QueueMessage, Recipient, RecipientState, Ret,
+    Source,
+};
+pub use tx::{Content, NewQueueMessage, NewRecipient, RecipientOutcome, Recorded, Verdict};

@@ -1,0 +1,240 @@
+//! A message in the queue and the state of each of its recipients.
+
+use bytes::Bytes;
+use nightmail_core::{AccountId, Address, BlobId, ReversePath, Timestamp};
+
+/// Bytes kept of a peer's reply or another diagnostic; what is longer is cut.
+pub const DIAGNOSTIC_BYTES_MAX: usize = 1024;
+
+/// How the body may be encoded (RFC 6152, RFC 3030).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum BodyType {
+    /// `7BIT`, or not declared.
+    #[default]
+    SevenBit,
+    /// `8BITMIME`.
+    EightBitMime,
+    /// `BINARYMIME`.
+    BinaryMime,
+}
+
+/// How much of the message a report returns (RFC 3461 §4.3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ret {
+    /// The whole message.
+    Full,
+    /// Only its header.
+    Headers,
+}
+
+/// When the sender wants to hear of a recipient (RFC 3461 §4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Notify {
+    /// No NOTIFY was given: of failures, and of delays where the site reports them.
+    Unspecified,
+    /// `NEVER`.
+    Never,
+    /// The conditions named.
+    On {
+        /// `SUCCESS`
+        success: bool,
+        /// `FAILURE`
+        failure: bool,
+        /// `DELAY`
+        delay: bool,
+    },
+}
+
+impl Notify {
+    /// Whether a delivery is to be reported.
+    pub const fn success(self) -> bool {
+        matches!(self, Self::On { success: true, .. })
+    }
+
+    /// Whether a failure is to be reported.
+    pub const fn failure(self) -> bool {
+        matches!(self, Self::Unspecified | Self::On { failure: true, .. })
+    }
+
+    /// Whether a delay is to be reported.
+    pub const fn delay(self) -> bool {
+        matches!(self, Self::Unspecified | Self::On { delay: true, .. })
+    }
+}
+
+/// Where a message came from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Source {
+    /// Submitted by an account.
+    Submission(AccountId),
+    /// Taken in from another site, or forwarded on behalf of a recipient here.
+    Relay,
+    /// Written here: a report.
+    Local,
+}
+
+/// What became of one attempt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attempt {
+    /// When it ended.
+    pub at: Timestamp,
+    /// The host that was reached or tried, if it came to that.
+    pub host: Option<String>,
+    /// The enhanced status code (RFC 3463), such as `4.4.1`.
+    pub status: String,
+    /// The peer's reply, in one line.
+    pub reply: Option<String>,
+    /// What to tell a person where there was no reply.
+    pub diagnostic: String,
+}
+
+impl Attempt {
+    /// An attempt with its texts cut to [`DIAGNOSTIC_BYTES_MAX`].
+    pub fn new(
+        at: Timestamp,
+        host: Option<&str>,
+        status: &str,
+        reply: Option<&str>,
+        diagnostic: &str,
+    ) -> Self {
+        Self {
+            at,
+            host: host.map(|host| cut(host).to_owned()),
+            status: cut(status).to_owned(),
+            reply: reply.map(|reply| cut(reply).to_owned()),
+            diagnostic: cut(diagnostic).to_owned(),
+        }
+    }
+}
+
+/// The longest start of `text` that fits and ends at a character.
+fn cut(text: &str) -> &str {
+    let end = (0..=DIAGNOSTIC_BYTES_MAX.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
+}
+
+/// Where a recipient stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecipientState {
+    /// To be tried at `next_attempt`.
+    Pending {
+        /// When.
+        next_attempt: Timestamp,
+    },
+    /// A peer has taken responsibility.
+    Delivered,
+    /// Given up; whoever was to be told has been told in the same commit.
+    Failed,
+}
+
+/// One recipient of a queued message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recipient {
+    /// The forward-path.
+    pub address: Address,
+    /// When the sender wants to hear of it.
+    pub notify: Notify,
+    /// The original recipient, `addr-type;xtext` as it was given (RFC 3461 §4.2).
+    pub orcpt: Option<String>,
+    /// Where it stands.
+    pub state: RecipientState,
+    /// Attempts that ended.
+    pub attempts: u32,
+    /// The last attempt that ended.
+    pub last: Option<Attempt>,
+    /// Whether a delay has been reported.
+    pub delay_reported: bool,
+}
+
+impl Recipient {
+    /// When it is to be tried next; `None` once it is retired.
+    pub const fn next_attempt(&self) -> Option<Timestamp> {
+        match self.state {
+            RecipientState::Pending { next_attempt } => Some(next_attempt),
+            RecipientState::Delivered | RecipientState::Failed => None,
+        }
+    }
+}
+
+/// A message in the queue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QueueMessage {
+    /// When it was accepted.
+    pub created: Timestamp,
+    /// Where its reports go.
+    pub reverse_path: ReversePath,
+    /// Its bytes, without the prefix.
+    pub blob: BlobId,
+    /// What goes in front of the blob: the trace fields of this hop.
+    pub prefix: Bytes,
+    /// Octets of the blob.
+    pub blob_size: u64,
+    /// How its body is encoded.
+    pub body: BodyType,
+    /// Whether it needs SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+    /// How much of it a report returns.
+    pub ret: Option<Ret>,
+    /// The envelope id, in xtext as it was given (RFC 3461 §4.4).
+    pub envid: Option<String>,
+    /// Where it came from.
+    pub source: Source,
+    /// Its recipients, retired ones included, in the order they were given.
+    pub recipients: Vec<Recipient>,
+}
+
+impl QueueMessage {
+    /// Octets as sent: prefix and blob.
+    pub fn size(&self) -> u64 {
+        self.blob_size.saturating_add(self.prefix.len() as u64)
+    }
+
+    /// The earliest next attempt; `None` once every recipient is retired.
+    pub fn due(&self) -> Option<Timestamp> {
+        self.recipients
+            .iter()
+            .filter_map(Recipient::next_attempt)
+            .min()
+    }
+
+    /// The pending recipients with their places in [`Self::recipients`].
+    pub fn pending(&self) -> impl Iterator<Item = (usize, &Recipient)> {
+        self.recipients
+            .iter()
+            .enumerate()
+            .filter(|(_, recipient)| recipient.next_attempt().is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_diagnostics_are_cut_at_a_character() {
+        let attempt = Attempt::new(Timestamp::default(), None, "4.0.0", None, &"é".repeat(600));
+        assert_eq!(attempt.diagnostic, "é".repeat(512));
+        let attempt = Attempt::new(
+            Timestamp::default(),
+            None,
+            "4.0.0",
+            None,
+            &format!("a{}", "é".repeat(600)),
+        );
+        assert_eq!(attempt.diagnostic.len(), 1023);
+    }
+
+    #[test]
+    fn without_notify_failures_are_reported_and_deliveries_are_not() {
+        assert!(Notify::Unspecified.failure() && !Notify::Unspecified.success());
+        assert!(!Notify::Never.failure() && !Notify::Never.delay());
+        let success_only = Notify::On {
+            success: true,
+            failure: false,
+            delay: false,
+        };
+        assert!(success_only.success() && !success_only.failure() && !success_only.delay());
+    }
+}
