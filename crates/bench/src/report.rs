@@ -21,7 +21,7 @@ pub struct Report {
     pub connections: u32,
     /// Users the load was spread over.
     pub users: u32,
-    /// From the start to the last operation's end.
+    /// From the first operation's start to the last one's end.
     pub seconds: f64,
     /// Operations that went well.
     pub operations: u64,

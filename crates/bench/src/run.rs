@@ -1,8 +1,8 @@
 //! The frame of a run: what is still to do, what has been counted, and when it ends.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -51,6 +51,8 @@ pub(crate) struct Run {
     pub(crate) limit: u64,
     pub(crate) started: Instant,
     deadline: Instant,
+    /// When the first operation was claimed: logins before it are not part of the rate.
+    first: OnceLock<Instant>,
     claimed: AtomicU64,
     tally: Mutex<Tally>,
 }
@@ -64,6 +66,7 @@ impl Run {
             limit,
             started,
             deadline: started + Duration::from_secs(seconds),
+            first: OnceLock::new(),
             claimed: AtomicU64::new(0),
             tally: Mutex::default(),
         })
@@ -71,11 +74,18 @@ impl Run {
 
     /// The number, from 0, of the next operation, unless count or time is used up.
     pub(crate) fn claim(&self) -> Option<u64> {
-        if Instant::now() >= self.deadline {
+        let now = Instant::now();
+        if now >= self.deadline {
             return None;
         }
+        self.first.get_or_init(|| now);
         let number = self.claimed.fetch_add(1, Ordering::Relaxed);
         (number < self.limit).then_some(number)
+    }
+
+    /// When the first operation began; the run's start while there is none.
+    pub(crate) fn began(&self) -> Instant {
+        self.first.get().copied().unwrap_or(self.started)
     }
 
     /// Whether operations are left to claim.
@@ -146,11 +156,11 @@ impl Run {
         }
     }
 
-    /// The figures, from the start to the last operation's end.
+    /// The figures, from the first operation's start to the last operation's end.
     pub(crate) fn report(&self, target: &str, load: &LoadArgs) -> Report {
         let tally = self.tally.lock().clone();
         let ended = tally.last.unwrap_or_else(Instant::now);
-        let seconds = (ended - self.started).as_secs_f64().max(1e-6);
+        let seconds = (ended - self.began()).as_secs_f64().max(1e-6);
         let rate = |count: u64| count as f64 / seconds;
         Report {
             workload: self.workload.clone(),

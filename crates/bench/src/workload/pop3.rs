@@ -64,12 +64,8 @@ pub async fn run(args: Pop3Args) -> Result<Report, BenchError> {
         next_user: AtomicU64::new(0),
         args,
     });
-    let connections = match shared.args.workload {
-        // No more than there are maildrops, each of which is open once at a time.
-        Pop3Workload::Login | Pop3Workload::RetrDele => {
-            shared.args.load.connections.min(shared.args.load.users)
-        }
-    };
+    // No more than there are maildrops, each of which is open once at a time.
+    let connections = shared.args.load.connections.min(shared.args.load.users);
     let mut tasks = JoinSet::new();
     for index in 0..u64::from(connections) {
         tasks.spawn(connection(Arc::clone(&shared), index, connections));

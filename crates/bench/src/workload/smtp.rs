@@ -80,7 +80,7 @@ pub async fn run(args: SmtpArgs) -> Result<Report, BenchError> {
     let mut report = run.report(&shared.args.target, &shared.args.load);
     if let Some(poller) = poller {
         let expected = shared.accepted.iter().map(|n| n.load(Ordering::Relaxed));
-        report.delivered = Some(poller.wait(expected.collect(), run.started).await?);
+        report.delivered = Some(poller.wait(expected.collect(), run.began()).await?);
     }
     Ok(report.with_servers(watch.finish()?))
 }
