@@ -1,0 +1,175 @@
+//! The view an intent's `apply` has of the store: rows loaded for its group under the writes of earlier intents.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use nightmail_core::{BlobId, Timestamp};
+use nightmail_engine::{RowKey, Value};
+use nightmail_heap::Location;
+
+use crate::blob::{BlobRow, Owner, PRESENT, condemned_key, meta_key};
+use crate::event::Topic;
+use crate::intent::{Abort, NewBlob};
+
+/// A row was read that has not been loaded.
+#[derive(Debug)]
+pub struct Need(pub(crate) NeedKind);
+
+#[derive(Debug)]
+pub(crate) enum NeedKind {
+    Row(RowKey),
+    /// The blob was stored when the group was gathered and has been reclaimed since: append it again.
+    Bytes,
+}
+
+/// The rows known to a group.
+#[derive(Default)]
+pub(crate) struct GroupRows {
+    /// As loaded from the engine.
+    pub base: HashMap<RowKey, Option<Value>>,
+    /// As written by the intents that have run.
+    pub overlay: HashMap<RowKey, Option<Value>>,
+    /// Rows of `base` that an intent which succeeded has looked at.
+    pub touched: std::collections::HashSet<RowKey>,
+}
+
+/// One run of one intent.
+pub struct Tx<'a> {
+    rows: &'a GroupRows,
+    blobs: &'a [NewBlob],
+    locations: &'a HashMap<BlobId, Location>,
+    now: Timestamp,
+    pub(crate) writes: HashMap<RowKey, Option<Value>>,
+    pub(crate) touched: Vec<RowKey>,
+    pub(crate) topics: Vec<Topic>,
+}
+
+impl<'a> Tx<'a> {
+    pub(crate) fn new(
+        rows: &'a GroupRows,
+        blobs: &'a [NewBlob],
+        locations: &'a HashMap<BlobId, Location>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            rows,
+            blobs,
+            locations,
+            now,
+            writes: HashMap::new(),
+            touched: Vec::new(),
+            topics: Vec::new(),
+        }
+    }
+
+    /// When this group is being committed.
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The current value of a row, this intent's own writes included.
+    pub fn get(&mut self, key: &RowKey) -> Result<Option<Bytes>, Need> {
+        if let Some(value) = self.writes.get(key).or_else(|| self.rows.overlay.get(key)) {
+            return Ok(value.clone());
+        }
+        match self.rows.base.get(key) {
+            Some(value) => {
+                self.touched.push(key.clone());
+                Ok(value.clone())
+            }
+            None => Err(Need(NeedKind::Row(key.clone()))),
+        }
+    }
+
+    /// Writes a row.
+    pub fn put(&mut self, key: RowKey, value: impl Into<Bytes>) {
+        self.writes.insert(key, Some(value.into()));
+    }
+
+    /// Deletes a row.
+    pub fn delete(&mut self, key: RowKey) {
+        self.writes.insert(key, None);
+    }
+
+    /// Wakes the listeners of `topic` once this group is committed.
+    pub fn publish(&mut self, topic: Topic) {
+        if !self.topics.contains(&topic) {
+            self.topics.push(topic);
+        }
+    }
+
+    /// Makes `owner` refer to the new blob that this intent brought along (`index` as added).
+    pub fn link_new_blob<E: From<LinkError>>(
+        &mut self,
+        index: usize,
+        owner: Owner,
+    ) -> Result<BlobId, Abort<E>> {
+        let new = self
+            .blobs
+            .get(index)
+            .ok_or_else(|| Abort::Refused(LinkError::NoSuchBlob.into()))?
+            .clone();
+        let id = new.blob.id();
+        if self.relink(id, owner)? {
+            return Ok(id);
+        }
+        let location = self
+            .locations
+            .get(&id)
+            .cloned()
+            .ok_or(Need(NeedKind::Bytes))?;
+        let row = BlobRow {
+            location,
+            size: new.blob.size(),
+            condemned: false,
+        };
+        self.put(BlobRow::key(id), row.encode());
+        self.put(meta_key(id), new.meta);
+        self.put(owner.link_key(id), PRESENT);
+        Ok(id)
+    }
+
+    /// Makes `owner` refer to a blob that is in the store already.
+    pub fn link_blob<E: From<LinkError>>(
+        &mut self,
+        blob: BlobId,
+        owner: Owner,
+    ) -> Result<(), Abort<E>> {
+        match self.relink(blob, owner)? {
+            true => Ok(()),
+            false => Err(Abort::Refused(LinkError::NoSuchBlob.into())),
+        }
+    }
+
+    /// Ends `owner`'s reference. The blob goes once nothing refers to it and the grace period is over.
+    pub fn unlink_blob(&mut self, blob: BlobId, owner: Owner) {
+        self.delete(owner.link_key(blob));
+        self.put(condemned_key(self.now, blob), PRESENT);
+    }
+
+    /// Links a stored blob and takes back its sentence; false when it is not stored.
+    fn relink<E: From<LinkError>>(&mut self, blob: BlobId, owner: Owner) -> Result<bool, Abort<E>> {
+        let Some(row) = self.get(&BlobRow::key(blob))? else {
+            return Ok(false);
+        };
+        let mut row =
+            BlobRow::decode(&row).map_err(|_| Abort::Refused(LinkError::Damaged.into()))?;
+        if row.condemned {
+            row.condemned = false;
+            self.put(BlobRow::key(blob), row.encode());
+        }
+        self.put(owner.link_key(blob), PRESENT);
+        Ok(true)
+    }
+}
+
+/// Why a blob cannot be linked.
+#[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
+pub enum LinkError {
+    /// The blob is not in the store.
+    #[error("the message bytes are not in the store")]
+    NoSuchBlob,
+    /// Its row does not read.
+    #[error("the row of the message bytes is damaged")]
+    Damaged,
+}

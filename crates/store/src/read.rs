@@ -1,0 +1,149 @@
+//! Reading a message's bytes: prefix, then blob.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use nightmail_commit::BlobRow;
+use nightmail_core::BlobId;
+use nightmail_heap::{BlobReader, HeapError, Location};
+
+use crate::error::StoreError;
+use crate::store::Store;
+
+/// Hands out a range of a message chunk by chunk; never holds more than one chunk.
+pub struct MessageReader {
+    store: Store,
+    blob: BlobId,
+    prefix: Option<Bytes>,
+    /// What is left to hand out of the blob.
+    range: Range<u64>,
+    reader: Option<BlobReader>,
+}
+
+impl MessageReader {
+    /// Reads `range` (octets as a client counts them) of the message `prefix` + `blob`.
+    pub fn new(store: Store, prefix: &Bytes, blob: BlobId, range: Range<u64>) -> Self {
+        let cut = prefix.len() as u64;
+        let from = range.start.min(cut) as usize;
+        let to = range.end.min(cut) as usize;
+        let head = prefix.slice(from..to.max(from));
+        Self {
+            store,
+            blob,
+            prefix: (!head.is_empty()).then_some(head),
+            range: range.start.saturating_sub(cut)..range.end.saturating_sub(cut),
+            reader: None,
+        }
+    }
+
+    /// The next bytes, at most 256 KiB; `None` after the last.
+    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, StoreError> {
+        if let Some(prefix) = self.prefix.take() {
+            return Ok(Some(prefix));
+        }
+        if self.range.is_empty() {
+            return Ok(None);
+        }
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.store.open_blob(self.blob, self.range.clone()).await?,
+        };
+        let (reader, chunk) = read_chunk(reader).await?;
+        self.reader = Some(reader);
+        if chunk.is_none() {
+            self.range = 0..0;
+        }
+        Ok(chunk)
+    }
+}
+
+/// A small blob is unpacked at once; one of several chunks on a blocking thread.
+async fn read_chunk(mut reader: BlobReader) -> Result<(BlobReader, Option<Bytes>), StoreError> {
+    const INLINE_BYTES: u64 = 64 << 10;
+    if reader.size() <= INLINE_BYTES {
+        let chunk = reader.next_chunk()?;
+        return Ok((reader, chunk));
+    }
+    blocking(move || {
+        let chunk = reader.next_chunk()?;
+        Ok((reader, chunk))
+    })
+    .await
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HeapError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| {
+            StoreError::Failed(nightmail_commit::CommitFailure::Unavailable(
+                error.to_string(),
+            ))
+        })?
+        .map_err(StoreError::from)
+}
+
+impl Store {
+    /// Where a blob lies.
+    pub(crate) async fn locate(
+        &self,
+        blobs: &[BlobId],
+    ) -> Result<Vec<Option<Location>>, StoreError> {
+        let keys: Vec<_> = blobs.iter().map(|blob| BlobRow::key(*blob)).collect();
+        let rows = self.engine().get_many(&keys).await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(row
+                    .map(|row| BlobRow::decode(&row))
+                    .transpose()?
+                    .map(|row| row.location))
+            })
+            .collect()
+    }
+
+    /// Opens a blob; looks its place up again where compaction has just moved it.
+    async fn open_blob(&self, blob: BlobId, range: Range<u64>) -> Result<BlobReader, StoreError> {
+        let mut gone = None;
+        for _ in 0..3 {
+            let location = self.locate(&[blob]).await?.pop().flatten();
+            let location = location.ok_or(nightmail_commit::LinkError::NoSuchBlob)?;
+            match self.heap().reader_range(&location, range.clone()) {
+                Ok(reader) => return Ok(reader),
+                Err(error @ HeapError::Gone { .. }) => gone = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(gone.map_or(
+            StoreError::Link(nightmail_commit::LinkError::NoSuchBlob),
+            StoreError::from,
+        ))
+    }
+
+    /// Reads whole blobs, all in one go on a blocking thread. For small ones: the caller bounds their sum.
+    pub async fn read_blobs(&self, blobs: &[BlobId]) -> Result<Vec<Bytes>, StoreError> {
+        let locations = self.locate(blobs).await?;
+        let heap = self.heap().clone();
+        let read = blocking(move || {
+            Ok(locations
+                .into_iter()
+                .map(|location| heap.read(&location?, 0..u64::MAX).ok())
+                .collect::<Vec<_>>())
+        })
+        .await?;
+        let mut found = Vec::with_capacity(blobs.len());
+        for (blob, bytes) in blobs.iter().zip(read) {
+            match bytes {
+                Some(bytes) => found.push(bytes),
+                None => found.push(self.read_blob(*blob).await?),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads one whole blob.
+    pub async fn read_blob(&self, blob: BlobId) -> Result<Bytes, StoreError> {
+        let reader = self.open_blob(blob, 0..u64::MAX).await?;
+        blocking(move || reader.read_to_end()).await
+    }
+}

@@ -1,0 +1,138 @@
+//! A plan: what accepting one message writes. Made outside the intent, applied inside it.
+
+use nightmail_commit::{Abort, Tx};
+use nightmail_core::{AccountId, Flags, MailboxId, QueueId};
+use nightmail_engine::RowKey;
+use nightmail_queue::{Content, NewQueueMessage};
+use nightmail_store::{Appended, NewMessage, Quota, StoreError};
+
+use crate::error::{Refusal, SwitchError};
+
+/// One copy for one account.
+#[derive(Clone, Debug)]
+pub(crate) struct LocalCopy {
+    pub account: AccountId,
+    pub mailbox: MailboxId,
+    pub quota: Quota,
+    pub prefix: bytes::Bytes,
+}
+
+/// What a full mailbox means for the other recipients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum QuotaPolicy {
+    /// Each recipient has its own answer (LMTP).
+    PerRecipient,
+    /// There is one answer for all: a mailbox that has filled up since RCPT is overrun by this message, unless no
+    /// recipient at all could take it (SMTP).
+    Together,
+}
+
+/// What became of one recipient.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// In its mailbox or in the queue.
+    Accepted,
+    /// Not accepted.
+    Refused(Refusal),
+}
+
+/// What accepting a message writes: copies for accounts here, one queue entry for everybody else.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) copies: Vec<LocalCopy>,
+    pub(crate) queued: Option<(QueueId, NewQueueMessage)>,
+    pub(crate) blob_size: u64,
+    pub(crate) policy: QuotaPolicy,
+    /// For each recipient, the copies that it depends on; one that depends on none is queued.
+    pub(crate) copies_of: Vec<Vec<usize>>,
+}
+
+/// What applying a plan came to.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// For each recipient of the plan.
+    pub outcomes: Vec<Outcome>,
+    /// Where each copy went.
+    pub appended: Vec<(AccountId, Appended)>,
+}
+
+impl Plan {
+    /// The rows an intent that applies this plan reads.
+    pub fn reads(&self) -> Vec<RowKey> {
+        self.copies
+            .iter()
+            .flat_map(|copy| nightmail_store::append_reads(copy.account, copy.mailbox))
+            .collect()
+    }
+
+    /// The entry in the queue, where there is one.
+    pub fn queue_id(&self) -> Option<QueueId> {
+        self.queued.as_ref().map(|(id, _)| *id)
+    }
+
+    /// Writes the copies and the queue entry of the intent's blob `blob`.
+    pub fn apply(&self, tx: &mut Tx<'_>, blob: usize) -> Result<Applied, Abort<SwitchError>> {
+        let mut appended = Vec::with_capacity(self.copies.len());
+        for copy in &self.copies {
+            appended.push(self.put(tx, blob, copy, copy.quota)?);
+        }
+        let somebody = self.queued.is_some() || appended.iter().any(Option::is_some);
+        if self.policy == QuotaPolicy::Together && somebody {
+            for (copy, done) in self.copies.iter().zip(&mut appended) {
+                if done.is_none() {
+                    *done = self.put(tx, blob, copy, Quota::default())?;
+                }
+            }
+        }
+        if let Some((id, message)) = &self.queued {
+            nightmail_queue::tx::enqueue::<SwitchError>(tx, *id, Content::New(blob), message)?;
+        }
+        let outcomes = self
+            .copies_of
+            .iter()
+            .map(|copies| outcome(copies, &appended))
+            .collect();
+        let appended = self
+            .copies
+            .iter()
+            .zip(appended)
+            .filter_map(|(copy, done)| Some((copy.account, done?)))
+            .collect();
+        Ok(Applied { outcomes, appended })
+    }
+
+    /// Puts one copy; `None` when it does not fit.
+    fn put(
+        &self,
+        tx: &mut Tx<'_>,
+        blob: usize,
+        copy: &LocalCopy,
+        quota: Quota,
+    ) -> Result<Option<Appended>, Abort<SwitchError>> {
+        let message = NewMessage {
+            mailbox: copy.mailbox,
+            flags: Flags::EMPTY,
+            keywords: Vec::new(),
+            internal_date: tx.now(),
+            prefix: copy.prefix.clone(),
+            blob_size: self.blob_size,
+        };
+        match nightmail_store::tx::append(tx, quota, blob, &message) {
+            Ok(appended) => Ok(Some(appended)),
+            // The quota is looked at before anything is written.
+            Err(Abort::Refused(StoreError::OverQuota)) => Ok(None),
+            Err(abort) => Err(abort.map(SwitchError::from)),
+        }
+    }
+}
+
+fn outcome(copies: &[usize], appended: &[Option<Appended>]) -> Outcome {
+    let full = copies
+        .iter()
+        .any(|copy| appended.get(*copy).is_some_and(Option::is_none));
+    if full {
+        Outcome::Refused(Refusal::OverQuota)
+    } else {
+        Outcome::Accepted
+    }
+}
