@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The frame around the protocol machines: configuration, TLS, listeners, connections, logins, log, metrics,
+//! and stopping.
+//!
+//! Owns sockets, clocks and randomness, so that the layers below need none. Knows no mail: the drivers bring the
+//! protocol machines, and the store answers them.
+
+pub mod auth;
+pub mod config;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod net;
+pub mod shutdown;
+pub mod tls;

@@ -1,0 +1,292 @@
+//! Every key of the configuration, each defined once: meaning, default, unit and range.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nightmail_core::Domain;
+
+use super::define::section;
+use super::value::{ByteSize, HostPort, ListenAddress, Switch, choice};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+section! {
+    /// What this server is called, and where it keeps everything.
+    Server {
+        /// The full name under which other sites know this server: in greetings, in Received fields and in
+        /// EHLO to other sites. It must resolve to this machine.
+        hostname: Domain = localhost();
+        /// The one directory that holds all state: messages, mailboxes, queue, accounts.
+        data: PathBuf = PathBuf::from("/var/lib/nightmail");
+        /// What parts a user's name from a detail in addresses: with "+", mail to ann+news@ is delivered to ann@.
+        /// An empty text turns this off.
+        subaddress_separator: String = "+".to_owned();
+        /// How long sessions may take to finish after the server is told to stop.
+        shutdown_grace: Duration = 30 * SECOND, within Duration::ZERO..=HOUR;
+    }
+}
+
+/// The name of a server that has not been given one.
+fn localhost() -> Domain {
+    Domain::parse("localhost").unwrap_or_else(|_| Domain::literal(Ipv4Addr::LOCALHOST.into()))
+}
+
+choice! {
+    /// What is spoken on a listener.
+    pub enum Protocol {
+        /// Mail from other sites, usually on port 25 (RFC 5321).
+        Smtp = "smtp",
+        /// Mail from users' programs, after login (RFC 6409).
+        Submission = "submission",
+        /// Mail for local mailboxes from another MTA (RFC 2033).
+        Lmtp = "lmtp",
+        /// Mailbox access (RFC 3501).
+        Imap = "imap",
+        /// Maildrop access (RFC 1939).
+        Pop3 = "pop3",
+        /// The admin API over HTTP.
+        Admin = "admin",
+    }
+}
+
+choice! {
+    /// How a listener uses TLS.
+    pub enum TlsMode {
+        /// Never.
+        None = "none",
+        /// When the client asks for it in the protocol.
+        Starttls = "starttls",
+        /// From the first octet (RFC 8314).
+        Implicit = "implicit",
+    }
+}
+
+section! {
+    /// Where the server waits for connections. Write one [[listener]] for each address; without any, those
+    /// shown here are used.
+    Listener {
+        /// What is spoken: "smtp", "submission", "lmtp", "imap", "pop3" or "admin".
+        protocol: Protocol = Protocol::Smtp;
+        /// IP address and port, or for "lmtp" and "admin" also a socket such as "unix:/run/nightmail/lmtp.sock".
+        /// "[::]:25" takes IPv6 and IPv4 connections alike.
+        address: ListenAddress = any_address(25);
+        /// TLS: "none", "starttls", or "implicit" (from the first octet). Sockets of this machine never use it.
+        tls: TlsMode = TlsMode::Starttls;
+        /// Whether passwords are taken on connections without TLS. Anyone on the way can read them.
+        plaintext_auth: bool = false;
+        /// Most connections open at once; further ones are turned away with a temporary error.
+        connections_max: usize = 10_000, within 1..=1_000_000;
+        /// Most connections open at once from one IP address.
+        connections_per_address_max: usize = 100, within 1..=1_000_000;
+    }
+}
+
+/// All addresses of the machine, IPv6 and IPv4.
+fn any_address(port: u16) -> ListenAddress {
+    ListenAddress::Tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
+}
+
+impl Listener {
+    /// The listeners of a server whose configuration names none.
+    pub fn defaults() -> Vec<Self> {
+        let standard = [
+            (Protocol::Smtp, 25, TlsMode::Starttls),
+            (Protocol::Submission, 587, TlsMode::Starttls),
+            (Protocol::Submission, 465, TlsMode::Implicit),
+            (Protocol::Imap, 143, TlsMode::Starttls),
+            (Protocol::Imap, 993, TlsMode::Implicit),
+            (Protocol::Pop3, 110, TlsMode::Starttls),
+            (Protocol::Pop3, 995, TlsMode::Implicit),
+        ];
+        standard
+            .into_iter()
+            .map(|(protocol, port, tls)| Self {
+                protocol,
+                address: any_address(port),
+                tls,
+                ..Self::default()
+            })
+            .collect()
+    }
+
+    /// How TLS is used here: never on a Unix-domain socket or for the admin API.
+    pub const fn tls_mode(&self) -> TlsMode {
+        match (&self.address, self.protocol) {
+            (ListenAddress::Unix(_), _) | (_, Protocol::Admin) => TlsMode::None,
+            _ => self.tls,
+        }
+    }
+}
+
+section! {
+    /// Certificates. Without a certificate the server makes a self-signed one in the data directory, which
+    /// other sites accept and users' programs warn about.
+    Tls {
+        /// PEM file with the certificate chain, the server's own certificate first.
+        certificate: Option<PathBuf> = None, sample "\"/etc/nightmail/fullchain.pem\"";
+        /// PEM file with the private key. Only the server's user should be able to read it.
+        key: Option<PathBuf> = None, sample "\"/etc/nightmail/privkey.pem\"";
+        /// How often the two files are looked at for a change. SIGHUP makes the server look at once.
+        reload_interval: Duration = MINUTE, within SECOND..=DAY;
+        /// PEM file with further authorities to trust where a certificate of another site is verified.
+        authorities: Option<PathBuf> = None, sample "\"/etc/nightmail/ca.pem\"";
+    }
+}
+
+section! {
+    /// What one session and one message may use.
+    Limits {
+        /// Largest message accepted (RFC 1870).
+        message_size_max: ByteSize = ByteSize::mib(50), within ByteSize::kib(64)..=ByteSize::mib(2047);
+        /// Most recipients of one mail transaction; RFC 5321 asks for at least 100.
+        recipients_max: usize = 1000, within 100..=100_000;
+        /// Most mail transactions on one connection.
+        transactions_max: usize = 1000, within 1..=1_000_000;
+        /// Most errors in one session; the next one ends it.
+        errors_max: usize = 20, within 1..=10_000;
+        /// Most failed logins in one session; the last one ends it.
+        auth_failures_max: usize = 5, within 1..=1000;
+        /// A message with more Received fields than this is going in circles; RFC 5321 asks for at least 100.
+        received_fields_max: usize = 100, within 100..=1000;
+    }
+}
+
+section! {
+    /// How long the server waits.
+    Timeouts {
+        /// For a client's next SMTP or LMTP command; RFC 5321 asks for at least 5 minutes.
+        smtp_command: Duration = 5 * MINUTE, within SECOND..=HOUR;
+        /// For the next piece of a message; RFC 5321 gives clients 3 minutes for each.
+        smtp_data: Duration = 5 * MINUTE, within SECOND..=HOUR;
+        /// For an IMAP client that says nothing, also in IDLE; RFC 3501 asks for at least 30 minutes.
+        imap_idle: Duration = 30 * MINUTE, within SECOND..=DAY;
+        /// For a POP3 client that says nothing; RFC 1939 asks for at least 10 minutes.
+        pop3_idle: Duration = 10 * MINUTE, within SECOND..=DAY;
+        /// For an IMAP or POP3 client to log in.
+        login: Duration = 2 * MINUTE, within SECOND..=HOUR;
+        /// For the TLS handshake.
+        tls_handshake: Duration = 30 * SECOND, within SECOND..=HOUR;
+        /// For a client to take any of what is sent to it.
+        write: Duration = 3 * MINUTE, within SECOND..=HOUR;
+    }
+}
+
+choice! {
+    /// How TLS is used towards other sites.
+    pub enum OutboundTls {
+        /// Never.
+        None = "none",
+        /// Where the other site offers it, with any certificate (RFC 7435).
+        Opportunistic = "opportunistic",
+        /// Always, with any certificate.
+        Required = "required",
+        /// Always, with a certificate that is valid for the name of the next hop.
+        Verified = "verified",
+    }
+}
+
+section! {
+    /// How mail reaches other sites.
+    Delivery {
+        /// The name given in EHLO; the hostname when absent.
+        ehlo_name: Option<Domain> = None, sample "\"out.example.org\"";
+        /// TLS: "none", "opportunistic", "required" or "verified".
+        tls: OutboundTls = OutboundTls::Opportunistic;
+        /// The waits between attempts; the last one repeats until the message is too old.
+        retry_waits: Vec<Duration> = vec![5 * MINUTE, 10 * MINUTE, 20 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR];
+        /// A message that could not be delivered for this long is returned; RFC 5321 asks for 4 to 5 days.
+        lifetime: Duration = 5 * DAY, within MINUTE..=60 * DAY;
+        /// The sender is told about a delay of this length, once.
+        warn_after: Duration = 4 * HOUR, within MINUTE..=60 * DAY;
+        /// Most connections at once to one destination.
+        connections_per_destination_max: usize = 10, within 1..=1000;
+        /// Most connections at once to all destinations together.
+        connections_max: usize = 200, within 1..=10_000;
+        /// How long one attempt to connect may take.
+        connect_timeout: Duration = 30 * SECOND, within SECOND..=5 * MINUTE;
+        /// The port mail exchangers are reached on.
+        port: u16 = 25, within 1..=65_535;
+        /// DNS servers to ask; those of the machine when empty.
+        dns_servers: Vec<SocketAddr> = Vec::new();
+    }
+}
+
+section! {
+    /// A server that takes all mail for other sites, instead of their mail exchangers.
+    Smarthost {
+        /// Host and port. Without it, mail goes straight to the destinations.
+        address: Option<HostPort> = None, sample "\"relay.example.org:587\"";
+        /// TLS: "none", "starttls" or "implicit". The certificate must be valid for the host.
+        tls: TlsMode = TlsMode::Starttls;
+        /// The user to log in as; no login when absent.
+        user: Option<String> = None, sample "\"mx.example.org\"";
+        /// File whose first line is the password. Only the server's user should be able to read it.
+        password_file: Option<PathBuf> = None, sample "\"/etc/nightmail/smarthost.password\"";
+    }
+}
+
+section! {
+    /// The store of messages and mailboxes.
+    Store {
+        /// Memory for the cache of the index.
+        cache: ByteSize = ByteSize::mib(32), within ByteSize::mib(1)..=ByteSize::mib(1 << 20);
+        /// Messages are kept in files of this size.
+        segment: ByteSize = ByteSize::mib(64), within ByteSize::mib(1)..=ByteSize::mib(4096);
+        /// How long a message that nobody refers to any more is kept.
+        reclaim_grace: Duration = HOUR, within Duration::ZERO..=30 * DAY;
+        /// A file is rewritten when at least this share of it is no longer needed, in percent.
+        compaction_dead_percent: u32 = 30, within 1..=99;
+        /// Flags and read marks are on disk after this time at the latest; mail always is before it is acknowledged.
+        sync_interval: Duration = Duration::from_millis(200), within Duration::from_millis(1)..=MINUTE;
+    }
+}
+
+section! {
+    /// Logins.
+    Auth {
+        /// How long a password that was right is recognised without hashing it again. Zero turns this off.
+        password_cache: Duration = 5 * MINUTE, within Duration::ZERO..=DAY;
+        /// Most passwords recognised at once.
+        password_cache_entries: usize = 100_000, within 0..=10_000_000;
+        /// Memory that hashing a new password takes (Argon2id).
+        argon2_memory: ByteSize = ByteSize::mib(19), within ByteSize::mib(1)..=ByteSize::mib(4096);
+        /// Passes over that memory.
+        argon2_iterations: u32 = 2, within 1..=100;
+        /// Most passwords hashed at once; as many as there are cores when 0.
+        argon2_concurrency: usize = 0, within 0..=1024;
+    }
+}
+
+choice! {
+    /// The form of log lines.
+    pub enum LogFormat {
+        /// A line of text.
+        Text = "text",
+        /// A JSON object on a line.
+        Json = "json",
+    }
+}
+
+section! {
+    /// The log, on standard error.
+    Log {
+        /// "error", "warn", "info", "debug" or "trace"; also for parts: "info,nightmail_smtp=debug".
+        level: String = "info".to_owned();
+        /// "text" or "json".
+        format: LogFormat = LogFormat::Text;
+    }
+}
+
+section! {
+    /// Operation: the admin API, metrics and health.
+    Admin {
+        /// The socket of the admin API, which the command line uses; admin.sock in the data directory when absent.
+        socket: Option<PathBuf> = None, sample "\"/run/nightmail/admin.sock\"";
+        /// Where /metrics, /healthz and /readyz are served over HTTP, or "off".
+        http: Switch<SocketAddr> = Switch::On(SocketAddr::from((Ipv4Addr::LOCALHOST, 8025)));
+    }
+}

@@ -1,0 +1,320 @@
+//! The configuration: one TOML file is the truth for the server.
+//!
+//! `keys` defines every key once; from there come the structs, the parser, its error messages and the commented
+//! example. Reading reports everything that is wrong at once, with lines, and never falls back to a default for
+//! a value that was given.
+
+mod define;
+mod keys;
+mod preflight;
+mod report;
+mod suggest;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use define::{Row, Section, TableReader, describe};
+pub use keys::{
+    Admin, Auth, Delivery, Limits, Listener, Log, LogFormat, OutboundTls, Protocol, Server,
+    Smarthost, Store, Timeouts, Tls, TlsMode,
+};
+pub use preflight::{Finding, Preflight, Severity, preflight, read_secret};
+use report::Report;
+pub use report::{ConfigError, Problem};
+pub use value::{ByteSize, HostPort, ListenAddress, NotThisKind, Setting, Switch};
+
+/// The name of the one table that may stand more than once.
+const LISTENER: &str = "listener";
+
+/// Declares which tables there are, in the order the example shows them.
+macro_rules! tables {
+    ($( $(#[doc = $doc:literal])* $field:ident: $type:ident, )*) => {
+        /// The whole configuration.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config {
+            $( $(#[doc = $doc])* pub $field: $type, )*
+            /// `[[listener]]`, one for each address.
+            pub listeners: Vec<Listener>,
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $( $field: $type::default(), )* listeners: Listener::defaults() }
+            }
+        }
+
+        const TABLES: &[&str] = &[$( stringify!($field), )* LISTENER];
+
+        impl Config {
+            fn read(root: &DeTable<'_>, report: &mut Report) -> Self {
+                Self {
+                    $( $field: read_section(root, stringify!($field), report), )*
+                    listeners: read_listeners(root, report),
+                }
+            }
+
+            /// The configuration as a complete commented file, which reads back as equal.
+            pub fn to_toml(&self) -> String {
+                let mut out = String::new();
+                $( write_section(&format!("[{}]", stringify!($field)), &self.$field, &mut out); )*
+                write_listeners(&self.listeners, &mut out);
+                out
+            }
+        }
+    };
+}
+
+tables! {
+    /// `[server]`
+    server: Server,
+    /// `[tls]`
+    tls: Tls,
+    /// `[limits]`
+    limits: Limits,
+    /// `[timeouts]`
+    timeouts: Timeouts,
+    /// `[delivery]`
+    delivery: Delivery,
+    /// `[smarthost]`
+    smarthost: Smarthost,
+    /// `[store]`
+    store: Store,
+    /// `[auth]`
+    auth: Auth,
+    /// `[log]`
+    log: Log,
+    /// `[admin]`
+    admin: Admin,
+}
+
+impl Config {
+    /// Reads a configuration file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text).map_err(|problems| ConfigError::Invalid {
+            path: path.to_owned(),
+            problems,
+        })
+    }
+
+    /// Reads a configuration, or says everything that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let mut report = Report::new(text);
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            report.problem(error.span(), format!("not TOML: {}", error.message()));
+        }
+        let root = root.get_ref();
+        unknown_tables(root, &mut report);
+        let config = Self::read(root, &mut report);
+        config.validate(&mut report);
+        let problems = report.finish();
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// A complete commented configuration with every key at its default.
+    pub fn example() -> String {
+        format!(
+            "# Configuration of Nightmail. Every key is shown with its default; absent keys have it too.\n\n{}",
+            Self::default().to_toml()
+        )
+    }
+
+    /// The socket of the admin API.
+    pub fn admin_socket(&self) -> PathBuf {
+        match &self.admin.socket {
+            Some(path) => path.clone(),
+            None => self.server.data.join("admin.sock"),
+        }
+    }
+
+    /// The character that parts a user's name from a detail, unless turned off.
+    pub fn subaddress_separator(&self) -> Option<char> {
+        self.server.subaddress_separator.chars().next()
+    }
+
+    /// The name given in EHLO to other sites.
+    pub fn ehlo_name(&self) -> &nightmail_core::Domain {
+        let chosen = self.delivery.ehlo_name.as_ref();
+        chosen.unwrap_or(&self.server.hostname)
+    }
+
+    /// What no single key can show to be wrong.
+    fn validate(&self, report: &mut Report) {
+        let mut refuse = |wrong: bool, text: &str| {
+            if wrong {
+                report.problem(None, text.to_owned());
+            }
+        };
+        let separator = &self.server.subaddress_separator;
+        refuse(
+            separator.chars().count() > 1
+                || separator.contains(|c: char| !c.is_ascii_punctuation()),
+            "`subaddress_separator` in [server]: expected one punctuation character such as \"+\", or \"\"",
+        );
+        refuse(
+            self.tls.certificate.is_some() != self.tls.key.is_some(),
+            "[tls]: give both `certificate` and `key`, or neither for a self-signed certificate",
+        );
+        refuse(
+            self.smarthost.user.is_some() != self.smarthost.password_file.is_some(),
+            "[smarthost]: give both `user` and `password_file`, or neither for no login",
+        );
+        refuse(
+            self.smarthost.user.is_some() && self.smarthost.address.is_none(),
+            "[smarthost]: `user` needs an `address`",
+        );
+        refuse(
+            self.delivery.retry_waits.is_empty()
+                || self.delivery.retry_waits.iter().any(|wait| wait.is_zero()),
+            "`retry_waits` in [delivery]: give at least one wait, each longer than zero",
+        );
+        refuse(
+            !crate::log::is_filter(&self.log.level),
+            "`level` in [log]: expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or a list such as \"info,nightmail_smtp=debug\"",
+        );
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let port_zero = matches!(&listener.address, ListenAddress::Tcp(tcp) if tcp.port() == 0);
+            let mut earlier = self.listeners.iter().take(index);
+            refuse(
+                !port_zero && earlier.any(|other| other.address == listener.address),
+                &format!(
+                    "two [[listener]] tables have the address \"{}\"",
+                    listener.address
+                ),
+            );
+        }
+    }
+}
+
+fn unknown_tables(root: &DeTable<'_>, report: &mut Report) {
+    for (key, value) in root {
+        let name = key.get_ref().as_ref();
+        if TABLES.contains(&name) {
+            continue;
+        }
+        let text = if value.get_ref().is_table() || value.get_ref().is_array() {
+            format!("unknown table [{name}]{}", suggest::hint(name, TABLES))
+        } else {
+            format!(
+                "`{name}` stands outside any table; every key belongs under a heading such as [server]"
+            )
+        };
+        report.problem(Some(key.span()), text);
+    }
+}
+
+fn read_section<S: Section>(root: &DeTable<'_>, name: &'static str, report: &mut Report) -> S {
+    match root.get(name) {
+        None => S::default(),
+        Some(value) => read_table(value, format!("[{name}]"), report, |_| ()),
+    }
+}
+
+fn read_listeners(root: &DeTable<'_>, report: &mut Report) -> Vec<Listener> {
+    let Some(value) = root.get(LISTENER) else {
+        return Listener::defaults();
+    };
+    let Some(tables) = value.get_ref().as_array() else {
+        let text = "[listener]: write [[listener]] with two brackets, once for each listener";
+        report.problem(Some(value.span()), text.to_owned());
+        return Vec::new();
+    };
+    tables
+        .iter()
+        .map(|table| read_table(table, "[[listener]]".to_owned(), report, check_listener))
+        .collect()
+}
+
+fn check_listener((listener, reader): (&Listener, &mut TableReader<'_, '_>)) {
+    if !matches!(listener.address, ListenAddress::Unix(_)) {
+        return;
+    }
+    if !matches!(listener.protocol, Protocol::Lmtp | Protocol::Admin) {
+        reader.problem("only \"lmtp\" and \"admin\" can listen on a Unix-domain socket");
+    }
+    if listener.tls == TlsMode::Implicit {
+        reader.problem("a Unix-domain socket does not use TLS; leave `tls` out");
+    }
+}
+
+fn read_table<S: Section>(
+    value: &Spanned<DeValue<'_>>,
+    name: String,
+    report: &mut Report,
+    check: impl FnOnce((&S, &mut TableReader<'_, '_>)),
+) -> S {
+    let Some(table) = value.get_ref().as_table() else {
+        let found = describe(value.get_ref());
+        report.problem(
+            Some(value.span()),
+            format!("expected the table {name}, found {found}"),
+        );
+        return S::default();
+    };
+    let mut reader = TableReader::new(name, table, value.span(), report);
+    let section = reader.section();
+    check((&section, &mut reader));
+    section
+}
+
+fn write_section<S: Section>(heading: &str, section: &S, out: &mut String) {
+    write_comment(S::DOC, out);
+    out.push_str(heading);
+    out.push_str("\n\n");
+    for row in section.rows() {
+        write_comment(row.doc, out);
+        if let Some(range) = &row.range {
+            out.push_str(&format!("# From {range}.\n"));
+        }
+        write_row(&row, out);
+        out.push('\n');
+    }
+}
+
+/// The first listener is shown with every key, the others with what differs from it.
+fn write_listeners(listeners: &[Listener], out: &mut String) {
+    let usual = Listener::default();
+    for (index, listener) in listeners.iter().enumerate() {
+        let heading = format!("[[{LISTENER}]]");
+        if index == 0 {
+            write_section(&heading, listener, out);
+            continue;
+        }
+        out.push_str(&heading);
+        out.push('\n');
+        for (row, usual) in listener.rows().iter().zip(usual.rows()) {
+            if row.value != usual.value {
+                write_row(row, out);
+            }
+        }
+        out.push('\n');
+    }
+}
+
+fn write_comment(lines: &[&str], out: &mut String) {
+    for line in lines {
+        out.push_str(&format!("#{line}\n"));
+    }
+}
+
+fn write_row(row: &Row, out: &mut String) {
+    match (&row.value, row.sample) {
+        (Some(value), _) => out.push_str(&format!("{} = {value}\n", row.name)),
+        (None, Some(sample)) => out.push_str(&format!("#{} = {sample}\n", row.name)),
+        (None, None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

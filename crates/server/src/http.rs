@@ -1,0 +1,140 @@
+//! `/metrics`, `/healthz` and `/readyz` over HTTP, for those who watch the server.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+
+type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// Whether the server can do its work: no check fails and it is not stopping.
+#[derive(Clone)]
+pub struct Readiness {
+    shutdown: Shutdown,
+    checks: Arc<Mutex<Vec<(&'static str, Check)>>>,
+}
+
+impl Readiness {
+    /// Readiness without checks.
+    pub fn new(shutdown: Shutdown) -> Self {
+        Self {
+            shutdown,
+            checks: Arc::default(),
+        }
+    }
+
+    /// Adds a check, which must be quick; its error says what is wrong.
+    pub fn add_check(
+        &self,
+        name: &'static str,
+        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        self.checks.lock().push((name, Box::new(check)));
+    }
+
+    /// What keeps the server from its work, a line each; `Ok` when nothing does.
+    pub fn check(&self) -> Result<(), String> {
+        let mut wrong = String::new();
+        if self.shutdown.is_draining() {
+            wrong.push_str("stopping\n");
+        }
+        for (name, check) in self.checks.lock().iter() {
+            if let Err(error) = check() {
+                wrong.push_str(&format!("{name}: {error}\n"));
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+}
+
+/// The routes: `/metrics`, `/healthz` (the process answers) and `/readyz` (503 and why, while it cannot work).
+pub fn watch_routes(metrics: Metrics, readiness: Readiness) -> Router {
+    let scrape = move || async move {
+        let kind = [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )];
+        (kind, metrics.render())
+    };
+    let ready = move || async move {
+        match readiness.check() {
+            Ok(()) => (StatusCode::OK, "ready\n".to_owned()).into_response(),
+            Err(wrong) => (StatusCode::SERVICE_UNAVAILABLE, wrong).into_response(),
+        }
+    };
+    Router::new()
+        .route("/metrics", get(scrape))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+}
+
+/// Serves routes until aborting begins: while sessions finish, the server can still be watched.
+pub async fn serve_http(
+    listener: TcpListener,
+    routes: Router,
+    mut shutdown: Shutdown,
+) -> std::io::Result<()> {
+    axum::serve(listener, routes)
+        .with_graceful_shutdown(async move { shutdown.aborting().await })
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::shutdown::shutdown_pair;
+
+    async fn fetch(address: std::net::SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
+    }
+
+    #[tokio::test]
+    async fn health_and_metrics_are_served_and_readiness_ends_with_draining() {
+        let (stopper, shutdown) = shutdown_pair();
+        let (metrics, _recorder) = Metrics::detached();
+        let readiness = Readiness::new(shutdown.clone());
+        let full = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let seen = Arc::clone(&full);
+        readiness.add_check("store", move || {
+            match seen.load(std::sync::atomic::Ordering::Relaxed) {
+                true => Err("no space left".to_owned()),
+                false => Ok(()),
+            }
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve_http(
+            listener,
+            watch_routes(metrics, readiness),
+            shutdown,
+        ));
+
+        assert!(fetch(address, "/healthz").await.ends_with("ok\n"));
+        assert!(fetch(address, "/metrics").await.starts_with("HTTP/1.1 200"));
+        assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        assert!(fetch(address, "/other").await.starts_with("HTTP/1.1 404"));
+        full.store(true, std::sync::atomic::Ordering::Relaxed);
+        let unready = fetch(address, "/readyz").await;
+        assert!(unready.starts_with("HTTP/1.1 503") && unready.ends_with("store: no space left\n"));
+        stopper.drain();
+        assert!(fetch(address, "/readyz").await.contains("stopping"));
+        assert!(fetch(address, "/healthz").await.ends_with("ok\n"));
+        stopper.abort();
+        server.await.unwrap().unwrap();
+    }
+}

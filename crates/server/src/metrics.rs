@@ -1,0 +1,279 @@
+//! Metrics in the Prometheus text format: one table names them all, and sources fill in what others count.
+
+use std::sync::Arc;
+
+use ::metrics::{Counter, Gauge, Histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use parking_lot::Mutex;
+
+/// What a metric measures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only grows, until the process ends.
+    Counter,
+    /// Grows and shrinks.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Metric {
+    /// Its name as scraped.
+    pub name: &'static str,
+    /// What it measures.
+    pub kind: Kind,
+    /// Its label names, parted by commas.
+    pub labels: &'static str,
+    /// What it says.
+    pub help: &'static str,
+}
+
+macro_rules! metrics_table {
+    ($( $(#[doc = $help:literal])* $constant:ident = $name:literal $kind:ident $labels:literal; )*) => {
+        $( $(#[doc = $help])* pub const $constant: &str = $name; )*
+
+        /// Every metric of the program.
+        pub const METRICS: &[Metric] = &[$(
+            Metric { name: $name, kind: Kind::$kind, labels: $labels, help: concat!($($help),*).trim_ascii() },
+        )*];
+    };
+}
+
+metrics_table! {
+    /// Connections accepted.
+    CONNECTIONS = "nightmail_connections_total" Counter "protocol";
+    /// Connections turned away because a bound was reached.
+    CONNECTIONS_REFUSED = "nightmail_connections_refused_total" Counter "protocol";
+    /// Connections open now.
+    CONNECTIONS_OPEN = "nightmail_connections_open" Gauge "protocol";
+    /// TLS handshakes that failed.
+    TLS_HANDSHAKES_FAILED = "nightmail_tls_handshakes_failed_total" Counter "";
+    /// Whether the last look at the certificate files succeeded: 1 or 0.
+    TLS_CERTIFICATE_GOOD = "nightmail_tls_certificate_good" Gauge "";
+    /// Logins, by protocol and result: accepted or refused.
+    LOGINS = "nightmail_logins_total" Counter "protocol,result";
+    /// Passwords hashed with Argon2 to check a login.
+    PASSWORDS_HASHED = "nightmail_passwords_hashed_total" Counter "";
+    /// Logins recognised without hashing.
+    PASSWORDS_CACHED = "nightmail_passwords_cached_total" Counter "";
+    /// Messages accepted: acknowledged and on disk.
+    MESSAGES_ACCEPTED = "nightmail_smtp_messages_accepted_total" Counter "protocol";
+    /// Messages refused after their data was received.
+    MESSAGES_REJECTED = "nightmail_smtp_messages_rejected_total" Counter "protocol";
+    /// Octets of messages accepted.
+    OCTETS_ACCEPTED = "nightmail_smtp_octets_accepted_total" Counter "protocol";
+    /// Recipients accepted.
+    RECIPIENTS_ACCEPTED = "nightmail_smtp_recipients_accepted_total" Counter "protocol";
+    /// Recipients refused.
+    RECIPIENTS_REJECTED = "nightmail_smtp_recipients_rejected_total" Counter "protocol";
+    /// Seconds from the end of a message's data to the reply.
+    ACCEPT_SECONDS = "nightmail_smtp_accept_seconds" Histogram "protocol";
+    /// Messages put into local mailboxes, once for each recipient.
+    DELIVERIES_LOCAL = "nightmail_deliveries_local_total" Counter "";
+    /// Attempts to deliver to other sites, for each recipient, by result: delivered, deferred or failed.
+    DELIVERIES_REMOTE = "nightmail_deliveries_remote_total" Counter "result";
+    /// Delivery status notifications made.
+    NOTIFICATIONS = "nightmail_notifications_total" Counter "";
+    /// Messages in the queue, by state: pending, deferred or held.
+    QUEUE_MESSAGES = "nightmail_queue_messages" Gauge "state";
+    /// IMAP commands carried out.
+    IMAP_COMMANDS = "nightmail_imap_commands_total" Counter "";
+    /// IMAP sessions in IDLE now.
+    IMAP_IDLE = "nightmail_imap_idle_sessions" Gauge "";
+    /// Messages sent to POP3 clients.
+    POP3_RETRIEVED = "nightmail_pop3_messages_retrieved_total" Counter "";
+    /// Commits of the index.
+    ENGINE_COMMITS = "nightmail_engine_commits_total" Counter "";
+    /// Times the index was brought to stable storage.
+    ENGINE_SYNCS = "nightmail_engine_syncs_total" Counter "";
+    /// Octets written to the index.
+    ENGINE_OCTETS_WRITTEN = "nightmail_engine_octets_written_total" Counter "";
+    /// Commits that another change got ahead of.
+    ENGINE_CONFLICTS = "nightmail_engine_conflicts_total" Counter "";
+    /// Messages written to the heap.
+    HEAP_RECORDS = "nightmail_heap_records_total" Counter "";
+    /// Times the heap was brought to stable storage.
+    HEAP_SYNCS = "nightmail_heap_syncs_total" Counter "";
+    /// Octets written to the heap.
+    HEAP_OCTETS_WRITTEN = "nightmail_heap_octets_written_total" Counter "";
+    /// Octets of the heap on disk.
+    HEAP_OCTETS = "nightmail_heap_octets" Gauge "";
+    /// Octets of the heap that nothing refers to.
+    HEAP_OCTETS_RECLAIMABLE = "nightmail_heap_octets_reclaimable" Gauge "";
+    /// Octets of the heap given back by compaction.
+    HEAP_OCTETS_RECLAIMED = "nightmail_heap_octets_reclaimed_total" Counter "";
+}
+
+/// Upper bounds of the histograms' buckets, in seconds.
+const SECONDS: [f64; 12] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+
+/// The metrics as a table for the operator: name, kind, labels, meaning.
+pub fn metric_names() -> String {
+    let lines = METRICS.iter().map(|metric| {
+        let kind = format!("{:?}", metric.kind).to_ascii_lowercase();
+        let Metric {
+            name, labels, help, ..
+        } = metric;
+        format!("{name}{{{labels}}} {kind}: {help}\n")
+    });
+    lines.collect()
+}
+
+/// A counter with a `protocol` label.
+pub fn counter(name: &'static str, protocol: &'static str) -> Counter {
+    ::metrics::counter!(name, "protocol" => protocol)
+}
+
+/// A counter without labels.
+pub fn plain_counter(name: &'static str) -> Counter {
+    ::metrics::counter!(name)
+}
+
+/// A counter with a `result` label.
+pub fn result_counter(name: &'static str, result: &'static str) -> Counter {
+    ::metrics::counter!(name, "result" => result)
+}
+
+/// Counts a login.
+pub fn login(protocol: &'static str, accepted: bool) {
+    let result = if accepted { "accepted" } else { "refused" };
+    ::metrics::counter!(LOGINS, "protocol" => protocol, "result" => result).increment(1);
+}
+
+/// A gauge with a `protocol` label.
+pub fn gauge(name: &'static str, protocol: &'static str) -> Gauge {
+    ::metrics::gauge!(name, "protocol" => protocol)
+}
+
+/// A gauge without labels.
+pub fn plain_gauge(name: &'static str) -> Gauge {
+    ::metrics::gauge!(name)
+}
+
+/// A gauge with a `state` label.
+pub fn state_gauge(name: &'static str, state: &'static str) -> Gauge {
+    ::metrics::gauge!(name, "state" => state)
+}
+
+/// A histogram with a `protocol` label.
+pub fn histogram(name: &'static str, protocol: &'static str) -> Histogram {
+    ::metrics::histogram!(name, "protocol" => protocol)
+}
+
+/// The metrics could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// The histograms' buckets were refused.
+    #[error("the histograms cannot be set up: {0}")]
+    Buckets(String),
+    /// This process has a recorder already.
+    #[error("the metrics are set up already")]
+    Twice,
+}
+
+type Source = Box<dyn Fn() + Send + Sync>;
+
+/// The metrics of the process, to be rendered.
+#[derive(Clone)]
+pub struct Metrics {
+    handle: PrometheusHandle,
+    sources: Arc<Mutex<Vec<Source>>>,
+}
+
+impl Metrics {
+    /// Begins to record the metrics of the whole process. Works once in a process.
+    pub fn install() -> Result<Self, MetricsError> {
+        let (metrics, recorder) = Self::with_recorder()?;
+        ::metrics::set_global_recorder(recorder).map_err(|_| MetricsError::Twice)?;
+        metrics.describe();
+        Ok(metrics)
+    }
+
+    fn with_recorder() -> Result<(Self, PrometheusRecorder), MetricsError> {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&SECONDS)
+            .map_err(|error| MetricsError::Buckets(error.to_string()))?
+            .build_recorder();
+        let metrics = Self {
+            handle: recorder.handle(),
+            sources: Arc::default(),
+        };
+        Ok((metrics, recorder))
+    }
+
+    fn describe(&self) {
+        for metric in METRICS {
+            match metric.kind {
+                Kind::Counter => ::metrics::describe_counter!(metric.name, metric.help),
+                Kind::Gauge => ::metrics::describe_gauge!(metric.name, metric.help),
+                Kind::Histogram => ::metrics::describe_histogram!(metric.name, metric.help),
+            }
+        }
+    }
+
+    /// Adds a function that brings gauges up to date; it runs before every rendering and must be quick.
+    pub fn add_source(&self, source: impl Fn() + Send + Sync + 'static) {
+        self.sources.lock().push(Box::new(source));
+    }
+
+    /// All metrics in the Prometheus text format.
+    pub fn render(&self) -> String {
+        for source in self.sources.lock().iter() {
+            source();
+        }
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+}
+
+#[cfg(test)]
+impl Metrics {
+    /// Metrics recorded only where the recorder is made the local one.
+    pub(crate) fn detached() -> (Self, PrometheusRecorder) {
+        Self::with_recorder().unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        for metric in METRICS {
+            assert!(metric.name.starts_with("nightmail_"), "{}", metric.name);
+            let is_total = metric.name.ends_with("_total");
+            assert_eq!(is_total, metric.kind == Kind::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+        let mut names: Vec<_> = METRICS.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), METRICS.len());
+        assert!(metric_names().contains("nightmail_logins_total{protocol,result} counter: "));
+    }
+
+    #[test]
+    fn sources_run_before_rendering() {
+        let (metrics, recorder) = Metrics::detached();
+        metrics.add_source(|| state_gauge(QUEUE_MESSAGES, "deferred").set(7.0));
+        let text = ::metrics::with_local_recorder(&recorder, || {
+            metrics.describe();
+            counter(MESSAGES_ACCEPTED, "smtp").increment(2);
+            histogram(ACCEPT_SECONDS, "smtp").record(0.003);
+            metrics.render()
+        });
+        for line in [
+            "nightmail_queue_messages{state=\"deferred\"} 7",
+            "nightmail_smtp_messages_accepted_total{protocol=\"smtp\"} 2",
+            "nightmail_smtp_accept_seconds_bucket{protocol=\"smtp\",le=\"0.005\"} 1",
+            "# HELP nightmail_queue_messages Messages in the queue",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Listening sockets: binding them, and accepting within bounds.
+//!
+//! A connection beyond a bound is told so in the words of its protocol and closed; it never reaches a session.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+use tracing::{debug, error, warn};
+
+use super::stream::{Peer, Stream};
+use super::transport::Transport;
+use crate::config::{ListenAddress, Listener};
+use crate::log::next_session;
+use crate::metrics;
+use crate::shutdown::Shutdown;
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: i32 = 4096;
+/// The wait before accepting again after an error such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener that cannot be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another program listens there.
+    #[error(
+        "cannot listen on {0}: another program already does. Stop it (`ss -ltnp` shows which it is), or change `address` of this [[listener]]"
+    )]
+    InUse(ListenAddress),
+    /// The user may not.
+    #[error(
+        "cannot listen on {0}: not permitted. Ports below 1024 need the capability CAP_NET_BIND_SERVICE (with systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), and a socket needs a directory the server's user may write; or change `address` of this [[listener]]"
+    )]
+    NotPermitted(ListenAddress),
+    /// The machine does not have the address.
+    #[error(
+        "cannot listen on {0}: this machine does not have that address. `ip address` shows those it has; change `address` of this [[listener]]"
+    )]
+    NoSuchAddress(ListenAddress),
+    /// Anything else.
+    #[error("cannot listen on {0}: {1}")]
+    Other(ListenAddress, io::Error),
+}
+
+impl BindError {
+    fn new(address: &ListenAddress, error: io::Error) -> Self {
+        let address = address.clone();
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse(address),
+            io::ErrorKind::PermissionDenied => Self::NotPermitted(address),
+            io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress(address),
+            _ => Self::Other(address, error),
+        }
+    }
+}
+
+/// Why a connection is turned away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The listener has as many connections as it may.
+    TooMany,
+    /// The client's address has as many connections as it may.
+    TooManyFromAddress,
+}
+
+/// What is spoken on a listener.
+pub trait Service: Send + Sync + 'static {
+    /// What a client that is turned away is told; nothing when empty. Not sent where TLS comes first.
+    fn refusal(&self, refusal: Refusal) -> &'static [u8];
+
+    /// Serves one connection until it ends.
+    fn serve(
+        self: Arc<Self>,
+        transport: Transport,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// What [`BoundListener::serve`] needs besides the service.
+#[derive(Clone)]
+pub struct ServiceOptions {
+    /// Where TLS comes first.
+    pub implicit_tls: Option<Arc<ServerConfig>>,
+    /// Bound of the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Bound of each wait for a client to take something.
+    pub write_timeout: Duration,
+}
+
+/// A socket that listens, and how many may connect to it.
+#[derive(Debug)]
+pub struct BoundListener {
+    socket: Socketed,
+    config: Listener,
+}
+
+#[derive(Debug)]
+enum Socketed {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl BoundListener {
+    /// Binds the address of a listener. Needs a tokio runtime.
+    pub fn bind(config: &Listener) -> Result<Self, BindError> {
+        let socket = match &config.address {
+            ListenAddress::Tcp(address) => bind_tcp(*address).map(Socketed::Tcp),
+            ListenAddress::Unix(path) => {
+                bind_unix(path).map(|listener| Socketed::Unix(listener, path.clone()))
+            }
+        };
+        Ok(Self {
+            socket: socket.map_err(|error| BindError::new(&config.address, error))?,
+            config: config.clone(),
+        })
+    }
+
+    /// The configuration it was bound from.
+    pub const fn config(&self) -> &Listener {
+        &self.config
+    }
+
+    /// The TCP address bound, with the port the kernel chose for port 0.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socketed::Tcp(listener) => listener.local_addr().ok(),
+            Socketed::Unix(..) => None,
+        }
+    }
+
+    /// Accepts connections until draining begins, then waits for the sessions until aborting begins.
+    pub async fn serve<S: Service>(
+        self,
+        service: Arc<S>,
+        options: ServiceOptions,
+        mut shutdown: Shutdown,
+    ) {
+        let census = Arc::new(Census::new(&self.config));
+        let mut sessions = JoinSet::new();
+        let mut stopping = shutdown.clone();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stopping.draining() => break,
+                Some(ended) = sessions.join_next() => {
+                    report_panic(ended);
+                    continue;
+                }
+                accepted = self.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.admit(
+                    stream,
+                    peer,
+                    &census,
+                    &service,
+                    &options,
+                    &shutdown,
+                    &mut sessions,
+                ),
+                Err(error) => {
+                    warn!(listener = %self.config.address, %error, "cannot accept connections");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(self);
+        tokio::select! {
+            () = finish(&mut sessions) => {}
+            () = shutdown.aborting() => sessions.abort_all(),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match &self.socket {
+            Socketed::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Peer::tcp(address)))
+            }
+            Socketed::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), Peer::Unix))
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call, in the accept loop")]
+    fn admit<S: Service>(
+        &self,
+        stream: Stream,
+        peer: Peer,
+        census: &Arc<Census>,
+        service: &Arc<S>,
+        options: &ServiceOptions,
+        shutdown: &Shutdown,
+        sessions: &mut JoinSet<()>,
+    ) {
+        let protocol = self.config.protocol.as_str();
+        match census.enter(peer) {
+            Ok(entry) => {
+                metrics::counter(metrics::CONNECTIONS, protocol).increment(1);
+                let transport = Transport::new(stream, peer, next_session(), options.write_timeout);
+                let session = session(transport, Arc::clone(service), options, shutdown.clone());
+                sessions.spawn(async move {
+                    let _entry = entry;
+                    session.await;
+                });
+            }
+            Err(refusal) => {
+                metrics::counter(metrics::CONNECTIONS_REFUSED, protocol).increment(1);
+                debug!(%peer, protocol, ?refusal, "connection turned away");
+                if options.implicit_tls.is_none() {
+                    // A socket this young takes a line at once; if not, the client learns from the close.
+                    let _ = stream.try_write_vectored(&[IoSlice::new(service.refusal(refusal))]);
+                    let _ = stream.finish();
+                }
+            }
+        }
+    }
+}
+
+/// A socket file would make clients wait for a server that is gone.
+impl Drop for Socketed {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn session<S: Service>(
+    mut transport: Transport,
+    service: Arc<S>,
+    options: &ServiceOptions,
+    shutdown: Shutdown,
+) -> impl Future<Output = ()> + Send + use<S> {
+    let tls = options.implicit_tls.clone();
+    let handshake_timeout = options.handshake_timeout;
+    async move {
+        if let Some(tls) = tls
+            && let Err(error) = transport.start_tls(&tls, handshake_timeout).await
+        {
+            let (session, peer) = (transport.session(), transport.peer());
+            metrics::plain_counter(metrics::TLS_HANDSHAKES_FAILED).increment(1);
+            debug!(%session, %peer, %error, "TLS handshake failed");
+            return;
+        }
+        service.serve(transport, shutdown).await;
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    match listen(address) {
+        // A machine without IPv6 still has all its IPv4 addresses.
+        Err(error)
+            if error.raw_os_error() == Some(NO_SUCH_FAMILY) && address.ip().is_unspecified() =>
+        {
+            listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        bound => bound,
+    }
+}
+
+/// `EAFNOSUPPORT` on Linux.
+const NO_SUCH_FAMILY: i32 = 97;
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = Domain::for_address(address);
+    let socket = Socket::new(family, Type::STREAM, Some(SocketProtocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A socket file that nobody listens on any more is removed; the new one is open to the group.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if path.exists() {
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Says what keeps a listener from being bound, by binding it for a moment. Needs a tokio runtime.
+pub fn probe(config: &Listener) -> Result<(), BindError> {
+    BoundListener::bind(config).map(drop)
+}
+
+async fn finish(sessions: &mut JoinSet<()>) {
+    while let Some(ended) = sessions.join_next().await {
+        report_panic(ended);
+    }
+}
+
+fn report_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        error!(%error, "a session failed");
+    }
+}
+
+/// Counts the connections of one listener.
+#[derive(Debug)]
+struct Census {
+    counts: Mutex<Counts>,
+    connections_max: usize,
+    per_address_max: usize,
+    protocol: &'static str,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+impl Census {
+    fn new(config: &Listener) -> Self {
+        Self {
+            counts: Mutex::default(),
+            connections_max: config.connections_max,
+            per_address_max: config.connections_per_address_max,
+            protocol: config.protocol.as_str(),
+        }
+    }
+
+    fn enter(self: &Arc<Self>, peer: Peer) -> Result<Entry, Refusal> {
+        let mut counts = self.counts.lock();
+        if counts.total >= self.connections_max {
+            return Err(Refusal::TooMany);
+        }
+        if let Some(ip) = peer.ip() {
+            let here = counts.by_address.entry(ip).or_default();
+            if *here >= self.per_address_max {
+                return Err(Refusal::TooManyFromAddress);
+            }
+            *here += 1;
+        }
+        counts.total += 1;
+        metrics::gauge(metrics::CONNECTIONS_OPEN, self.protocol).increment(1.0);
+        Ok(Entry {
+            census: Arc::clone(self),
+            ip: peer.ip(),
+        })
+    }
+}
+
+/// One counted connection; leaves the census when dropped.
+struct Entry {
+    census: Arc<Census>,
+    ip: Option<IpAddr>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        metrics::gauge(metrics::CONNECTIONS_OPEN, self.census.protocol).decrement(1.0);
+        let mut counts = self.census.counts.lock();
+        counts.total -= 1;
+        if let Some(ip) = self.ip
+            && let Some(here) = counts.by_address.get_mut(&ip)
+        {
+            *here -= 1;
+            if *here == 0 {
+                counts.by_address.remove(&ip);
+            }
+        }
+    }
+}

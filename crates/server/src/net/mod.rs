@@ -1,0 +1,10 @@
+//! Sockets: listeners that bound who may connect, and connections that cost little while idle.
+
+pub mod listener;
+pub mod outgoing;
+pub mod stream;
+pub mod transport;
+
+pub use listener::{BindError, BoundListener, Refusal, Service, ServiceOptions};
+pub use stream::{Peer, Stream};
+pub use transport::{Ready, Received, Recv, RecvOr, TlsInfo, Transport};

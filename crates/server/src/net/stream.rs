@@ -1,0 +1,114 @@
+//! A connected stream socket, TCP or Unix-domain, used without buffers of its own.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+
+use socket2::SockRef;
+use tokio::net::{TcpStream, UnixStream};
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A host; an IPv4 address is never shown in its IPv6-mapped form.
+    Tcp(SocketAddr),
+    /// A process of this machine.
+    Unix,
+}
+
+impl Peer {
+    /// The peer behind a TCP address.
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    }
+
+    /// The IP address, unless the peer is a process of this machine.
+    pub const fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix => None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix-domain.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Reads what is there; `WouldBlock` when nothing is.
+    pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(into),
+            Self::Unix(stream) => stream.try_read(into),
+        }
+    }
+
+    /// Writes as much as the socket takes; `WouldBlock` when it takes nothing.
+    pub fn try_write_vectored(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write_vectored(from),
+            Self::Unix(stream) => stream.try_write_vectored(from),
+        }
+    }
+
+    /// Waits until there may be something to read, the end included.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+        }
+    }
+
+    /// Waits until the socket may take something.
+    pub async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.writable().await,
+            Self::Unix(stream) => stream.writable().await,
+        }
+    }
+
+    /// Says that nothing more will be written.
+    pub fn finish(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Self::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+        }
+    }
+}
+
+/// Lets the TLS library read the socket: what is not there is `WouldBlock`.
+impl io::Read for &Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.try_read(into)
+    }
+}
+
+/// Lets the TLS library write the socket: what does not fit is `WouldBlock`.
+impl io::Write for &Stream {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.try_write_vectored(&[IoSlice::new(from)])
+    }
+
+    fn write_vectored(&mut self, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(from)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,258 @@
+//! Stopping the server in two steps: *draining* (nothing new is accepted, sessions finish) and *aborting* (what
+//! has not finished is dropped).
+//!
+//! **Invariant:** mail that was acknowledged is on disk already, so that aborting loses none; a session that is
+//! dropped was not answered, and its client tries again.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+/// The moment that tasks have to end once aborting begins.
+const ABORT_GRACE: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Phase {
+    Running,
+    Draining,
+    Aborting,
+}
+
+/// Tells all holders of [`Shutdown`] to stop.
+#[derive(Clone, Debug)]
+pub struct Stopper(watch::Sender<Phase>);
+
+impl Stopper {
+    /// Begins draining; without effect when that or more has begun.
+    pub fn drain(&self) {
+        self.raise(Phase::Draining);
+    }
+
+    /// Begins aborting.
+    pub fn abort(&self) {
+        self.raise(Phase::Aborting);
+    }
+
+    /// A token that observes this stopper.
+    pub fn token(&self) -> Shutdown {
+        Shutdown(self.0.subscribe())
+    }
+
+    fn raise(&self, to: Phase) {
+        self.0.send_if_modified(|phase| {
+            let raised = *phase < to;
+            *phase = to.max(*phase);
+            raised
+        });
+    }
+}
+
+/// Observes whether the server is stopping. Cheap to clone; one for each session.
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<Phase>);
+
+impl Shutdown {
+    /// Whether draining has begun.
+    pub fn is_draining(&self) -> bool {
+        *self.0.borrow() >= Phase::Draining
+    }
+
+    /// Waits until draining begins; at once when it has begun.
+    pub async fn draining(&mut self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    /// Waits until aborting begins.
+    pub async fn aborting(&mut self) {
+        self.reached(Phase::Aborting).await;
+    }
+
+    /// A stopper that is gone has nothing more to tell: the wait never ends, and whoever waits is dropped with
+    /// the runtime.
+    async fn reached(&mut self, phase: Phase) {
+        if self.0.wait_for(|now| *now >= phase).await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// A running server's stopper and the first token.
+pub fn shutdown_pair() -> (Stopper, Shutdown) {
+    let (sender, receiver) = watch::channel(Phase::Running);
+    (Stopper(sender), Shutdown(receiver))
+}
+
+/// Obeys signals until aborting: SIGTERM or SIGINT begins draining, a second one aborting; SIGHUP calls `reload`.
+pub async fn obey_signals(stopper: Stopper, reload: impl Fn() + Send) -> std::io::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let mut hup = signal(SignalKind::hangup())?;
+    let mut token = stopper.token();
+    loop {
+        tokio::select! {
+            () = token.aborting() => return Ok(()),
+            _ = hup.recv() => reload(),
+            _ = term.recv() => step(&stopper),
+            _ = int.recv() => step(&stopper),
+        }
+    }
+}
+
+fn step(stopper: &Stopper) {
+    if stopper.token().is_draining() {
+        warn!("told to stop a second time: dropping what has not finished");
+        stopper.abort();
+    } else {
+        info!("told to stop: finishing sessions");
+        stopper.drain();
+    }
+}
+
+/// How a supervised server ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// All tasks finished after draining began.
+    Drained,
+    /// The grace period or a second signal cut tasks off.
+    Aborted,
+    /// A task ended or panicked while the server should have been running.
+    Failed,
+}
+
+/// The tasks of a running server.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    /// Those that finish by themselves once draining begins: listeners with their sessions, deliveries.
+    pub draining: JoinSet<()>,
+    /// Those that run until aborting begins, because the others or the operator need them: metrics, reloading.
+    pub background: JoinSet<()>,
+}
+
+impl Tasks {
+    async fn ended(&mut self) -> Result<(), tokio::task::JoinError> {
+        tokio::select! {
+            Some(ended) = self.draining.join_next() => ended,
+            Some(ended) = self.background.join_next() => ended,
+            else => Ok(()),
+        }
+    }
+}
+
+/// Waits for tasks that are to run as long as the server: once one of them ends early the others are drained.
+/// From the beginning of draining they have `grace` to finish, then they are aborted.
+pub async fn supervise(mut tasks: Tasks, stopper: &Stopper, grace: Duration) -> Ended {
+    let mut token = stopper.token();
+    let early = tokio::select! {
+        biased;
+        () = token.draining() => false,
+        ended = tasks.ended() => {
+            report_early_end(ended);
+            stopper.drain();
+            true
+        }
+    };
+    let finished = tokio::select! {
+        () = join_all(&mut tasks.draining) => true,
+        () = token.aborting() => false,
+        () = tokio::time::sleep(grace) => false,
+    };
+    stopper.abort();
+    let rest = async {
+        join_all(&mut tasks.draining).await;
+        join_all(&mut tasks.background).await;
+    };
+    // Whoever observes the stopper ends by itself now; what does not is dropped with its set.
+    let _ = tokio::time::timeout(ABORT_GRACE, rest).await;
+    match (early, finished) {
+        (true, _) => Ended::Failed,
+        (false, true) => Ended::Drained,
+        (false, false) => Ended::Aborted,
+    }
+}
+
+async fn join_all(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            error!(%error, "a task failed while stopping");
+        }
+    }
+}
+
+fn report_early_end(ended: Result<(), tokio::task::JoinError>) {
+    match ended {
+        Err(error) => error!(%error, "a part of the server failed: stopping"),
+        Ok(()) => error!("a part of the server ended early: stopping"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    #[tokio::test]
+    async fn draining_is_seen_by_tokens_taken_before_and_after() {
+        let (stopper, mut before) = shutdown_pair();
+        assert!(!before.is_draining());
+        stopper.drain();
+        before.draining().await;
+        let mut after = stopper.token();
+        after.draining().await;
+        assert!(after.is_draining());
+    }
+
+    #[tokio::test]
+    async fn draining_does_not_undo_aborting() {
+        let (stopper, mut token) = shutdown_pair();
+        stopper.abort();
+        stopper.drain();
+        tokio::time::timeout(SOON, token.aborting()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn tasks_that_finish_in_time_are_drained() {
+        let (stopper, mut token) = shutdown_pair();
+        let mut tasks = Tasks::default();
+        let mut watching = token.clone();
+        tasks.draining.spawn(async move { token.draining().await });
+        tasks
+            .background
+            .spawn(async move { watching.aborting().await });
+        stopper.drain();
+        assert_eq!(supervise(tasks, &stopper, 100 * SOON).await, Ended::Drained);
+    }
+
+    #[tokio::test]
+    async fn tasks_that_outlast_the_grace_period_are_aborted() {
+        let (stopper, mut token) = shutdown_pair();
+        let mut tasks = Tasks::default();
+        tasks.draining.spawn(async move { token.aborting().await });
+        stopper.drain();
+        let grace = Duration::from_millis(20);
+        assert_eq!(supervise(tasks, &stopper, grace).await, Ended::Aborted);
+    }
+
+    #[tokio::test]
+    async fn a_second_stop_does_not_wait_for_the_grace_period() {
+        let (stopper, mut token) = shutdown_pair();
+        let mut tasks = Tasks::default();
+        tasks.draining.spawn(async move { token.aborting().await });
+        step(&stopper);
+        step(&stopper);
+        let ended = tokio::time::timeout(SOON, supervise(tasks, &stopper, 100 * SOON)).await;
+        assert_eq!(ended.unwrap(), Ended::Aborted);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_early_stops_the_others() {
+        let (stopper, mut token) = shutdown_pair();
+        let mut tasks = Tasks::default();
+        tasks.draining.spawn(async {});
+        tasks.draining.spawn(async move { token.draining().await });
+        assert_eq!(supervise(tasks, &stopper, SOON).await, Ended::Failed);
+    }
+}
