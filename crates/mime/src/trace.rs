@@ -1,0 +1,158 @@
+//! What the top-level header says about the message's way here: known fields present, hops, deliveries.
+
+use crate::header::{self, Field};
+use crate::lex;
+
+macro_rules! known_fields {
+    ($($variant:ident $name:literal,)*) => {
+        /// A header field this program knows by name.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum KnownField {
+            $(#[doc = concat!("`", $name, "`")] $variant,)*
+        }
+
+        impl KnownField {
+            const NAMES: &'static [(Self, &'static str)] = &[$((Self::$variant, $name),)*];
+        }
+    };
+}
+
+known_fields! {
+    Date "Date",
+    From "From",
+    Sender "Sender",
+    ReplyTo "Reply-To",
+    To "To",
+    Cc "Cc",
+    Bcc "Bcc",
+    MessageId "Message-ID",
+    InReplyTo "In-Reply-To",
+    References "References",
+    Subject "Subject",
+    MimeVersion "MIME-Version",
+    ContentType "Content-Type",
+    ContentTransferEncoding "Content-Transfer-Encoding",
+    ContentId "Content-ID",
+    ContentDescription "Content-Description",
+    ContentDisposition "Content-Disposition",
+    ContentLanguage "Content-Language",
+    ContentLocation "Content-Location",
+    ContentMd5 "Content-MD5",
+    Received "Received",
+    ReturnPath "Return-Path",
+    DeliveredTo "Delivered-To",
+    AutoSubmitted "Auto-Submitted",
+    Precedence "Precedence",
+    ListId "List-Id",
+    ListUnsubscribe "List-Unsubscribe",
+    DkimSignature "DKIM-Signature",
+    AuthenticationResults "Authentication-Results",
+    ResentFrom "Resent-From",
+}
+
+impl KnownField {
+    /// The field of this name, compared without case.
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        Self::NAMES
+            .iter()
+            .find(|(_, known)| {
+                known.len() == name.len() && known.as_bytes().eq_ignore_ascii_case(name)
+            })
+            .map(|(field, _)| *field)
+    }
+
+    /// The name as usually written.
+    pub fn name(self) -> &'static str {
+        Self::NAMES
+            .iter()
+            .find(|(field, _)| *field == self)
+            .map_or("", |(_, name)| name)
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// What a top-level header shows of the message's way.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Trace {
+    /// One bit for each [`KnownField`].
+    pub(crate) present: u32,
+    /// How many Received fields there are.
+    pub received_count: u32,
+    /// The values of Delivered-To fields, trimmed, without angle brackets.
+    pub delivered_to: Vec<Vec<u8>>,
+}
+
+impl Trace {
+    /// Reads a header section. Keeps `deliveries_max` Delivered-To values.
+    pub fn parse(header: &[u8], deliveries_max: usize) -> Self {
+        let mut trace = Self::default();
+        for field in header::fields(header) {
+            if let Some(known) = KnownField::parse(field.name) {
+                trace.add(known, &field, deliveries_max);
+            }
+        }
+        trace
+    }
+
+    pub(crate) fn add(&mut self, known: KnownField, field: &Field<'_>, deliveries_max: usize) {
+        self.present |= known.bit();
+        match known {
+            KnownField::Received => self.received_count = self.received_count.saturating_add(1),
+            KnownField::DeliveredTo if self.delivered_to.len() < deliveries_max => {
+                let value = header::unfold(field.value);
+                let bare = value
+                    .strip_prefix(b"<")
+                    .and_then(|value| value.strip_suffix(b">"));
+                self.delivered_to
+                    .push(lex::trim(bare.unwrap_or(&value)).to_vec());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the field is there.
+    pub const fn has(&self, field: KnownField) -> bool {
+        self.present & field.bit() != 0
+    }
+
+    /// Whether a Delivered-To field names this address, compared without case: the message has been here.
+    pub fn was_delivered_to(&self, address: &str) -> bool {
+        self.delivered_to
+            .iter()
+            .any(|seen| seen.eq_ignore_ascii_case(address.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hops_and_deliveries_are_counted() {
+        let trace = Trace::parse(
+            b"Received: a\r\nreceived: b\r\nDelivered-To: <A@x.test>\r\nDELIVERED-TO: b@x.test\r\nDate: x\r\n\r\nFrom: y",
+            10,
+        );
+        assert_eq!(trace.received_count, 2);
+        assert!(trace.was_delivered_to("a@X.test") && trace.was_delivered_to("b@x.test"));
+        assert!(!trace.was_delivered_to("c@x.test"));
+        assert!(trace.has(KnownField::Date) && !trace.has(KnownField::From));
+    }
+
+    #[test]
+    fn every_known_field_has_a_bit_of_its_own() {
+        let mut seen = 0u32;
+        for (field, name) in KnownField::NAMES {
+            assert_eq!(
+                KnownField::parse(name.to_lowercase().as_bytes()),
+                Some(*field)
+            );
+            assert_eq!(field.name(), *name);
+            assert_eq!(seen & field.bit(), 0);
+            seen |= field.bit();
+        }
+    }
+}
