@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::Space;
+use crate::{EngineError, Space};
 
 /// A row's key inside its space; keys are ordered as bytes. At most [`RowKey::KEY_BYTES_MAX`] long.
 pub type Key = Vec<u8>;
@@ -20,8 +20,11 @@ pub struct RowKey {
 }
 
 impl RowKey {
-    /// The longest key every engine takes.
+    /// The longest key every engine takes, in bytes.
     pub const KEY_BYTES_MAX: usize = 2048;
+
+    /// The longest value every engine takes, in bytes.
+    pub const VALUE_BYTES_MAX: usize = 64 << 20;
 
     /// The row `key` of `space`.
     pub fn new(space: Space, key: impl Into<Key>) -> Self {
@@ -164,6 +167,20 @@ impl Batch {
     /// Whether there is nothing to check and nothing to write.
     pub fn is_empty(&self) -> bool {
         self.checks.is_empty() && self.writes.is_empty()
+    }
+
+    /// Fails with [`EngineError::TooLarge`] for a key or value that is longer than every engine takes.
+    pub fn check_sizes(&self) -> Result<(), EngineError> {
+        let within = |what, bytes, limit| match bytes <= limit {
+            true => Ok(()),
+            false => Err(EngineError::TooLarge { what, bytes, limit }),
+        };
+        for write in &self.writes {
+            within("a key", write.key.key.len(), RowKey::KEY_BYTES_MAX)?;
+            let value = write.value.as_ref().map_or(0, Bytes::len);
+            within("a value", value, RowKey::VALUE_BYTES_MAX)?;
+        }
+        Ok(())
     }
 
     /// Bytes of keys and values written.

@@ -21,6 +21,16 @@ pub enum EngineError {
     /// What was read is not what was written.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
+    /// A key or value is longer than every engine takes; nothing was written.
+    #[error("{what} of {bytes} bytes is longer than {limit}")]
+    TooLarge {
+        /// What is too long.
+        what: &'static str,
+        /// Its length in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// Any other failure to read or write.
     #[error("the store failed: {0}")]
     Io(String),

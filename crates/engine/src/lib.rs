@@ -8,14 +8,20 @@
 //! was answered `Conflict` left nothing behind.
 
 mod batch;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod embedded;
 mod error;
+mod memory;
 mod space;
 
 use std::future::Future;
 use std::pin::Pin;
 
 pub use batch::{Batch, Check, Durability, Key, KeyRange, Order, RowKey, Value, Write};
+pub use embedded::{EmbeddedEngine, EmbeddedOptions};
 pub use error::{CommitError, EngineError};
+pub use memory::MemoryEngine;
 pub use space::Space;
 
 /// A boxed future that borrows its engine, so that `dyn Engine` can be shared.
