@@ -1,0 +1,302 @@
+//! What an address means: accounts here, addresses elsewhere, or nobody.
+//!
+//! An alternate domain is mapped to its own first. Then counts, in this order: the address itself, the address without
+//! its detail (RFC 5233), the duty of every domain to have a postmaster (RFC 5321 §4.5.1), the domain's catch-all.
+//! Aliases are followed breadth-first, every address once.
+
+use std::collections::{HashSet, VecDeque};
+
+use nightmail_core::{AccountId, Address, Domain};
+
+use crate::directory::Directory;
+use crate::error::DirectoryError;
+use crate::record::{AccountRecord, DomainRecord, Quota, Subaddress, WhenDisabled};
+use crate::row::{AddressRow, DomainRow, address_key, domain_key};
+
+/// One place where a message goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// An account of this server.
+    Account {
+        /// The account.
+        id: AccountId,
+        /// The address by which it was reached: as given, or as an alias names it.
+        address: Address,
+        /// What followed the subaddress separator, in the case it was given.
+        detail: Option<String>,
+        /// Bounds of the account's mail.
+        quota: Quota,
+    },
+    /// An address elsewhere, to which an alias leads.
+    Remote(Address),
+}
+
+/// What an address means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Resolution {
+    /// At least one target; no account and no address twice.
+    Recipients(Vec<Target>),
+    /// The domain is ours and has nobody of that name.
+    UnknownUser,
+    /// Whoever it means gets no mail now. `temporary`: the sender is to try again.
+    ///
+    /// An alias is so, temporarily, as soon as one of its targets is, that nobody's copy is lost.
+    Disabled {
+        /// Whether that may pass.
+        temporary: bool,
+    },
+    /// The domain is not ours.
+    NotLocal,
+    /// Aliases lead in a circle and nowhere else, too deep, or to too many recipients.
+    LoopOrTooMany,
+}
+
+/// What one address means by itself.
+enum Meaning {
+    NotLocal,
+    DomainDisabled,
+    Unknown,
+    Account(AccountRecord, Option<String>),
+    Expand(Vec<Address>),
+}
+
+/// What has been found so far.
+#[derive(Default)]
+struct Walk {
+    waiting: VecDeque<(Address, usize)>,
+    seen: HashSet<String>,
+    accounts: HashSet<AccountId>,
+    found: Vec<Target>,
+    dead_end: bool,
+    rejects: bool,
+    defers: bool,
+}
+
+impl Directory {
+    /// What `address` means. Comparison ignores case.
+    pub async fn resolve(&self, address: &Address) -> Result<Resolution, DirectoryError> {
+        let mut walk = Walk::default();
+        walk.waiting.push_back((address.clone(), 0));
+        while let Some((address, depth)) = walk.waiting.pop_front() {
+            if depth > self.options.alias_depth_max || walk.seen.len() >= self.options.lookups_max {
+                return Ok(Resolution::LoopOrTooMany);
+            }
+            if !walk.seen.insert(address.lookup()) {
+                continue;
+            }
+            match self.meaning(&address).await? {
+                Meaning::NotLocal if depth == 0 => return Ok(Resolution::NotLocal),
+                meaning => walk.take(address, depth, meaning),
+            }
+            if walk.found.len() > self.options.recipients_max {
+                return Ok(Resolution::LoopOrTooMany);
+            }
+        }
+        Ok(walk.finish())
+    }
+
+    /// Where mail for a `Postmaster` without a domain goes (RFC 5321 §4.5.1).
+    pub async fn resolve_postmaster(&self) -> Result<Resolution, DirectoryError> {
+        if let Some(postmaster) = &self.options.postmaster {
+            let resolution = self.resolve(postmaster).await?;
+            if matches!(resolution, Resolution::Recipients(_)) {
+                return Ok(resolution);
+            }
+            if matches!(resolution, Resolution::NotLocal) {
+                return Ok(Resolution::Recipients(vec![Target::Remote(
+                    postmaster.clone(),
+                )]));
+            }
+        }
+        if let Some(domain) = &self.options.default_domain
+            && let Ok(address) = Address::parse(&format!("postmaster@{domain}"))
+        {
+            let resolution = self.resolve(&address).await?;
+            if matches!(resolution, Resolution::Recipients(_)) {
+                return Ok(resolution);
+            }
+        }
+        Ok(match self.first_admin().await? {
+            Some(admin) => Resolution::Recipients(vec![Target::Account {
+                id: admin.id,
+                address: admin.address,
+                detail: None,
+                quota: admin.quota,
+            }]),
+            None => Resolution::UnknownUser,
+        })
+    }
+
+    /// Whether mail from `address` may be submitted by account `id`: mail to it reaches the account.
+    pub async fn may_send_as(
+        &self,
+        id: AccountId,
+        address: &Address,
+    ) -> Result<bool, DirectoryError> {
+        Ok(match self.resolve(address).await? {
+            Resolution::Recipients(targets) => targets
+                .iter()
+                .any(|target| matches!(target, Target::Account { id: found, .. } if *found == id)),
+            _ => false,
+        })
+    }
+
+    async fn meaning(&self, address: &Address) -> Result<Meaning, DirectoryError> {
+        let local = address.local_part().lookup();
+        let Some((domain, row)) = self.domain_and_address(address.domain(), &local).await? else {
+            return Ok(Meaning::NotLocal);
+        };
+        if !domain.enabled {
+            return Ok(Meaning::DomainDisabled);
+        }
+        if let Some(row) = row {
+            return self.address_meaning(row, None).await;
+        }
+        if let Some((user, detail)) = self.split_detail(&domain, address)
+            && let Some(row) = self.address_in(&domain.name, &user.to_lowercase()).await?
+        {
+            return self.address_meaning(row, Some(detail.to_owned())).await;
+        }
+        if (local == "postmaster" || (local == "abuse" && self.options.accept_abuse))
+            && let Some(meaning) = self.postmaster_meaning(address).await?
+        {
+            return Ok(meaning);
+        }
+        match domain.catch_all.is_empty() {
+            true => Ok(Meaning::Unknown),
+            false => Ok(Meaning::Expand(domain.catch_all)),
+        }
+    }
+
+    /// The domain that `name` means, and the row of `local` in it: one read, or two for an alternate name.
+    async fn domain_and_address(
+        &self,
+        name: &Domain,
+        local: &str,
+    ) -> Result<Option<(DomainRecord, Option<AddressRow>)>, DirectoryError> {
+        let mut name = name.clone();
+        for _ in 0..2 {
+            let rows = self
+                .rows(&[domain_key(&name), address_key(local, &name)])
+                .await?;
+            let mut rows = rows.into_iter();
+            let Some(domain) = rows.next().flatten() else {
+                return Ok(None);
+            };
+            match DomainRow::decode(&domain)? {
+                DomainRow::AlternateOf(of) => name = of,
+                DomainRow::Domain(domain) => {
+                    let row = rows.next().flatten();
+                    let row = row.map(|row| AddressRow::decode(&row)).transpose()?;
+                    return Ok(Some((domain, row)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn address_in(
+        &self,
+        domain: &Domain,
+        local: &str,
+    ) -> Result<Option<AddressRow>, DirectoryError> {
+        let row = self
+            .rows(&[address_key(local, domain)])
+            .await?
+            .pop()
+            .flatten();
+        Ok(row.map(|row| AddressRow::decode(&row)).transpose()?)
+    }
+
+    fn split_detail<'a>(
+        &self,
+        domain: &DomainRecord,
+        address: &'a Address,
+    ) -> Option<(&'a str, &'a str)> {
+        let separator = match domain.subaddress {
+            Subaddress::Default => self.options.subaddress_separator?,
+            Subaddress::Off => return None,
+            Subaddress::Separator(separator) => separator,
+        };
+        let (user, detail) = address.local_part().as_str().split_once(separator)?;
+        (!user.is_empty()).then_some((user, detail))
+    }
+
+    async fn address_meaning(
+        &self,
+        row: AddressRow,
+        detail: Option<String>,
+    ) -> Result<Meaning, DirectoryError> {
+        match row {
+            AddressRow::Alias(alias) => Ok(Meaning::Expand(alias.targets)),
+            AddressRow::Account(id) => Ok(match self.account(id).await? {
+                Some(account) => Meaning::Account(account, detail),
+                None => Meaning::Unknown,
+            }),
+        }
+    }
+
+    async fn postmaster_meaning(
+        &self,
+        address: &Address,
+    ) -> Result<Option<Meaning>, DirectoryError> {
+        match &self.options.postmaster {
+            Some(postmaster) if postmaster.lookup() != address.lookup() => {
+                Ok(Some(Meaning::Expand(vec![postmaster.clone()])))
+            }
+            _ => Ok(self
+                .first_admin()
+                .await?
+                .map(|admin| Meaning::Account(admin, None))),
+        }
+    }
+
+    async fn first_admin(&self) -> Result<Option<AccountRecord>, DirectoryError> {
+        for id in self.admins().await? {
+            if let Some(account) = self.account(id).await?.filter(|account| account.enabled) {
+                return Ok(Some(account));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Walk {
+    fn take(&mut self, address: Address, depth: usize, meaning: Meaning) {
+        match meaning {
+            Meaning::Unknown => self.dead_end = true,
+            Meaning::NotLocal => self.found.push(Target::Remote(address)),
+            Meaning::DomainDisabled => self.defers = true,
+            Meaning::Expand(targets) => {
+                self.waiting
+                    .extend(targets.into_iter().map(|target| (target, depth + 1)));
+            }
+            Meaning::Account(account, _) if !account.enabled => match account.when_disabled {
+                WhenDisabled::Reject => self.rejects = true,
+                WhenDisabled::Defer => self.defers = true,
+            },
+            Meaning::Account(account, detail) => {
+                if self.accounts.insert(account.id) {
+                    let AccountRecord { id, quota, .. } = account;
+                    self.found.push(Target::Account {
+                        id,
+                        address,
+                        detail,
+                        quota,
+                    });
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> Resolution {
+        match self {
+            Self { defers: true, .. } => Resolution::Disabled { temporary: true },
+            Self { found, .. } if !found.is_empty() => Resolution::Recipients(found),
+            Self { rejects: true, .. } => Resolution::Disabled { temporary: false },
+            Self { dead_end: true, .. } => Resolution::UnknownUser,
+            // Every address was expanded and none ended: aliases lead in a circle.
+            _ => Resolution::LoopOrTooMany,
+        }
+    }
+}
