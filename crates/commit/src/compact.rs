@@ -160,7 +160,7 @@ impl Compactor {
             return Ok(Moved::default());
         }
         let heap: Heap = self.committer.heap().clone();
-        let old: Vec<Location> = group.iter().map(|record| record.location.clone()).collect();
+        let old: Vec<Location> = group.iter().map(|record| record.location).collect();
         let new = blocking(move || {
             let records = old
                 .iter()
@@ -194,7 +194,7 @@ impl Compactor {
             }
             let key = BlobRow::key(record.blob);
             let moved = BlobRow {
-                location: location.clone(),
+                location,
                 ..row
             };
             let batch = Batch {

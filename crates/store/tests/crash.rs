@@ -1,5 +1,5 @@
 //! Power is lost at every sync point of a busy store: what was answered is there once, and everything agrees.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Mailboxes as such, quota, keywords, and what is left of bytes that nothing refers to.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Random changes against a plain model of mailboxes, then a full check.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
 
