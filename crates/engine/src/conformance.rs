@@ -228,7 +228,9 @@ pub async fn empty_and_large_are_rows_too(engine: &dyn Engine) {
     let refused = commit(engine, batch).await;
     assert_eq!(refused, Err(CommitError::Conflict { key: empty }));
 
-    let value: Vec<u8> = (0..1_048_576u32).map(|n| (n * n >> 7) as u8).collect();
+    let value: Vec<u8> = (0..1_048_576u32)
+        .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+        .collect();
     put(engine, large.clone(), &value).await;
     assert!(get(engine, &large).await.as_deref() == Some(&value[..]));
     let mut batch = Batch::new();

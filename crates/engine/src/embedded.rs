@@ -17,6 +17,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,6 +93,7 @@ impl EmbeddedEngine {
     /// Fails with [`EngineError::Locked`] while another process has it open.
     pub fn open(dir: impl AsRef<Path>, options: EmbeddedOptions) -> Result<Self, EngineError> {
         let dir = dir.as_ref().to_path_buf();
+        make_durable(&dir)?;
         let store = Store::open(&dir, &options)?;
         let (sender, receiver) = mpsc::channel(options.waiting_batches_max.max(1));
         let core = Arc::new(Core {
@@ -127,6 +129,14 @@ impl EmbeddedEngine {
         jobs.send(job(answer)).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())
     }
+}
+
+/// Makes `dir`, and its entry in the directory above durable.
+fn make_durable(dir: &Path) -> Result<(), EngineError> {
+    std::fs::create_dir_all(dir)?;
+    let above = dir.canonicalize()?;
+    let above = above.parent().unwrap_or(Path::new("/"));
+    Ok(File::open(above)?.sync_all()?)
 }
 
 impl Core {
