@@ -30,7 +30,7 @@ pub struct SmtpArgs {
     #[arg(long)]
     pub lmtp: bool,
     /// Messages a connection carries before it is closed and opened anew; 0 is no limit.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 500)]
     pub messages_per_connection: u64,
     /// Recipients of each message.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]

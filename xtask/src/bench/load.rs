@@ -1,0 +1,249 @@
+//! The loads, and the figures taken from their reports.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::subject::{Subject, succeed};
+use crate::error::TaskError;
+
+/// Users that the loads are spread over.
+pub(super) const USERS: u32 = 100;
+/// Every user's password, at the peer too.
+pub(super) const PASSWORD: &str = "pass";
+/// Counters whose sum is the times something was brought to stable storage.
+const SYNC_COUNTERS: [&str; 2] = ["nightmail_engine_syncs_total", "nightmail_heap_syncs_total"];
+const METRICS_WAIT: Duration = Duration::from_secs(5);
+
+/// The name of user `number`, as the load program writes it by default.
+pub(super) fn user(number: u32) -> String {
+    format!("u{number:04}@example.test")
+}
+
+/// Figures by the name of their measure.
+pub(super) type Figures = BTreeMap<&'static str, f64>;
+
+/// A load that both servers get.
+pub(super) struct Measure {
+    pub(super) name: &'static str,
+    /// What the load program is told; `{smtp}`, `{imap}`, `{pop3}`, `{count}` and `{seconds}` are filled in.
+    arguments: &'static str,
+    /// Where in the report the figure is.
+    figure: &'static str,
+    /// How many times the best peer's figure is wanted.
+    pub(super) target: f64,
+}
+
+/// In the order they are run: what is read later has been sent before.
+pub(super) const MEASURES: [Measure; 7] = [
+    Measure {
+        name: "SMTP, accepted and delivered, 64 connections, messages/s",
+        arguments: "smtp {smtp} -c64 -n{count} -t180 --wait-delivered {imap}",
+        figure: "/delivered/per_second",
+        target: 15.0,
+    },
+    Measure {
+        name: "IMAP LOGIN, SELECT, LOGOUT, sessions/s",
+        arguments: "imap login {imap} -c16 -n1000000 -t{seconds}",
+        figure: "/operations_per_second",
+        target: 6.0,
+    },
+    Measure {
+        name: "IMAP FETCH one by one, messages/s",
+        arguments: "imap fetch {imap} -c16 -n10000000 -t{seconds}",
+        figure: "/messages_per_second",
+        target: 1.5,
+    },
+    Measure {
+        name: "IMAP FETCH all at once, messages/s",
+        arguments: "imap fetch-all {imap} -c16 -n10000000 -t{seconds}",
+        figure: "/messages_per_second",
+        target: 1.0,
+    },
+    Measure {
+        name: "IMAP STORE, messages/s",
+        arguments: "imap store {imap} -c16 -n10000000 -t{seconds}",
+        figure: "/operations_per_second",
+        target: 2.0,
+    },
+    Measure {
+        name: "IMAP APPEND, messages/s",
+        arguments: "imap append {imap} -c16 -n10000000 -t{seconds}",
+        figure: "/messages_per_second",
+        target: 2.0,
+    },
+    Measure {
+        name: "POP3 RETR and DELE, messages/s",
+        arguments: "pop3 retr-dele {pop3} -c16 -n10000000 -t{seconds}",
+        figure: "/messages_per_second",
+        target: 2.0,
+    },
+];
+
+pub(super) const RSS: &str = "memory after many messages, MB";
+pub(super) const IDLE: &str = "memory of an idle IMAP connection, KB";
+pub(super) const WRITTEN: &str = "bytes written for each byte accepted";
+pub(super) const SYNCS: &str = "syncs for each message";
+
+/// How much load.
+pub(super) struct Scale {
+    /// Messages sent to both servers.
+    count: u32,
+    /// Seconds of each other load.
+    seconds: u32,
+    /// Messages sent to Nightmail alone.
+    many: u32,
+    /// Idle connections.
+    idle: u32,
+}
+
+impl Scale {
+    pub(super) fn new(quick: bool) -> Self {
+        match quick {
+            true => Self {
+                count: 3_000,
+                seconds: 2,
+                many: 10_000,
+                idle: 500,
+            },
+            false => Self {
+                count: 20_000,
+                seconds: 8,
+                many: 100_000,
+                idle: 2_000,
+            },
+        }
+    }
+}
+
+/// The program that makes the load.
+pub(super) struct Client {
+    program: PathBuf,
+    first: &'static [&'static str],
+}
+
+impl Client {
+    pub(super) fn new(program: PathBuf, first: &'static [&'static str]) -> Self {
+        Self { program, first }
+    }
+
+    /// Runs one load and reads its report.
+    fn run(&self, subject: &Subject, scale: &Scale, arguments: &str) -> Result<Value, TaskError> {
+        let filled = arguments
+            .replace("{smtp}", &subject.smtp)
+            .replace("{imap}", &subject.imap)
+            .replace("{pop3}", &subject.pop3)
+            .replace("{count}", &scale.count.to_string())
+            .replace("{many}", &scale.many.to_string())
+            .replace("{idle}", &scale.idle.to_string())
+            .replace("{seconds}", &scale.seconds.to_string());
+        println!("  {filled}");
+        let mut command = Command::new(&self.program);
+        command.args(self.first).args(filled.split_whitespace());
+        command
+            .arg(format!("-u{USERS}"))
+            .args(["--json", "--quiet"]);
+        if let Some(pid) = subject.pid {
+            command.arg(format!("--server-pid={pid}"));
+        }
+        let output = succeed(&mut command, &filled)?;
+        let report: Value =
+            serde_json::from_slice(&output.stdout).map_err(|source| TaskError::Json {
+                program: filled,
+                source,
+            })?;
+        if let Some(failed) = report.get("failed").filter(|failed| **failed != 0) {
+            println!(
+                "    {failed} failed: {}",
+                report.get("errors").unwrap_or(&Value::Null)
+            );
+        }
+        Ok(report)
+    }
+}
+
+fn figure(report: &Value, pointer: &str) -> Option<f64> {
+    report.pointer(pointer)?.as_f64()
+}
+
+/// Every load that is compared, run once.
+pub(super) fn compared(
+    client: &Client,
+    subject: &Subject,
+    scale: &Scale,
+) -> Result<Figures, TaskError> {
+    let mut figures = Figures::new();
+    for measure in &MEASURES {
+        let report = client.run(subject, scale, measure.arguments)?;
+        if let Some(value) = figure(&report, measure.figure) {
+            println!("    {value:.1}");
+            figures.insert(measure.name, value);
+        }
+    }
+    Ok(figures)
+}
+
+/// What has a bound of its own: memory, writing, syncs.
+pub(super) fn alone(
+    client: &Client,
+    subject: &Subject,
+    scale: &Scale,
+) -> Result<Figures, TaskError> {
+    let mut figures = Figures::new();
+    if subject.pid.is_none() {
+        println!("memory and writing skipped: the server's process is not known");
+        return Ok(figures);
+    }
+    let syncs_before = syncs(subject);
+    let sent = client.run(subject, scale, "smtp {smtp} -c64 -n{many} -t600")?;
+    let sync_growth = syncs(subject)
+        .zip(syncs_before)
+        .map(|(after, before)| after - before);
+    let messages = figure(&sent, "/messages").unwrap_or(0.0);
+    let per_message = sync_growth.map(|growth| growth / messages.max(1.0));
+    let rss = figure(&sent, "/servers/0/after/rss_bytes").map(|bytes| bytes / 1e6);
+    let written = figure(&sent, "/written_per_byte");
+    let idle = client.run(subject, scale, "imap idle {imap} -c{idle} -t5")?;
+    let idle = figure(&idle, "/idle/rss_bytes_per_connection").map(|bytes| bytes / 1e3);
+    for (name, value) in [
+        (RSS, rss),
+        (WRITTEN, written),
+        (SYNCS, per_message),
+        (IDLE, idle),
+    ] {
+        match value {
+            Some(value) => {
+                figures.insert(name, value);
+            }
+            None => println!("{name}: skipped, the server does not tell"),
+        }
+    }
+    Ok(figures)
+}
+
+/// How often the server has brought something to stable storage, if it tells.
+fn syncs(subject: &Subject) -> Option<f64> {
+    let text = metrics(subject.metrics.as_deref()?)?;
+    let values = text.lines().filter_map(|line| {
+        let (name, value) = line.rsplit_once(' ')?;
+        SYNC_COUNTERS
+            .contains(&name)
+            .then(|| value.parse::<f64>().ok())?
+    });
+    values.reduce(|sum, value| sum + value)
+}
+
+fn metrics(address: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(METRICS_WAIT)).ok()?;
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}

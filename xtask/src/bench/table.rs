@@ -1,0 +1,157 @@
+//! The table of figures and ratios.
+
+use super::load::{Figures, IDLE, MEASURES, RSS, SYNCS, WRITTEN};
+
+/// Figures of Nightmail alone, with the bound they should stay below, where there is one.
+const BOUNDS: [(&str, Option<f64>); 4] = [
+    (RSS, Some(150.0)),
+    (IDLE, Some(12.0)),
+    (WRITTEN, None),
+    (SYNCS, None),
+];
+
+/// One line of the table.
+#[derive(Debug, PartialEq)]
+pub(super) struct Row {
+    name: &'static str,
+    ours: Option<f64>,
+    /// The best peer's figure, and which peer it was.
+    peer: Option<(f64, String)>,
+    goal: Goal,
+}
+
+#[derive(Debug, PartialEq)]
+enum Goal {
+    Ratio(f64),
+    Below(f64),
+    None,
+}
+
+impl Row {
+    fn ratio(&self) -> Option<f64> {
+        let (peer, _) = self.peer.as_ref()?;
+        Some(self.ours? / peer)
+    }
+
+    /// Whether the goal was not reached; never where something was not measured.
+    pub(super) fn missed(&self) -> bool {
+        match self.goal {
+            Goal::Ratio(target) => self.ratio().is_some_and(|ratio| ratio < target),
+            Goal::Below(bound) => self.ours.is_some_and(|ours| ours >= bound),
+            Goal::None => false,
+        }
+    }
+
+    fn verdict(&self) -> &'static str {
+        let measured = match self.goal {
+            Goal::Ratio(_) => self.ratio().is_some(),
+            Goal::Below(_) => self.ours.is_some(),
+            Goal::None => false,
+        };
+        match (measured, self.missed()) {
+            (false, _) => "",
+            (true, false) => "met",
+            (true, true) => "MISSED",
+        }
+    }
+}
+
+/// Puts the figures together.
+pub(super) fn rows(ours: &Figures, peers: &[(String, Figures)], alone: &Figures) -> Vec<Row> {
+    let compared = MEASURES.iter().map(|measure| Row {
+        name: measure.name,
+        ours: ours.get(measure.name).copied(),
+        peer: best(measure.name, peers),
+        goal: Goal::Ratio(measure.target),
+    });
+    let bounded = BOUNDS.iter().map(|(name, bound)| Row {
+        name,
+        ours: alone.get(name).copied(),
+        peer: None,
+        goal: bound.map_or(Goal::None, Goal::Below),
+    });
+    compared.chain(bounded).collect()
+}
+
+fn best(name: &str, peers: &[(String, Figures)]) -> Option<(f64, String)> {
+    let told = peers
+        .iter()
+        .filter_map(|(peer, figures)| Some((*figures.get(name)?, peer.clone())));
+    told.max_by(|a, b| a.0.total_cmp(&b.0))
+}
+
+/// The table as text.
+pub(super) fn render(rows: &[Row]) -> String {
+    let mut text = format!(
+        "\n{:<58} {:>10} {:>19} {:>7} {:>8}\n",
+        "", "nightmail", "best peer", "ratio", "target"
+    );
+    for row in rows {
+        let figure = |value: Option<f64>| value.map_or("-".to_owned(), number);
+        let peer = row.peer.as_ref();
+        let peer = peer.map_or("-".to_owned(), |(value, name)| {
+            format!("{} ({name})", number(*value))
+        });
+        let ratio = row
+            .ratio()
+            .map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+        let goal = match row.goal {
+            Goal::Ratio(target) => format!(">= {target}"),
+            Goal::Below(bound) => format!("< {bound}"),
+            Goal::None => "-".to_owned(),
+        };
+        let line = format!(
+            "{:<58} {:>10} {peer:>19} {ratio:>7} {goal:>8} {}",
+            row.name,
+            figure(row.ours),
+            row.verdict()
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn number(value: f64) -> String {
+    match value < 100.0 {
+        true => format!("{value:.2}"),
+        false => format!("{value:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(ours: f64) -> Vec<Row> {
+        let name = MEASURES[0].name;
+        let peers = [
+            ("maildir".to_owned(), Figures::from([(name, 100.0)])),
+            ("mdbox".to_owned(), Figures::from([(name, 200.0)])),
+        ];
+        let alone = Figures::from([(RSS, 149.0), (IDLE, 13.0)]);
+        rows(&Figures::from([(name, ours)]), &peers, &alone)
+    }
+
+    #[test]
+    fn the_best_peer_is_the_measure() {
+        let rows = sample(3_000.0);
+        assert_eq!(rows[0].ratio(), Some(15.0));
+        assert!(!rows[0].missed());
+        assert!(sample(2_999.0)[0].missed());
+    }
+
+    #[test]
+    fn bounds_are_met_below_and_missed_above() {
+        let missed: Vec<_> = sample(3_000.0).into_iter().filter(Row::missed).collect();
+        assert_eq!(missed.len(), 1);
+        assert_eq!(missed[0].name, IDLE);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_judged() {
+        let rows = rows(&Figures::new(), &[], &Figures::new());
+        assert!(rows.iter().all(|row| row.verdict().is_empty()));
+        assert!(render(&rows).lines().count() > MEASURES.len());
+    }
+}
