@@ -1,0 +1,189 @@
+//! What passes between a sending session and its driver.
+
+use bytes::Bytes;
+use nightmail_core::{ForwardPath, ReversePath};
+
+use crate::command::{MailParams, RcptParams};
+use crate::replies;
+use crate::reply::{Reply, ReplyError};
+use crate::tls::TlsFacts;
+
+/// What happens to a session.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The server sent bytes (under TLS: decrypted).
+    Bytes(&'a [u8]),
+    /// A message to deliver. Best given after [`Output::Ready`]; one given earlier waits.
+    Deliver(Box<Delivery>),
+    /// The next chunk of content, asked for by [`Output::WantBody`]: CRLF lines, not dot-stuffed.
+    Body(Bytes),
+    /// The content is whole; also an answer to [`Output::WantBody`].
+    BodyEnd,
+    /// The content cannot be read: the connection is dropped, so that nobody takes a part for the whole.
+    BodyFailed,
+    /// The handshake asked for by [`Output::StartTls`] is done.
+    TlsEstablished(TlsFacts),
+    /// It failed; the connection is of no more use.
+    TlsFailed,
+    /// The time of [`super::Client::poll_timeout`] has come.
+    Timeout,
+    /// The server sends no more.
+    PeerClosed,
+    /// No more deliveries: QUIT, after the one under way.
+    Quit,
+}
+
+/// What the driver does, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send these bytes.
+    Send(Bytes),
+    /// Do a TLS handshake, after sending all before this. Bytes read already are not part of it: drop them.
+    StartTls,
+    /// The session can take a delivery.
+    Ready,
+    /// Give the next chunk of content, or its end.
+    WantBody,
+    /// What became of the delivery.
+    Done(Outcome),
+    /// The session failed; [`Output::Close`] follows.
+    Failed(Failure),
+    /// Close the connection, after sending all before this. Nothing follows but the outcome of a delivery
+    /// given later.
+    Close,
+}
+
+/// A message and whom to deliver it to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Where notices go.
+    pub reverse_path: ReversePath,
+    /// The parameters of MAIL as known; only those that the server offers are sent. `size` counts octets
+    /// before dot-stuffing.
+    pub params: MailParams,
+    /// To whom, in the order of [`Outcome::recipients`].
+    pub recipients: Vec<Recipient>,
+}
+
+/// One recipient of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// The recipient.
+    pub forward_path: ForwardPath,
+    /// The parameters of RCPT; only those that the server offers are sent.
+    pub params: RcptParams,
+}
+
+impl Recipient {
+    /// Whether RCPT for it fits an SMTPUTF8 transaction only.
+    pub(super) fn needs_utf8(&self) -> bool {
+        let orcpt = self.params.orcpt.as_ref();
+        !self.forward_path.to_string().is_ascii() || orcpt.is_some_and(|orcpt| !orcpt.is_ascii())
+    }
+}
+
+/// What became of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// One for each recipient, in their order.
+    pub recipients: Vec<Fate>,
+}
+
+/// What became of a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The server has taken responsibility, with this reply.
+    Delivered(Reply),
+    /// Worth trying again.
+    Temporary(Refusal),
+    /// Not worth trying again.
+    Permanent(Refusal),
+}
+
+/// Why a recipient was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The server's reply, or our own for [`Stage::Local`] and for a connection lost without a word.
+    pub reply: Reply,
+    /// What the reply was to.
+    pub stage: Stage,
+}
+
+/// The point at which a recipient was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Before anything was sent: the server lacks what the message needs.
+    Local,
+    /// The connection as a whole.
+    Connection,
+    /// MAIL.
+    Mail,
+    /// RCPT.
+    Recipient,
+    /// DATA.
+    Data,
+    /// The end of data, or within data.
+    Content,
+}
+
+impl Fate {
+    /// 4yz is temporary, 5yz permanent; anything else that is no success is temporary.
+    pub(super) fn refused(reply: Reply, stage: Stage) -> Self {
+        match reply.is_permanent() {
+            true => Self::Permanent(Refusal { reply, stage }),
+            false => Self::Temporary(Refusal { reply, stage }),
+        }
+    }
+
+    /// What a reply to the end of data means.
+    pub(super) fn at_end(reply: Reply) -> Self {
+        match reply.is_success() {
+            true => Self::Delivered(reply),
+            false => Self::refused(reply, Stage::Content),
+        }
+    }
+
+    /// Temporary, whatever the reply: another connection may do better.
+    pub(super) fn connection_lost(reply: Option<Reply>) -> Self {
+        Self::Temporary(Refusal {
+            reply: reply.unwrap_or(replies::CONNECTION_LOST),
+            stage: Stage::Connection,
+        })
+    }
+}
+
+/// Why a session failed. Whether another host may do better is the driver's judgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// At what.
+    pub kind: FailureKind,
+    /// The server's reply, where there was one.
+    pub reply: Option<Reply>,
+}
+
+/// At what a session failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The greeting was a refusal.
+    Greeting,
+    /// EHLO, and HELO where tried, was refused.
+    Hello,
+    /// TLS is required and not offered, or STARTTLS was refused.
+    TlsUnavailable,
+    /// The TLS handshake failed.
+    TlsFailed,
+    /// AUTH is needed and not offered, or not without TLS.
+    AuthUnavailable,
+    /// AUTH was refused.
+    AuthRefused,
+    /// The server was silent for too long.
+    TimedOut,
+    /// The server closed the connection, or said 421.
+    ClosedByPeer,
+    /// What the server sent is not a reply.
+    Malformed(ReplyError),
+    /// The server's reply does not fit what it is for.
+    Unexpected,
+    /// The driver could not read the content.
+    BodyFailed,
+}

@@ -1,0 +1,58 @@
+//! RSET, VRFY, EXPN, HELP, NOOP and QUIT (RFC 5321 §4.1.1.5 to §4.1.1.10).
+
+use super::{Answer, Ask, Question, Server, verbs};
+use crate::command::{no_arguments, text_argument};
+use crate::replies;
+
+impl Server {
+    pub(super) fn rset(&mut self, args: &[u8]) {
+        match no_arguments(args) {
+            Ok(()) => {
+                self.reset();
+                self.reply(&replies::OK);
+            }
+            Err(error) => self.refuse_command(error),
+        }
+    }
+
+    pub(super) fn vrfy(&mut self, args: &[u8]) {
+        match text_argument(args) {
+            Ok(text) if self.config.ask_vrfy => self.ask(Ask::Verify(text), Question::Verify),
+            Ok(_) => self.reply(&replies::CANNOT_VERIFY),
+            Err(error) => self.refuse_command(error),
+        }
+    }
+
+    pub(super) fn verify_answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Verified(reply) => self.decline(&reply),
+            Answer::Accept => self.reply(&replies::CANNOT_VERIFY),
+            other => self.decline(&Self::refusal(other)),
+        }
+    }
+
+    pub(super) fn expn(&mut self, _args: &[u8]) {
+        self.refuse(&replies::NOT_IMPLEMENTED);
+    }
+
+    pub(super) fn help(&mut self, _args: &[u8]) {
+        let names: Vec<&str> = verbs::shown(self.config.role).collect();
+        self.reply(&replies::HELP.with_text(format!("Commands: {}", names.join(" "))));
+    }
+
+    pub(super) fn noop(&mut self, _args: &[u8]) {
+        self.reply(&replies::OK);
+    }
+
+    pub(super) fn quit(&mut self, args: &[u8]) {
+        match no_arguments(args) {
+            Ok(()) => self.close_with(&replies::BYE),
+            Err(error) => self.refuse_command(error),
+        }
+    }
+
+    /// A request of another protocol: the connection is of no use.
+    pub(super) fn stranger(&mut self, _args: &[u8]) {
+        self.close_with(&replies::NOT_SMTP);
+    }
+}

@@ -1,0 +1,145 @@
+//! The table of verbs: who may use each, what must have come before, and who handles it.
+
+use super::{Role, Server};
+use crate::replies;
+use crate::reply::Reply;
+
+/// Something a verb needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// TLS, where it is required.
+    Tls,
+    /// An identity, where it is required.
+    Identity,
+    /// EHLO, HELO or LHLO.
+    Hello,
+    /// AUTH is offered at all.
+    AuthOffer,
+    /// No identity yet.
+    NoIdentity,
+    /// No transaction, for a verb that may not come within one.
+    NoTransaction,
+    /// No transaction, for MAIL.
+    NoMail,
+    /// A transaction.
+    Mail,
+    /// An accepted recipient.
+    Rcpt,
+    /// No BDAT yet.
+    NoChunks,
+}
+
+impl Need {
+    pub(super) const fn reply(self) -> Reply {
+        match self {
+            Self::Tls => replies::TLS_REQUIRED,
+            Self::Identity => replies::AUTH_REQUIRED,
+            Self::Hello => replies::HELLO_FIRST,
+            Self::AuthOffer => replies::NOT_IMPLEMENTED,
+            Self::NoIdentity => replies::ALREADY_AUTHENTICATED,
+            Self::NoTransaction => replies::WITHIN_TRANSACTION,
+            Self::NoMail => replies::NESTED_MAIL,
+            Self::Mail => replies::MAIL_FIRST,
+            Self::Rcpt => replies::RCPT_FIRST,
+            Self::NoChunks => replies::CHUNKS_BEGUN,
+        }
+    }
+}
+
+/// Who may use a verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    Smtp,
+    Lmtp,
+    All,
+}
+
+/// One row of the table.
+pub(super) struct Verb {
+    /// In capitals.
+    name: &'static str,
+    users: For,
+    /// Checked in this order; the first that is not met gives the reply.
+    pub(super) needs: &'static [Need],
+    /// Counts towards `idle_commands_max`.
+    pub(super) idle: bool,
+    pub(super) handler: fn(&mut Server, &[u8]),
+    /// Whether HELP shows it.
+    shown: bool,
+}
+
+const fn verb(
+    name: &'static str,
+    users: For,
+    needs: &'static [Need],
+    idle: bool,
+    handler: fn(&mut Server, &[u8]),
+) -> Verb {
+    Verb {
+        name,
+        users,
+        needs,
+        idle,
+        handler,
+        shown: true,
+    }
+}
+
+/// Another protocol's request, sent here by mistake or by a browser that was made to.
+const fn stranger(name: &'static str) -> Verb {
+    Verb {
+        shown: false,
+        ..verb(name, All, &[], false, Server::stranger)
+    }
+}
+
+use For::{All, Lmtp, Smtp};
+use Need::{
+    AuthOffer, Hello, Identity, Mail, NoChunks, NoIdentity, NoMail, NoTransaction, Rcpt, Tls,
+};
+
+#[rustfmt::skip]
+static VERBS: [Verb; 18] = [
+    //   verb        users  needs                                            idle   handler             RFC
+    verb("EHLO",     Smtp,  &[],                                             true,  Server::ehlo),   // 5321 §4.1.1.1
+    verb("HELO",     Smtp,  &[],                                             true,  Server::helo),   // 5321 §4.1.1.1
+    verb("LHLO",     Lmtp,  &[],                                             true,  Server::ehlo),   // 2033 §4.1
+    verb("MAIL",     All,   &[Tls, Hello, Identity, NoChunks, NoMail],       true,  Server::mail),   // 5321 §4.1.1.2
+    verb("RCPT",     All,   &[Tls, Hello, Identity, Mail, NoChunks],         false, Server::rcpt),   // 5321 §4.1.1.3
+    verb("DATA",     All,   &[Tls, Hello, Identity, Mail, NoChunks, Rcpt],   false, Server::data),   // 5321 §4.1.1.4
+    verb("BDAT",     All,   &[],                                             false, Server::bdat),   // 3030 §2
+    verb("RSET",     All,   &[],                                             true,  Server::rset),   // 5321 §4.1.1.5
+    verb("VRFY",     All,   &[Tls, Identity],                                true,  Server::vrfy),   // 5321 §4.1.1.6
+    verb("EXPN",     All,   &[Tls, Identity],                                true,  Server::expn),   // 5321 §4.1.1.7
+    verb("HELP",     All,   &[],                                             true,  Server::help),   // 5321 §4.1.1.8
+    verb("NOOP",     All,   &[],                                             true,  Server::noop),   // 5321 §4.1.1.9
+    verb("QUIT",     All,   &[],                                             false, Server::quit),   // 5321 §4.1.1.10
+    verb("STARTTLS", All,   &[],                                             true,  Server::starttls), // 3207 §4
+    verb("AUTH",     All,   &[AuthOffer, Hello, NoIdentity, NoTransaction],  true,  Server::auth),   // 4954 §4
+    stranger("GET"),
+    stranger("POST"),
+    stranger("CONNECT"),
+];
+
+/// What BDAT needs; its handler checks, because the octets after it must be read in any case.
+pub(super) const BDAT_NEEDS: &[Need] = &[Tls, Hello, Identity, Mail, Rcpt];
+
+/// The row of a verb, compared without case, that this role may use.
+pub(super) fn find(name: &[u8], role: Role) -> Option<&'static Verb> {
+    usable(role).find(|verb| verb.name.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// The verbs that HELP shows.
+pub(super) fn shown(role: Role) -> impl Iterator<Item = &'static str> {
+    usable(role).filter(|verb| verb.shown).map(|verb| verb.name)
+}
+
+fn usable(role: Role) -> impl Iterator<Item = &'static Verb> {
+    let users = match role {
+        Role::Lmtp => Lmtp,
+        Role::Mta | Role::Msa => Smtp,
+    };
+    VERBS
+        .iter()
+        .filter(move |verb| verb.users == All || verb.users == users)
+}
