@@ -7,7 +7,6 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -75,23 +74,14 @@ pub fn watch_routes(metrics: Metrics, readiness: Readiness) -> Router {
         .route("/readyz", get(ready))
 }
 
-/// Serves routes until aborting begins: while sessions finish, the server can still be watched.
-pub async fn serve_http(
-    listener: TcpListener,
-    routes: Router,
-    mut shutdown: Shutdown,
-) -> std::io::Result<()> {
-    axum::serve(listener, routes)
-        .with_graceful_shutdown(async move { shutdown.aborting().await })
-        .await
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::config::{Config, Switch};
+    use crate::net::BoundListener;
     use crate::shutdown::shutdown_pair;
 
     async fn fetch(address: std::net::SocketAddr, path: &str) -> String {
@@ -116,13 +106,11 @@ mod tests {
                 false => Ok(()),
             }
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve_http(
-            listener,
-            watch_routes(metrics, readiness),
-            shutdown,
-        ));
+        let mut config = Config::default();
+        config.admin.http = Switch::On("127.0.0.1:0".parse().unwrap());
+        let listener = BoundListener::bind(&config.watch_listener().unwrap()).unwrap();
+        let address = listener.tcp_address().unwrap();
+        let server = tokio::spawn(listener.serve_http(watch_routes(metrics, readiness), shutdown));
 
         assert!(fetch(address, "/healthz").await.ends_with("ok\n"));
         assert!(fetch(address, "/metrics").await.starts_with("HTTP/1.1 200"));

@@ -6,9 +6,15 @@
 
 pub mod auth;
 pub mod config;
+pub mod drivers;
+pub mod error;
 pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod services;
 pub mod shutdown;
 pub mod tls;
+mod trace_fields;
+
+pub use error::ServerError;

@@ -138,6 +138,27 @@ impl Config {
         }
     }
 
+    /// The listener of the admin API on its socket.
+    pub fn admin_listener(&self) -> Listener {
+        Listener {
+            protocol: Protocol::Admin,
+            address: ListenAddress::Unix(self.admin_socket()),
+            tls: TlsMode::None,
+            ..Listener::default()
+        }
+    }
+
+    /// The listener of metrics and health, unless turned off.
+    pub fn watch_listener(&self) -> Option<Listener> {
+        let address = *self.admin.http.on()?;
+        Some(Listener {
+            protocol: Protocol::Admin,
+            address: ListenAddress::Tcp(address),
+            tls: TlsMode::None,
+            ..Listener::default()
+        })
+    }
+
     /// The character that parts a user's name from a detail, unless turned off.
     pub fn subaddress_separator(&self) -> Option<char> {
         self.server.subaddress_separator.chars().next()

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
@@ -20,7 +21,7 @@ use tracing::{debug, error, warn};
 
 use super::stream::{Peer, Stream};
 use super::transport::Transport;
-use crate::config::{ListenAddress, Listener};
+use crate::config::{ListenAddress, Listener, Protocol};
 use crate::log::next_session;
 use crate::metrics;
 use crate::shutdown::Shutdown;
@@ -35,17 +36,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub enum BindError {
     /// Another program listens there.
     #[error(
-        "cannot listen on {0}: another program already does. Stop it (`ss -ltnp` shows which it is), or change `address` of this [[listener]]"
+        "cannot listen on {0}: another program already does. Stop it (`ss -ltnp` shows which it is), or change the address in the configuration"
     )]
     InUse(ListenAddress),
     /// The user may not.
     #[error(
-        "cannot listen on {0}: not permitted. Ports below 1024 need the capability CAP_NET_BIND_SERVICE (with systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), and a socket needs a directory the server's user may write; or change `address` of this [[listener]]"
+        "cannot listen on {0}: not permitted. Ports below 1024 need the capability CAP_NET_BIND_SERVICE (with systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), and a socket needs a directory the server's user may write; or change the address in the configuration"
     )]
     NotPermitted(ListenAddress),
     /// The machine does not have the address.
     #[error(
-        "cannot listen on {0}: this machine does not have that address. `ip address` shows those it has; change `address` of this [[listener]]"
+        "cannot listen on {0}: this machine does not have that address. `ip address` shows those it has; change the address in the configuration"
     )]
     NoSuchAddress(ListenAddress),
     /// Anything else.
@@ -82,7 +83,7 @@ pub trait Service: Send + Sync + 'static {
     /// Serves one connection until it ends.
     fn serve(
         self: Arc<Self>,
-        transport: Transport,
+        transport: Box<Transport>,
         shutdown: Shutdown,
     ) -> impl Future<Output = ()> + Send;
 }
@@ -108,7 +109,17 @@ pub struct BoundListener {
 #[derive(Debug)]
 enum Socketed {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a Unix-domain socket, removed when dropped: it would make clients wait for a server that is gone.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl BoundListener {
@@ -117,7 +128,8 @@ impl BoundListener {
         let socket = match &config.address {
             ListenAddress::Tcp(address) => bind_tcp(*address).map(Socketed::Tcp),
             ListenAddress::Unix(path) => {
-                bind_unix(path).map(|listener| Socketed::Unix(listener, path.clone()))
+                let mode = socket_mode(config.protocol);
+                bind_unix(path, mode).map(|it| Socketed::Unix(it, SocketFile(path.clone())))
             }
         };
         Ok(Self {
@@ -182,6 +194,21 @@ impl BoundListener {
         }
     }
 
+    /// Serves HTTP until aborting begins, so that a server that is stopping can still be watched and told.
+    pub async fn serve_http(self, routes: Router, mut shutdown: Shutdown) -> io::Result<()> {
+        let stop = async move { shutdown.aborting().await };
+        match self.socket {
+            Socketed::Tcp(socket) => {
+                let server = axum::serve(socket, routes);
+                server.with_graceful_shutdown(stop).await
+            }
+            Socketed::Unix(socket, _file) => {
+                let server = axum::serve(socket, routes);
+                server.with_graceful_shutdown(stop).await
+            }
+        }
+    }
+
     async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match &self.socket {
             Socketed::Tcp(listener) => {
@@ -212,7 +239,12 @@ impl BoundListener {
             Ok(entry) => {
                 metrics::counter(metrics::CONNECTIONS, protocol).increment(1);
                 let transport = Transport::new(stream, peer, next_session(), options.write_timeout);
-                let session = session(transport, Arc::clone(service), options, shutdown.clone());
+                let session = session(
+                    Box::new(transport),
+                    Arc::clone(service),
+                    options,
+                    shutdown.clone(),
+                );
                 sessions.spawn(async move {
                     let _entry = entry;
                     session.await;
@@ -231,17 +263,8 @@ impl BoundListener {
     }
 }
 
-/// A socket file would make clients wait for a server that is gone.
-impl Drop for Socketed {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
 fn session<S: Service>(
-    mut transport: Transport,
+    mut transport: Box<Transport>,
     service: Arc<S>,
     options: &ServiceOptions,
     shutdown: Shutdown,
@@ -250,7 +273,7 @@ fn session<S: Service>(
     let handshake_timeout = options.handshake_timeout;
     async move {
         if let Some(tls) = tls
-            && let Err(error) = transport.start_tls(&tls, handshake_timeout).await
+            && let Err(error) = Box::pin(transport.start_tls(&tls, handshake_timeout)).await
         {
             let (session, peer) = (transport.session(), transport.peer());
             metrics::plain_counter(metrics::TLS_HANDSHAKES_FAILED).increment(1);
@@ -289,8 +312,16 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// A socket file that nobody listens on any more is removed; the new one is open to the group.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+/// Only the server's user may administer it; the group may deliver to it.
+const fn socket_mode(protocol: Protocol) -> u32 {
+    match protocol {
+        Protocol::Admin => 0o600,
+        _ => 0o660,
+    }
+}
+
+/// A socket file that nobody listens on any more is removed.
+fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     if path.exists() {
         match std::os::unix::net::UnixStream::connect(path) {
             Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
@@ -301,7 +332,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         }
     }
     let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
 

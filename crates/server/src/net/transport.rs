@@ -301,8 +301,9 @@ impl Transport {
         config: &Arc<ServerConfig>,
         handshake_timeout: Duration,
     ) -> io::Result<()> {
-        let connection = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
-        self.handshake(connection.into(), handshake_timeout).await
+        let connection = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other);
+        let connection = connection.map(rustls::Connection::from).map(Box::new);
+        self.handshake(connection?, handshake_timeout).await
     }
 
     /// Begins the TLS handshake as the client.
@@ -312,39 +313,35 @@ impl Transport {
         name: ServerName<'static>,
         handshake_timeout: Duration,
     ) -> io::Result<()> {
-        let connection =
-            ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
-        self.handshake(connection.into(), handshake_timeout).await
+        let connection = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other);
+        let connection = connection.map(rustls::Connection::from).map(Box::new);
+        self.handshake(connection?, handshake_timeout).await
     }
 
-    /// Boxed, so that the drivers' futures do not carry it all their lives.
     async fn handshake(
         &mut self,
-        connection: rustls::Connection,
+        connection: Box<rustls::Connection>,
         handshake_timeout: Duration,
     ) -> io::Result<()> {
         self.flush().await?;
         self.outgoing.release();
-        let tls = self.tls.insert(Box::new(connection));
-        Box::pin(timeout(handshake_timeout, shake_hands(tls, &self.stream))).await?
+        let tls = self.tls.insert(connection);
+        timeout(handshake_timeout, shake_hands(tls, &self.stream)).await?
     }
 
     /// Ends the connection in order: writes what waits, says that there is no more, and hears the peer out for a
     /// moment, so that the last reply is not lost to a reset.
-    pub async fn shutdown(mut self) -> io::Result<()> {
-        Box::pin(async move {
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        if let Some(tls) = self.tls.as_deref_mut() {
+            tls.send_close_notify();
             self.flush().await?;
-            if let Some(tls) = self.tls.as_deref_mut() {
-                tls.send_close_notify();
-                self.flush().await?;
-            }
-            self.stream.finish()?;
-            match timeout(LINGER, discard(&self.stream)).await {
-                Ok(ended) => ended,
-                Err(_) => Ok(()),
-            }
-        })
-        .await
+        }
+        self.stream.finish()?;
+        match timeout(LINGER, discard(&self.stream)).await {
+            Ok(ended) => ended,
+            Err(_) => Ok(()),
+        }
     }
 }
 
