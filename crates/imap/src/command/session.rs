@@ -1,0 +1,99 @@
+//! CAPABILITY, NOOP, CHECK, LOGOUT and STARTTLS (RFC 3501 §6.1, §6.2.1, §6.4.1).
+
+use bytes::{BufMut, BytesMut};
+
+use crate::io::{Answer, Ask, Output};
+use crate::session::{Session, Step};
+
+/// What is true of every state.
+const ALWAYS: &str = "IMAP4rev1 LITERAL+ SASL-IR ID";
+/// What is of use after login.
+const AFTER_LOGIN: &str =
+    " ENABLE IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN LIST-EXTENDED SPECIAL-USE MOVE";
+const MECHANISMS: &str = " AUTH=PLAIN AUTH=LOGIN";
+
+impl Session {
+    /// Writes the capabilities of the state as it is, without anything around them.
+    pub(crate) fn write_capabilities(&mut self) {
+        let logged_in = self.is_logged_in();
+        let may_login = self.may_send_password();
+        let starttls = self.offers_starttls();
+        let out = self.text();
+        out.put_slice(ALWAYS.as_bytes());
+        if logged_in {
+            out.put_slice(AFTER_LOGIN.as_bytes());
+            return;
+        }
+        if starttls {
+            out.put_slice(b" STARTTLS");
+        }
+        out.put_slice(
+            if may_login {
+                MECHANISMS
+            } else {
+                " LOGINDISABLED"
+            }
+            .as_bytes(),
+        );
+    }
+}
+
+pub(crate) fn capability(session: &mut Session) {
+    session.text().put_slice(b"* CAPABILITY ");
+    session.write_capabilities();
+    session.text().put_slice(b"\r\n");
+    session.ok("Capabilities listed");
+}
+
+struct Refreshed(&'static str);
+
+impl Step for Refreshed {
+    fn answer(self: Box<Self>, session: &mut Session, answer: Answer) {
+        match answer {
+            Answer::Done => session.ok(self.0),
+            other => session.refuse_unexpected(other),
+        }
+    }
+}
+
+pub(crate) fn noop(session: &mut Session) {
+    if session.view().is_none() {
+        return session.ok("Nothing done");
+    }
+    session.ask(
+        Ask::Refresh { checkpoint: false },
+        Refreshed("Nothing done"),
+    );
+}
+
+pub(crate) fn check(session: &mut Session) {
+    session.ask(Ask::Refresh { checkpoint: true }, Refreshed("Checked"));
+}
+
+pub(crate) fn logout(session: &mut Session) {
+    session.text().put_slice(b"* BYE Logging out\r\n");
+    session.ok("Logged out");
+    session.close();
+}
+
+pub(crate) fn start_tls(session: &mut Session) {
+    if !session.offers_starttls() {
+        return session.bad("TLS is not offered here");
+    }
+    session.ok("Begin TLS");
+    session.await_tls();
+    session.push(Output::StartTls);
+}
+
+/// The greeting (RFC 3501 §7.1.1).
+pub(crate) fn greet(session: &mut Session, text: &str) {
+    session.text().put_slice(b"* OK [CAPABILITY ");
+    session.write_capabilities();
+    write_text(session.text(), text);
+}
+
+fn write_text(out: &mut BytesMut, text: &str) {
+    out.put_slice(b"] ");
+    out.extend(text.bytes().filter(|b| matches!(b, b' '..=b'~')));
+    out.put_slice(b"\r\n");
+}

@@ -1,0 +1,105 @@
+//! What bounds a session, and what the operator sets for all of them.
+
+use std::time::Duration;
+
+/// Every bound of one IMAP session. Octets unless the name says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// One command with its literals, after login. RFC 2683 §3.2.1.5 asks for at least 8000.
+    pub command_octets_max: usize,
+    /// One command with its literals, before login; also one SASL response.
+    pub command_octets_login_max: usize,
+    /// Input that may wait while a question is open, after which reading stops.
+    pub pipeline_octets_max: usize,
+    /// Output above which reading and row delivery should pause.
+    pub output_octets_high: usize,
+    /// The message of APPEND.
+    pub message_octets_max: u64,
+    /// How much of a refused non-synchronizing literal is read and thrown away before the connection is closed.
+    pub discard_octets_max: u64,
+    /// A command's tag.
+    pub tag_octets_max: usize,
+    /// A mailbox name, as modified UTF-7.
+    pub mailbox_octets_max: usize,
+    /// A keyword.
+    pub keyword_octets_max: usize,
+    /// Flags and keywords named in one command.
+    pub flags_count_max: usize,
+    /// Items of one FETCH.
+    pub fetch_items_max: usize,
+    /// Numbers in one body part path.
+    pub section_depth_max: usize,
+    /// Field names in one HEADER.FIELDS list.
+    pub header_fields_max: usize,
+    /// Nesting of NOT, OR and parentheses in one SEARCH.
+    pub search_depth_max: usize,
+    /// Keys of one SEARCH.
+    pub search_keys_max: usize,
+    /// Patterns of one LIST.
+    pub list_patterns_max: usize,
+    /// Pairs in one ID (RFC 2971 §3.3 allows 30).
+    pub id_pairs_max: usize,
+    /// Commands answered BAD before login, after which the connection is closed.
+    pub bad_commands_max: u32,
+    /// Refused logins, after which the connection is closed.
+    pub login_failures_max: u32,
+    /// From the greeting to a login.
+    pub login_time_max: Duration,
+    /// Silence after login. RFC 3501 §5.4 asks for at least 30 minutes.
+    pub idle_time_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            command_octets_max: 64 * 1024,
+            command_octets_login_max: 8 * 1024,
+            pipeline_octets_max: 64 * 1024,
+            output_octets_high: 64 * 1024,
+            message_octets_max: 50 * 1024 * 1024,
+            discard_octets_max: 128 * 1024 * 1024,
+            tag_octets_max: 128,
+            mailbox_octets_max: 1024,
+            keyword_octets_max: 255,
+            flags_count_max: 200,
+            fetch_items_max: 100,
+            section_depth_max: 100,
+            header_fields_max: 200,
+            search_depth_max: 32,
+            search_keys_max: 1000,
+            list_patterns_max: 50,
+            id_pairs_max: 30,
+            bad_commands_max: 20,
+            login_failures_max: 5,
+            login_time_max: Duration::from_secs(180),
+            idle_time_max: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+/// What every session of a listener shares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The bounds.
+    pub limits: Limits,
+    /// The text of the greeting, after the capabilities.
+    pub greeting: String,
+    /// Whether STARTTLS is offered where the connection is not yet private.
+    pub starttls: bool,
+    /// Whether a password may be sent where the connection is not private.
+    pub plaintext_login: bool,
+    /// The fields of the ID response (RFC 2971), name and value; none answers NIL.
+    pub id: Vec<(String, String)>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            greeting: "Nightmail ready".into(),
+            starttls: true,
+            plaintext_login: false,
+            id: vec![("name".into(), "Nightmail".into())],
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! The session (RFC 3501 §3): its states, the command in progress, and what every command uses.
+//!
+//! One command runs at a time and at most one question is open. What the client sends meanwhile waits in a bounded
+//! buffer. A command in progress is a [`Step`] that consumes itself with whatever comes: an answer, a line, a chunk.
+
+mod tools;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes};
+
+use crate::command::{self, Allowed, Command, Spec};
+use crate::io::{Answer, Farewell, Input, MailboxUpdate, Output};
+use crate::limits::Config;
+use crate::name::MailboxName;
+use crate::outputs::Outputs;
+use crate::parse::{ParseError, Parser};
+use crate::reader::{Event, Literal, Reader};
+use crate::refusal::{Refusal, RefusalKind};
+use crate::view::View;
+use crate::write;
+
+/// More than the longest command name and what surrounds it.
+const NAME_OCTETS_MAX: usize = 64;
+
+/// A command in progress. What does not fit its state is an error of whoever sent it.
+pub(crate) trait Step: Send {
+    /// The question's answer came.
+    fn answer(self: Box<Self>, session: &mut Session, answer: Answer) {
+        session.refuse_unexpected(answer);
+    }
+
+    /// A line came that is not a command.
+    fn line(self: Box<Self>, session: &mut Session, _line: &[u8]) {
+        session.bad("Unexpected line");
+    }
+
+    /// Octets of a message came.
+    fn chunk(self: Box<Self>, session: &mut Session, _octets: Bytes) {
+        session.bad("Unexpected octets");
+    }
+
+    /// The session ends, or what came instead of a line cannot be one.
+    fn abandoned(self: Box<Self>, _session: &mut Session) {}
+}
+
+struct Running {
+    tag: Box<str>,
+    spec: &'static Spec,
+    /// How it goes on; none while its code runs.
+    step: Option<Box<dyn Step>>,
+    /// Whether it goes on with an answer, rather than with what the client sends.
+    asked: bool,
+}
+
+enum State {
+    NotAuthenticated,
+    Authenticated,
+    Selected(Box<Selected>),
+}
+
+struct Selected {
+    name: MailboxName,
+    read_only: bool,
+    view: View,
+}
+
+/// Whether octets from the client count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Open,
+    /// STARTTLS was answered: what comes before the handshake is done is not the client's.
+    AwaitingTls,
+    Closed,
+}
+
+/// One IMAP session. Feed it with [`Session::handle`], then drain [`Session::poll_output`] until it gives nothing.
+pub struct Session {
+    config: Arc<Config>,
+    state: State,
+    line: Line,
+    private: bool,
+    idling: bool,
+    reader: Reader,
+    outputs: Outputs,
+    running: Option<Running>,
+    bad_commands: u32,
+    login_failures: u32,
+    now: Instant,
+    deadline: Instant,
+}
+
+impl Session {
+    /// A session that greets the client. `private`: whether the connection is under TLS already.
+    pub fn new(config: Arc<Config>, private: bool, now: Instant) -> Self {
+        let deadline = now + config.limits.login_time_max;
+        let mut session = Self {
+            config,
+            state: State::NotAuthenticated,
+            line: Line::Open,
+            private,
+            idling: false,
+            reader: Reader::default(),
+            outputs: Outputs::default(),
+            running: None,
+            bad_commands: 0,
+            login_failures: 0,
+            now,
+            deadline,
+        };
+        let config = session.config();
+        command::session::greet(&mut session, &config.greeting);
+        session
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.now = now;
+        if self.line == Line::Closed {
+            return;
+        }
+        match input {
+            Input::Bytes(octets) => self.receive(octets),
+            Input::Answer(answer) => self.resume(answer),
+            Input::Update(update) => self.learn(update),
+            Input::TlsEstablished => {
+                self.private = true;
+                self.line = Line::Open;
+            }
+            Input::Timeout => self.time_out(),
+            Input::PeerClosed => self.close(),
+            Input::Shutdown(why) => self.say_farewell(why),
+        }
+        self.advance();
+    }
+
+    /// The next thing for the driver to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop() {
+            return Some(output);
+        }
+        self.advance();
+        let output = self.outputs.pop();
+        if output.is_none() && !self.is_asking() {
+            self.outputs.release();
+            self.reader.release();
+        }
+        output
+    }
+
+    /// When to hand in `Timeout`, unless something else comes before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        (self.line != Line::Closed && !self.is_asking()).then_some(self.deadline)
+    }
+
+    /// Whether octets should be read from the client.
+    pub fn wants_input(&self) -> bool {
+        let holds_up =
+            self.is_asking() && self.reader.octets() >= self.config.limits.pipeline_octets_max;
+        self.line == Line::Open && !holds_up && !self.output_is_full()
+    }
+
+    /// Whether output should be drained before more rows are handed in.
+    pub fn output_is_full(&self) -> bool {
+        self.outputs.octets() >= self.config.limits.output_octets_high
+    }
+
+    fn is_asking(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.asked)
+    }
+}
+
+/// Input.
+impl Session {
+    fn receive(&mut self, octets: &[u8]) {
+        if self.line != Line::Open {
+            return;
+        }
+        self.touch();
+        let mut rest = octets;
+        if self.reader.takes_chunks() && !self.is_asking() {
+            let (chunk, after) = self.reader.pass(octets);
+            rest = after;
+            if !chunk.is_empty() {
+                self.chunk(Bytes::copy_from_slice(chunk));
+            }
+        }
+        self.reader.push(rest);
+    }
+
+    fn resume(&mut self, answer: Answer) {
+        let step = self
+            .running
+            .as_mut()
+            .filter(|running| running.asked)
+            .and_then(|running| {
+                running.asked = false;
+                running.step.take()
+            });
+        if let Some(step) = step {
+            self.touch();
+            step.answer(self, answer);
+        }
+    }
+
+    fn learn(&mut self, update: MailboxUpdate) {
+        if let State::Selected(selected) = &mut self.state {
+            selected.view.learn(update);
+            if self.idling {
+                selected.view.tell(true, self.outputs.text());
+            }
+        }
+    }
+
+    fn time_out(&mut self) {
+        if self.now >= self.deadline && !self.is_asking() {
+            self.bye("Too long without a word");
+        }
+    }
+
+    fn say_farewell(&mut self, why: Farewell) {
+        self.bye(match why {
+            Farewell::ServerStops => "[UNAVAILABLE] The server stops",
+            Farewell::MailboxGone => "The mailbox is gone",
+            Farewell::Operator => "Ended by the operator",
+        });
+    }
+
+    /// Reads on as far as there is nothing to wait for.
+    fn advance(&mut self) {
+        while self.line == Line::Open && !self.is_asking() && !self.output_is_full() {
+            let octets_max = self.command_octets_max();
+            let Some(event) = self.reader.next(octets_max) else {
+                break;
+            };
+            self.event(event);
+        }
+    }
+
+    fn command_octets_max(&self) -> usize {
+        if self.is_logged_in() {
+            self.config.limits.command_octets_max
+        } else {
+            self.config.limits.command_octets_login_max
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Command(text) => match self.take_step() {
+                Some(step) => step.line(self, &text),
+                None => self.command(&text),
+            },
+            Event::Literal(literal) => self.literal(literal),
+            Event::TooLong(head) => self.too_long(&head),
+            Event::Chunk(octets) => self.chunk(octets),
+            Event::MessageEnd => {}
+        }
+    }
+
+    fn take_step(&mut self) -> Option<Box<dyn Step>> {
+        self.running.as_mut()?.step.take()
+    }
+
+    fn chunk(&mut self, octets: Bytes) {
+        if let Some(step) = self.take_step() {
+            step.chunk(self, octets);
+        }
+    }
+
+    /// A line that cannot be what the command in progress waits for: the command is over.
+    fn abandon(&mut self, text: &str) {
+        if let Some(step) = self.take_step() {
+            step.abandoned(self);
+        }
+        self.bad(text);
+    }
+
+    fn too_long(&mut self, head: &[u8]) {
+        if self.running.is_none() {
+            self.begin_refused(head);
+        }
+        self.abandon("The command is too long");
+    }
+
+    /// A literal is announced: refused, taken as part of the command, or as a message.
+    fn literal(&mut self, literal: Literal) {
+        if !literal.sync && literal.octets > self.config.limits.discard_octets_max {
+            return self.bye("[TOOBIG] The literal is too big");
+        }
+        if self.running.is_some() {
+            self.reader.refuse(literal);
+            return self.abandon("No literal is expected here");
+        }
+        if !self.begin_announcing(literal) {
+            return self.reader.refuse(literal);
+        }
+        if self.announces_message(literal) {
+            return;
+        }
+        if Reader::octets_with(literal) > self.command_octets_max() as u64 {
+            self.reader.refuse(literal);
+            return self.complete("BAD", Some("TOOBIG"), "The literal is too big");
+        }
+        // Only now is it known that the command goes on; it begins anew when all of it is there.
+        self.running = None;
+        self.reader.accept(literal);
+        if literal.sync {
+            self.text().put_slice(b"+ Go on\r\n");
+        }
+    }
+
+    /// Begins a command of which all is there up to a literal. Only its front is looked at.
+    fn begin_announcing(&mut self, literal: Literal) -> bool {
+        let octets_max = self.config.limits.tag_octets_max + NAME_OCTETS_MAX;
+        let text = self.reader.before(literal);
+        let front = Bytes::copy_from_slice(text.get(..octets_max).unwrap_or(text));
+        self.begin(&front)
+    }
+
+    /// Whether the literal is the message of an APPEND, or belongs to a broken one.
+    fn announces_message(&mut self, literal: Literal) -> bool {
+        if self
+            .running
+            .as_ref()
+            .is_none_or(|running| running.spec.name != "APPEND")
+        {
+            return false;
+        }
+        let config = self.config();
+        let mut parser = Parser::new(self.reader.before(literal), &config.limits);
+        let announced = parser
+            .tag()
+            .and_then(|_| parser.space())
+            .and_then(|()| parser.atom())
+            .and_then(|_| command::append::parse_announced(&mut parser));
+        match announced {
+            Ok(command::append::Announced::Mailbox) => return false,
+            Ok(command::append::Announced::Message(mut begin)) => {
+                begin.octets = literal.octets;
+                self.reader.take_message(literal);
+                command::append::run(self, begin, literal.sync);
+            }
+            Err(error) => {
+                self.reader.refuse(literal);
+                self.reject(error);
+            }
+        }
+        true
+    }
+}
+
+/// Commands.
+impl Session {
+    fn command(&mut self, text: &[u8]) {
+        if !self.begin(text) {
+            return;
+        }
+        let Some(spec) = self.running.as_ref().map(|running| running.spec) else {
+            return;
+        };
+        let config = self.config();
+        let mut parser = Parser::new(text, &config.limits);
+        let parsed = parser
+            .tag()
+            .and_then(|_| parser.space())
+            .and_then(|()| command::parse_name(&mut parser))
+            .and_then(|_| (spec.parse)(&mut parser));
+        match parsed {
+            Ok(command) => self.run(command),
+            Err(error) => self.reject(error),
+        }
+    }
+
+    /// Reads tag and name, and begins the command if it is allowed now; else answers that it is not.
+    fn begin(&mut self, text: &[u8]) -> bool {
+        let config = self.config();
+        let mut parser = Parser::new(text, &config.limits);
+        let Ok(tag) = parser.tag() else {
+            self.text()
+                .put_slice(b"* BAD A command begins with a tag\r\n");
+            self.count_bad();
+            return false;
+        };
+        let spec = match parser
+            .space()
+            .and_then(|()| command::parse_name(&mut parser))
+        {
+            Ok(spec) => spec,
+            Err(error) => {
+                self.answer_untimely(tag, &format!("BAD {error}"));
+                return false;
+            }
+        };
+        if let Err(text) = self.allows(spec) {
+            self.answer_untimely(tag, text);
+            return false;
+        }
+        self.running = Some(Running {
+            tag: tag.into(),
+            spec,
+            step: None,
+            asked: false,
+        });
+        true
+    }
+
+    /// Begins a command that can only be refused, so that its tag is known.
+    fn begin_refused(&mut self, head: &[u8]) {
+        let config = self.config();
+        let mut parser = Parser::new(head, &config.limits);
+        let tag = parser.tag().ok().filter(|_| parser.peek() == Some(b' '));
+        self.running = command::TABLE.first().map(|spec| Running {
+            tag: tag.unwrap_or("*").into(),
+            spec,
+            step: None,
+            asked: false,
+        });
+    }
+
+    /// Answers a command that never began.
+    fn answer_untimely(&mut self, tag: &str, text: &str) {
+        write::display(self.text(), format_args!("{tag} {text}\r\n"));
+        self.count_bad();
+    }
+
+    fn allows(&self, spec: &Spec) -> Result<(), &'static str> {
+        match (spec.allowed, &self.state) {
+            (Allowed::Always, _)
+            | (Allowed::BeforeLogin, State::NotAuthenticated)
+            | (Allowed::AfterLogin, State::Authenticated | State::Selected(_))
+            | (Allowed::Selected, State::Selected(_)) => {}
+            (Allowed::BeforeLogin, _) => return Err("BAD Already logged in"),
+            (_, State::NotAuthenticated) => return Err("BAD Log in first"),
+            (_, _) => return Err("BAD Select a mailbox first"),
+        }
+        if spec.secret && !self.may_send_password() {
+            return Err("NO [PRIVACYREQUIRED] Use TLS first");
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, command: Command) {
+        use crate::command as c;
+        match command {
+            Command::Capability => c::session::capability(self),
+            Command::Noop => c::session::noop(self),
+            Command::Check => c::session::check(self),
+            Command::Logout => c::session::logout(self),
+            Command::StartTls => c::session::start_tls(self),
+            Command::Authenticate(command) => c::authenticate::run(self, command),
+            Command::Login(command) => c::login::run(self, command),
+            Command::Id(pairs) => c::id::run(self, pairs),
+            Command::Enable(_) => c::enable::run(self),
+            Command::Namespace => c::namespace::run(self),
+            Command::Select { mailbox, read_only } => c::select::run(self, mailbox, read_only),
+            Command::Create(mailbox) => c::mailbox::create(self, mailbox),
+            Command::Delete(mailbox) => c::mailbox::delete(self, mailbox),
+            Command::Rename { from, to } => c::mailbox::rename(self, from, to),
+            Command::Subscribe(mailbox) => c::mailbox::subscribe(self, mailbox),
+            Command::Unsubscribe(mailbox) => c::mailbox::unsubscribe(self, mailbox),
+            Command::List(command) => c::list::run(self, command),
+            Command::Status { mailbox, items } => c::status::run(self, mailbox, items),
+            Command::Idle => c::idle::run(self),
+            Command::Close => c::select::close(self, true),
+            Command::Unselect => c::select::close(self, false),
+            Command::Expunge(uids) => c::expunge::run(self, uids),
+            Command::Search(command) => c::search::run(self, command),
+            Command::Fetch(command) => c::fetch::run(self, command),
+            Command::Store(command) => c::store::run(self, command),
+            Command::Copy(command) => c::copy::run(self, command),
+        }
+    }
+
+    /// Answers a command that was not understood.
+    fn reject(&mut self, error: ParseError) {
+        match error {
+            ParseError::Syntax(_) | ParseError::TooMany(_) => {
+                let rfc = self.running.as_ref().map_or("", |running| running.spec.rfc);
+                self.bad(&format!("{error} ({rfc})"));
+            }
+            ParseError::Name(_) => {
+                self.refuse(&Refusal::new(RefusalKind::Cannot, error.to_string()))
+            }
+            ParseError::Charset => {
+                let text = "The charset is not known, or the text is not in it";
+                self.complete("NO", Some("BADCHARSET (US-ASCII UTF-8)"), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The view: which message has which sequence number in this session (RFC 3501 §2.3.1.2, §5.5, §7.4.1).
+//!
+//! The client's numbering is always that of one snapshot. News is kept aside until the protocol allows it to be told,
+//! then the snapshot is exchanged and the difference written.
+//!
+//! **Invariant:** while a command that forbids EXPUNGE runs, no number changes its message.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use nightmail_core::{ModSeq, Uid};
+
+use crate::flag::{FlagList, Keyword};
+use crate::io::{FlagsRow, MailboxUpdate, Selected};
+use crate::set::{Bound, SeqSet, UidSet, UidSetSpec};
+use crate::write;
+
+/// How many of the session's own changes are remembered. An older one that comes back is told once more: harmless.
+const OWN_CHANGES_MAX: usize = 8;
+
+/// Which messages a command means, as written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Messages {
+    /// By sequence number.
+    Seq(SeqSet),
+    /// By UID.
+    Uid(UidSetSpec),
+}
+
+impl Messages {
+    /// Whether UIDs are meant.
+    pub const fn is_uid(&self) -> bool {
+        matches!(self, Self::Uid(_))
+    }
+}
+
+/// The selected mailbox as the client knows it.
+#[derive(Debug)]
+pub(crate) struct View {
+    uids: Arc<[Uid]>,
+    recent_floor: Uid,
+    known_modseq: ModSeq,
+    next_uids: Option<Arc<[Uid]>>,
+    changed: BTreeMap<Uid, FlagsRow>,
+    keywords: Option<Arc<[Keyword]>>,
+    own: VecDeque<(ModSeq, UidSet)>,
+}
+
+impl View {
+    pub(crate) fn new(selected: &Selected) -> Self {
+        Self {
+            uids: Arc::clone(&selected.uids),
+            recent_floor: selected.recent_floor,
+            known_modseq: selected.highest_modseq,
+            next_uids: None,
+            changed: BTreeMap::new(),
+            keywords: None,
+            own: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn exists(&self) -> usize {
+        self.uids.len()
+    }
+
+    pub(crate) fn recent(&self) -> usize {
+        self.uids.len() - self.uids.partition_point(|uid| *uid < self.recent_floor)
+    }
+
+    pub(crate) fn is_recent(&self, uid: Uid) -> bool {
+        uid >= self.recent_floor
+    }
+
+    /// All messages with `\Recent`.
+    pub(crate) fn recent_set(&self) -> UidSet {
+        let last = self.uids.last().filter(|last| self.is_recent(**last));
+        last.map_or_else(UidSet::default, |last| {
+            UidSet::range(self.recent_floor, *last)
+        })
+    }
+
+    /// The sequence number of a message. `hint` is an index that probably holds it, and is set to the next one.
+    pub(crate) fn seq_of(&self, uid: Uid, hint: &mut usize) -> Option<usize> {
+        let index = if self.uids.get(*hint) == Some(&uid) {
+            *hint
+        } else {
+            self.uids.binary_search(&uid).ok()?
+        };
+        *hint = index + 1;
+        Some(index + 1)
+    }
+
+    /// The UIDs that a command means. A number beyond the last message is an error (`None`) unless `*` is at the other
+    /// end; a UID that no message has means nothing (RFC 3501 §6.4.8).
+    pub(crate) fn resolve(&self, messages: &Messages) -> Option<UidSet> {
+        match messages {
+            Messages::Seq(set) => self.resolve_seq(set),
+            Messages::Uid(set) => Some(self.resolve_uid(set)),
+        }
+    }
+
+    fn resolve_seq(&self, set: &SeqSet) -> Option<UidSet> {
+        let exists = self.uids.len();
+        let index_of = |bound: Bound, clip: bool| match bound {
+            Bound::Last => exists.checked_sub(1),
+            Bound::Number(number) => {
+                let index = (number as usize).checked_sub(1)?;
+                let index = if clip {
+                    index.min(exists.checked_sub(1)?)
+                } else {
+                    index
+                };
+                (index < exists).then_some(index)
+            }
+        };
+        let ranges = set.ranges().map(|(first, second)| {
+            let first_index = index_of(first, second == Bound::Last)?;
+            let second_index = index_of(second, first == Bound::Last)?;
+            Some((first_index.min(second_index), first_index.max(second_index)))
+        });
+        self.uids_between(&mut ranges.collect::<Option<Vec<_>>>()?)
+    }
+
+    /// As [`Self::resolve_seq`], but numbers beyond the last message match nothing: what SEARCH does.
+    pub(crate) fn resolve_seq_leniently(&self, set: &SeqSet) -> UidSet {
+        let Some(last) = self.uids.len().checked_sub(1) else {
+            return UidSet::default();
+        };
+        let index_of = |bound| match bound {
+            Bound::Last => last,
+            Bound::Number(number) => (number as usize).saturating_sub(1),
+        };
+        let mut ranges: Vec<_> = set
+            .ranges()
+            .map(|(first, second)| (index_of(first), index_of(second)))
+            .map(|(first, second)| (first.min(second), first.max(second).min(last)))
+            .filter(|(low, high)| low <= high)
+            .collect();
+        self.uids_between(&mut ranges).unwrap_or_default()
+    }
+
+    pub(crate) fn resolve_uid(&self, set: &UidSetSpec) -> UidSet {
+        let Some(last) = self.uids.last() else {
+            return UidSet::default();
+        };
+        let raw = |bound| match bound {
+            Bound::Last => last.get(),
+            Bound::Number(number) => number,
+        };
+        let mut ranges: Vec<_> = set
+            .ranges()
+            .map(|(first, second)| (raw(first), raw(second)))
+            .filter_map(|(first, second)| {
+                self.indexes_between(first.min(second), first.max(second))
+            })
+            .collect();
+        self.uids_between(&mut ranges).unwrap_or_default()
+    }
+
+    /// The first and last index of messages with UIDs in a range, if there are any.
+    fn indexes_between(&self, low: u32, high: u32) -> Option<(usize, usize)> {
+        let start = self.uids.partition_point(|uid| uid.get() < low);
+        let end = self.uids.partition_point(|uid| uid.get() <= high);
+        (start < end).then(|| (start, end - 1))
+    }
+
+    /// The UIDs of ranges of indexes. Ranges that touch become one although their UIDs may not be neighbours: between
+    /// them no message of the snapshot lies.
+    fn uids_between(&self, ranges: &mut [(usize, usize)]) -> Option<UidSet> {
+        ranges.sort_unstable();
+        let mut joined: Vec<(usize, usize)> = Vec::with_capacity(ranges.len());
+        for (low, high) in ranges.iter().copied() {
+            match joined.last_mut() {
+                Some((_, end)) if low <= *end + 1 => *end = high.max(*end),
+                _ => joined.push((low, high)),
+            }
+        }
+        let uids = joined
+            .into_iter()
+            .map(|(low, high)| Some((*self.uids.get(low)?, *self.uids.get(high)?)));
+        uids.collect::<Option<Vec<_>>>().map(UidSet::from_ranges)
+    }
+
+    /// Remembers a change that this session made, so that it is not told again.
+    pub(crate) fn remember_own(&mut self, modseq: ModSeq, uids: &UidSet) {
+        self.forget_changes(modseq, uids);
+        if self.own.len() >= OWN_CHANGES_MAX {
+            self.own.pop_front();
+        }
+        self.own.push_back((modseq, uids.clone()));
+    }
+
+    /// As [`Self::remember_own`], for one message of many.
+    pub(crate) fn remember_own_row(&mut self, modseq: ModSeq, uid: Uid) {
+        match self.own.back_mut() {
+            Some((last, uids)) if *last == modseq => uids.insert(uid),
+            _ => self.remember_own(modseq, &UidSet::range(uid, uid)),
+        }
+        if self
+            .changed
+            .get(&uid)
+            .is_some_and(|row| row.modseq <= modseq)
+        {
+            self.changed.remove(&uid);
+        }
+    }
+
+    fn forget_changes(&mut self, modseq: ModSeq, uids: &UidSet) {
+        self.changed
+            .retain(|uid, row| row.modseq > modseq || !uids.contains(*uid));
+    }
+
+    /// Whether a change of one of these messages waits to be told.
+    pub(crate) fn has_news_of(&self, uids: &UidSet) -> bool {
+        self.changed.keys().any(|uid| uids.contains(*uid))
+    }
+
+    fn is_own(&self, row: &FlagsRow) -> bool {
+        self.own
+            .iter()
+            .any(|(modseq, uids)| *modseq == row.modseq && uids.contains(row.uid))
+    }
+
+    /// Keeps news for the next point at which it may be told.
+    pub(crate) fn learn(&mut self, update: MailboxUpdate) {
+        for row in update.changed {
+            if row.modseq > self.known_modseq && !self.is_own(&row) {
+                self.changed.insert(row.uid, row);
+            }
+        }
+        if update.keywords.is_some() {
+            self.keywords = update.keywords;
+        }
+        self.next_uids = Some(update.uids);
+    }
+
+    /// Writes the news that may be told now and makes it the client's view.
+    pub(crate) fn tell(&mut self, expunge_allowed: bool, out: &mut BytesMut) {
+        if let Some(keywords) = self.keywords.take() {
+            write::flags_in_use(out, &keywords);
+        }
+        if let Some(next) = self.next_uids.take() {
+            let grown_only = next.get(..self.uids.len()) == Some(&*self.uids);
+            if grown_only || expunge_allowed {
+                self.advance(next, grown_only, out);
+            } else {
+                self.next_uids = Some(next);
+            }
+        }
+        self.tell_flags(out);
+    }
+
+    fn advance(&mut self, next: Arc<[Uid]>, grown_only: bool, out: &mut BytesMut) {
+        let arrivals = if grown_only {
+            next.len() > self.uids.len()
+        } else {
+            tell_expunges(&self.uids, &next, out);
+            next.last() > self.uids.last()
+        };
+        self.uids = next;
+        if arrivals {
+            write::count(out, self.exists(), "EXISTS");
+            write::count(out, self.recent(), "RECENT");
+        }
+    }
+
+    /// A change of a message that is gone, or that the client does not know yet, is not told.
+    fn tell_flags(&mut self, out: &mut BytesMut) {
+        let mut hint = 0;
+        for row in std::mem::take(&mut self.changed).into_values() {
+            if let Some(seq) = self.seq_of(row.uid, &mut hint) {
+                write::fetch_flags(out, seq, Some(row.uid), &row.flags, self.is_recent(row.uid));
+            }
+        }
+    }
+
+    /// Whether the message's flags, once written, make news of them stale.
+    pub(crate) fn told_flags(&mut self, uid: Uid, modseq: ModSeq, flags: &FlagList) {
+        let stale = |row: &FlagsRow| row.modseq <= modseq && row.flags == *flags;
+        if self.changed.get(&uid).is_some_and(stale) {
+            self.changed.remove(&uid);
+        }
+    }
+}
+
+/// Writes an EXPUNGE for each UID of `old` that `new` lacks, each with the number it has at that moment.
+fn tell_expunges(old: &[Uid], new: &[Uid], out: &mut BytesMut) {
+    let mut kept = new.iter().peekable();
+    let mut seq = 1;
+    for uid in old {
+        while kept.next_if(|next| *next < uid).is_some() {}
+        if kept.next_if(|next| *next == uid).is_some() {
+            seq += 1;
+        } else {
+            write::count(out, seq, "EXPUNGE");
+        }
+    }
+}

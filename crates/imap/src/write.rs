@@ -1,0 +1,144 @@
+//! Writing responses (RFC 3501 §7).
+
+use std::fmt::{Display, Write};
+
+use bytes::{BufMut, BytesMut};
+use nightmail_core::{Flags, Uid};
+
+use crate::flag::{FlagList, Keyword, named};
+use crate::name::MailboxName;
+use crate::parse::is_atom_char;
+
+/// Writes anything that can be displayed.
+pub(crate) fn display(out: &mut BytesMut, value: impl Display) {
+    // Writing to memory that grows cannot fail.
+    let _ = write!(out, "{value}");
+}
+
+/// Writes a number, without the detour of formatting.
+pub(crate) fn number(out: &mut BytesMut, mut value: u64) {
+    let mut digits = [0u8; 20];
+    let mut count = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+        count += 1;
+        if value == 0 {
+            break;
+        }
+    }
+    out.put_slice(digits.get(digits.len() - count..).unwrap_or_default());
+}
+
+/// `* 5 EXISTS` and its like.
+pub(crate) fn count(out: &mut BytesMut, value: usize, what: &str) {
+    out.put_slice(b"* ");
+    number(out, value as u64);
+    out.put_u8(b' ');
+    out.put_slice(what.as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+/// Flags in parentheses, `\Recent` last.
+pub(crate) fn flags(out: &mut BytesMut, list: &FlagList, recent: bool) {
+    spaced(out, list.names().chain(recent.then_some("\\Recent")));
+}
+
+fn spaced<'a>(out: &mut BytesMut, names: impl Iterator<Item = &'a str>) {
+    out.put_u8(b'(');
+    for (index, name) in names.enumerate() {
+        if index > 0 {
+            out.put_u8(b' ');
+        }
+        out.put_slice(name.as_bytes());
+    }
+    out.put_u8(b')');
+}
+
+/// An untagged FETCH with flags, and with the UID where one is given.
+pub(crate) fn fetch_flags(
+    out: &mut BytesMut,
+    seq: usize,
+    uid: Option<Uid>,
+    list: &FlagList,
+    recent: bool,
+) {
+    out.put_slice(b"* ");
+    number(out, seq as u64);
+    out.put_slice(b" FETCH (");
+    if let Some(uid) = uid {
+        out.put_slice(b"UID ");
+        number(out, u64::from(uid.get()));
+        out.put_u8(b' ');
+    }
+    out.put_slice(b"FLAGS ");
+    flags(out, list, recent);
+    out.put_slice(b")\r\n");
+}
+
+/// All system flags and the keywords in use, in parentheses; `more` is put last.
+pub(crate) fn all_flags(out: &mut BytesMut, keywords: &[Keyword], more: Option<&str>) {
+    let system = Flags::from_bits(u8::MAX);
+    spaced(out, named(system, keywords).chain(more));
+}
+
+/// FLAGS and PERMANENTFLAGS of a mailbox that can be changed (RFC 3501 §7.2.6, §7.1).
+pub(crate) fn flags_in_use(out: &mut BytesMut, keywords: &[Keyword]) {
+    out.put_slice(b"* FLAGS ");
+    all_flags(out, keywords, None);
+    out.put_slice(b"\r\n* OK [PERMANENTFLAGS ");
+    all_flags(out, keywords, Some("\\*"));
+    out.put_slice(b"] Flags permitted\r\n");
+}
+
+/// Text that is printable ASCII as a quoted string.
+pub(crate) fn quoted(out: &mut BytesMut, text: &str) {
+    out.put_u8(b'"');
+    for b in text.bytes() {
+        if matches!(b, b'"' | b'\\') {
+            out.put_u8(b'\\');
+        }
+        out.put_u8(if matches!(b, b' '..=b'~') { b } else { b'?' });
+    }
+    out.put_u8(b'"');
+}
+
+/// Printable ASCII as an atom where it is one, else quoted.
+pub(crate) fn astring(out: &mut BytesMut, text: &str) {
+    if text.is_empty() || text.eq_ignore_ascii_case("NIL") || !text.bytes().all(is_atom_char) {
+        return quoted(out, text);
+    }
+    out.put_slice(text.as_bytes());
+}
+
+/// A mailbox name, encoded.
+pub(crate) fn mailbox(out: &mut BytesMut, name: &MailboxName) {
+    astring(out, &name.to_wire());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(write: impl FnOnce(&mut BytesMut)) -> String {
+        let mut out = BytesMut::new();
+        write(&mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn strings_are_quoted_where_an_atom_cannot_say_them() {
+        assert_eq!(written(|out| astring(out, "INBOX")), "INBOX");
+        assert_eq!(written(|out| astring(out, "nil")), "\"nil\"");
+        assert_eq!(written(|out| astring(out, "")), "\"\"");
+        assert_eq!(written(|out| astring(out, "a \"b\\")), r#""a \"b\\""#);
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_written_in_decimal(value: u64) {
+            prop_assert_eq!(written(|out| number(out, value)), value.to_string());
+        }
+    }
+}
