@@ -14,7 +14,11 @@ pub fn received(
     hostname: &Domain,
     now: Timestamp,
 ) -> Vec<u8> {
-    let hello = message.facts.hello.as_ref().map_or("unknown", |hello| hello.name.as_str());
+    let hello = message
+        .facts
+        .hello
+        .as_ref()
+        .map_or("unknown", |hello| hello.name.as_str());
     let mut field = format!("Received: from {}", comment_free(hello));
     // A field that cannot be written into a String does not exist.
     let _ = match transport.peer() {
@@ -22,10 +26,18 @@ pub fn received(
         Peer::Tcp(address) => write!(field, " ([{}])", address.ip()),
         Peer::Unix => write!(field, " (local)"),
     };
-    let _ = write!(field, "\r\n\tby {hostname} with {}", message.with_protocol());
+    let _ = write!(
+        field,
+        "\r\n\tby {hostname} with {}",
+        message.with_protocol()
+    );
     let _ = write!(field, " id {}", transport.session());
     if let Some(tls) = &message.facts.tls {
-        let _ = write!(field, "\r\n\t(using {} with cipher {})", tls.version, tls.cipher);
+        let _ = write!(
+            field,
+            "\r\n\t(using {} with cipher {})",
+            tls.version, tls.cipher
+        );
     }
     if let [only] = message.envelope.recipients.as_slice() {
         let _ = write!(field, "\r\n\tfor <{}>", only.forward_path);
@@ -37,8 +49,15 @@ pub fn received(
 /// A HELO name is any visible text; parentheses and the like would change the meaning of the field.
 fn comment_free(name: &str) -> String {
     let keep = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
-    let name: String = name.chars().map(|c| if keep(c) { c } else { '?' }).collect();
-    if name.is_empty() { "unknown".to_owned() } else { name }
+    let name: String = name
+        .chars()
+        .map(|c| if keep(c) { c } else { '?' })
+        .collect();
+    if name.is_empty() {
+        "unknown".to_owned()
+    } else {
+        name
+    }
 }
 
 /// Appends the Date and Message-ID that a submitted message lacks.
@@ -58,7 +77,10 @@ pub fn submission_fields(
         // Session and time make it unique already.
         let _ = getrandom::fill(&mut random);
         let random = u64::from_be_bytes(random);
-        let id = format!("Message-ID: <{:x}.{session}.{random:x}@{hostname}>\r\n", now.millis());
+        let id = format!(
+            "Message-ID: <{:x}.{session}.{random:x}@{hostname}>\r\n",
+            now.millis()
+        );
         trace.extend_from_slice(id.as_bytes());
     }
 }
@@ -76,7 +98,10 @@ mod tests {
         assert!(trace.is_empty());
         submission_fields(&mut trace, false, false, SessionId::new(1), &hostname, now);
         let text = String::from_utf8(trace).unwrap();
-        assert!(text.starts_with("Date: Thu, 1 Jan 1970 00:00:00 +0000\r\nMessage-ID: <"), "{text}");
+        assert!(
+            text.starts_with("Date: Thu, 1 Jan 1970 00:00:00 +0000\r\nMessage-ID: <"),
+            "{text}"
+        );
         assert!(text.ends_with("@mx.test>\r\n"));
     }
 

@@ -1,6 +1,7 @@
 //! Routing recipients and accepting messages.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use nightmail_commit::{Intent, NewBlob};
@@ -77,12 +78,12 @@ pub struct Receipt {
 pub struct Switch {
     store: Store,
     directory: Directory,
-    queue: Queue,
+    queue: Arc<Queue>,
 }
 
 impl Switch {
     /// A switch over mailboxes, directory and queue of one store.
-    pub const fn new(store: Store, directory: Directory, queue: Queue) -> Self {
+    pub const fn new(store: Store, directory: Directory, queue: Arc<Queue>) -> Self {
         Self {
             store,
             directory,

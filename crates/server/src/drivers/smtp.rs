@@ -17,13 +17,15 @@ use nightmail_core::{AccountId, ForwardPath, Timestamp};
 use nightmail_heap::{BlobBuilder, HeapError};
 use nightmail_mime::{KnownField, Scanner, Structure};
 use nightmail_queue::{Notify, Ret, Source};
-use nightmail_smtp::command::Return;
+use nightmail_smtp::command::{Extensions, Return};
 use nightmail_smtp::sasl::Credentials;
 use nightmail_smtp::server::{
     Answer, Ask, AuthOffer, Config, EndOfMessage, Input, Limits, Output, Role, Server, TlsOffer,
 };
-use nightmail_smtp::{BodyType, Extensions, Rcpt, Reply, TlsFacts, replies};
-use nightmail_switch::{Envelope, EnvelopeRecipient, Outcome, QuotaPolicy, Receipt, Refusal, Routed, SwitchError};
+use nightmail_smtp::{BodyType, Rcpt, Reply, TlsFacts, replies};
+use nightmail_switch::{
+    Envelope, EnvelopeRecipient, Outcome, QuotaPolicy, Receipt, Refusal, Routed, SwitchError,
+};
 use tracing::{debug, info, warn};
 
 use super::{Flow, Session, Wake, run};
@@ -98,11 +100,11 @@ impl Service for SmtpService {
         b"421 4.7.0 Too many connections\r\n"
     }
 
-    async fn serve(self: Arc<Self>, transport: Transport, shutdown: Shutdown) {
+    async fn serve(self: Arc<Self>, transport: Box<Transport>, shutdown: Shutdown) {
         let session = transport.session();
         let peer = transport.peer();
         debug!(%session, %peer, protocol = self.protocol.as_str(), "connected");
-        let driven = SmtpSession {
+        let mut driven = SmtpSession {
             machine: Server::new(
                 Arc::clone(&self.machine),
                 Instant::now(),
@@ -113,7 +115,7 @@ impl Service for SmtpService {
             routed: Vec::new(),
             body: None,
         };
-        match run(driven, transport, shutdown).await {
+        match run(&mut driven, transport, shutdown).await {
             Ok(()) => debug!(%session, "disconnected"),
             Err(error) => debug!(%session, %error, "connection lost"),
         }
@@ -288,11 +290,7 @@ impl SmtpSession {
         }
     }
 
-    async fn end_of_message(
-        &mut self,
-        message: EndOfMessage,
-        transport: &mut Transport,
-    ) -> Answer {
+    async fn end_of_message(&mut self, message: EndOfMessage, transport: &mut Transport) -> Answer {
         let started = Instant::now();
         let protocol = self.service.protocol.as_str();
         let lmtp = message.facts.role == Role::Lmtp;
@@ -358,7 +356,14 @@ impl SmtpSession {
         let protocol = self.service.protocol.as_str();
         metrics::counter(metrics::OCTETS_ACCEPTED, protocol).increment(size);
         metrics::plain_counter(metrics::DELIVERIES_LOCAL).increment(receipt.appended.len() as u64);
-        log_receipt(session, &id.to_string(), &from.to_string(), size, &receipt, &message);
+        log_receipt(
+            session,
+            &id.to_string(),
+            &from.to_string(),
+            size,
+            &receipt,
+            &message,
+        );
         Ok(receipt)
     }
 
@@ -374,7 +379,14 @@ impl SmtpSession {
         if message.facts.role == Role::Msa {
             let has_date = structure.has_field(KnownField::Date);
             let has_id = structure.has_field(KnownField::MessageId);
-            submission_fields(&mut trace, has_date, has_id, transport.session(), hostname, now);
+            submission_fields(
+                &mut trace,
+                has_date,
+                has_id,
+                transport.session(),
+                hostname,
+                now,
+            );
         }
         let params = &message.envelope.mail.params;
         let routed = std::mem::take(&mut self.routed);
@@ -435,7 +447,10 @@ fn log_receipt(
     accepted: &EndOfMessage,
 ) {
     let message = message.get(..16).unwrap_or(message);
-    let queue_id = receipt.queue_id.map(|id| id.to_string()).unwrap_or_default();
+    let queue_id = receipt
+        .queue_id
+        .map(|id| id.to_string())
+        .unwrap_or_default();
     info!(%session, message, from, size, copies = receipt.appended.len(), queue_id, "message accepted");
     let rcpts = accepted.envelope.recipients.iter().zip(&receipt.outcomes);
     for (rcpt, outcome) in rcpts {
