@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The outbound SMTP channel: hands queued messages to other sites (DESIGN §7).
+//!
+//! Owns the way from a queued message to the replies of other hosts: DNS, connections, TLS, transactions, retries,
+//! and the reports to senders. What is to be sent, and what became of it, is the queue's. Where a report goes is
+//! decided by whoever routes mail ([`Reports`]).
+//!
+//! **Invariant:** a recipient is retired, and its sender told, in one commit, after the host's reply and never before.
+
+mod attempt;
+mod channel;
+mod content;
+mod dns;
+mod envelope;
+mod error;
+mod lanes;
+mod options;
+mod random;
+mod report;
+mod retry;
+mod route;
+mod session;
+mod tls;
+mod work;
+
+pub use channel::Delivery;
+pub use error::DeliveryError;
+pub use nightmail_smtp::client::Timeouts;
+pub use options::{
+    DeliveryLimits, DeliveryOptions, DnsOptions, Login, RetryPolicy, Smarthost, SmarthostTls,
+};
+pub use report::{ReportChange, Reports};
