@@ -1,0 +1,173 @@
+//! What goes into a session and what comes out.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// What the driver hands in.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Octets read from the client. Only while [`Session::wants_input`](crate::Session::wants_input) says so.
+    Bytes(&'a [u8]),
+    /// The answer to the open [`Ask`], or to [`Output::SendMessage`].
+    Answer(Answer),
+    /// The TLS handshake asked for by [`Output::StartTls`] is done.
+    TlsEstablished,
+    /// The time of `poll_timeout` has come.
+    Timeout,
+    /// The client is gone.
+    PeerClosed,
+    /// The session is to end as soon as what is under way is done. No messages are removed.
+    Shutdown,
+}
+
+/// What the driver does for the session, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Octets for the client.
+    Send(Bytes),
+    /// Open a message; then send `reply` and the message through a [`DotStuffer`](crate::DotStuffer); then answer
+    /// [`Answer::Sent`]. Where the message cannot be opened, send nothing and answer [`Answer::Unavailable`].
+    /// Where it breaks off, close the connection.
+    SendMessage {
+        /// Which message.
+        index: MessageIndex,
+        /// How much of it.
+        mode: RetrieveMode,
+        /// The status line to send before it.
+        reply: Bytes,
+    },
+    /// A question. The next one comes only after it is answered.
+    Ask(Ask),
+    /// Begin TLS once everything before is sent; then `TlsEstablished`. Nothing read before counts.
+    StartTls,
+    /// Close the connection once everything before is sent. Nothing comes after it.
+    Close,
+}
+
+/// A question to the driver.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ask {
+    /// Check credentials, lock the maildrop for this session and list it: [`Answer::LoggedIn`] or
+    /// [`Answer::Refused`]. The lock ends with the connection.
+    Login {
+        /// Who the client says it is.
+        identity: Box<str>,
+        /// How it proves it.
+        password: Password,
+    },
+    /// Remove messages durably (RFC 1939 §6): [`Answer::Updated`] or [`Answer::UpdateFailed`].
+    Update {
+        /// The messages to remove, in their order; at least one.
+        delete: Vec<MessageIndex>,
+    },
+}
+
+/// What the driver answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// The client is who it says, and this is its maildrop.
+    LoggedIn(Maildrop),
+    /// No login.
+    Refused(LoginRefusal),
+    /// The message was sent whole.
+    Sent,
+    /// The message could not be opened and nothing was sent.
+    Unavailable,
+    /// All messages named are removed.
+    Updated,
+    /// Some messages named are still there.
+    UpdateFailed,
+}
+
+/// Why there is no login.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoginRefusal {
+    /// Wrong name or password.
+    Failed,
+    /// Another session holds the maildrop.
+    InUse,
+    /// Something is amiss here; later it may work.
+    TempFail,
+    /// The account may not log in.
+    Disabled,
+}
+
+/// A password; never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Box<str>);
+
+impl Password {
+    /// Wraps a password.
+    pub fn new(password: impl Into<Box<str>>) -> Self {
+        Self(password.into())
+    }
+
+    /// The password itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// The messages of a maildrop as they were at login.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Maildrop {
+    /// The messages in the order of their numbers.
+    pub messages: Vec<MessageEntry>,
+}
+
+/// One message of a maildrop.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MessageEntry {
+    /// Its unique id.
+    pub uid: UniqueId,
+    /// Its octets as RETR sends it, before dot-stuffing: as [`retrieved_octets`](crate::retrieved_octets) counts.
+    pub octets: u64,
+}
+
+/// A message's place in [`Maildrop::messages`], from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MessageIndex(usize);
+
+impl MessageIndex {
+    pub(crate) const fn new(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// The place, from 0.
+    pub const fn get(self) -> usize {
+        self.0
+    }
+}
+
+/// How much of a message is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RetrieveMode {
+    /// All of it (RETR).
+    Whole,
+    /// The header, the blank line and so many lines of the body (TOP).
+    Top(u64),
+}
+
+/// A unique id: 1 to 70 visible ASCII characters that name a message for ever (RFC 1939 §7).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct UniqueId(Box<str>);
+
+impl UniqueId {
+    /// A unique id, unless its length or a character is not allowed.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=70).contains(&text.len());
+        (fits && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Self(text.into()))
+    }
+
+    /// The id as UIDL shows it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
