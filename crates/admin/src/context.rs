@@ -1,0 +1,112 @@
+//! What requests are carried out on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use nightmail_commit::Compactor;
+use nightmail_directory::Directory;
+use nightmail_queue::Queue;
+use nightmail_store::Store;
+use tokio::sync::Mutex;
+
+use crate::error::AdminError;
+use crate::request::Password;
+
+/// Hashes a new password to a PHC string, or says why it cannot. Takes long: it is called on a blocking thread.
+pub type HashPassword = Arc<dyn Fn(&[u8]) -> Result<String, String> + Send + Sync>;
+
+/// The server's metrics in the Prometheus text format.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// How space is given back.
+#[derive(Clone, Debug)]
+pub struct MaintenanceOptions {
+    /// How long a body that nobody refers to is kept, in milliseconds.
+    pub grace_millis: i64,
+    /// A file of bodies is rewritten when less than this part of it is needed, in percent.
+    pub live_percent_max: u64,
+}
+
+impl Default for MaintenanceOptions {
+    fn default() -> Self {
+        Self {
+            grace_millis: 3_600_000,
+            live_percent_max: 70,
+        }
+    }
+}
+
+/// The store and what else an operator works on. Cheap to clone.
+#[derive(Clone)]
+pub struct AdminContext {
+    /// The mailboxes.
+    pub store: Store,
+    /// Domains, accounts and aliases.
+    pub directory: Directory,
+    /// Mail waiting to be sent elsewhere.
+    pub queue: Arc<Queue>,
+    /// The one compactor of the process; whoever compacts by the clock shares it.
+    pub compactor: Arc<Mutex<Compactor>>,
+    /// How space is given back.
+    pub maintenance: MaintenanceOptions,
+    hash_password: HashPassword,
+    metrics: Option<RenderMetrics>,
+    opened: Instant,
+}
+
+impl AdminContext {
+    /// A context over an open store, without metrics.
+    pub fn new(
+        store: Store,
+        directory: Directory,
+        queue: Arc<Queue>,
+        maintenance: MaintenanceOptions,
+        hash_password: HashPassword,
+    ) -> Self {
+        let compactor = Compactor::new(
+            store.committer().clone(),
+            maintenance.grace_millis,
+            maintenance.live_percent_max,
+        );
+        Self {
+            store,
+            directory,
+            queue,
+            compactor: Arc::new(Mutex::new(compactor)),
+            maintenance,
+            hash_password,
+            metrics: None,
+            opened: Instant::now(),
+        }
+    }
+
+    /// Shows these metrics under `status`.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: RenderMetrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        self.metrics
+            .as_ref()
+            .map(|render| render())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn uptime_seconds(&self) -> u64 {
+        self.opened.elapsed().as_secs()
+    }
+
+    /// Hashes a password on a blocking thread.
+    pub(crate) async fn hash(&self, password: &Password) -> Result<String, AdminError> {
+        if password.expose().is_empty() {
+            return Err(AdminError::usage("the password is empty"));
+        }
+        let (hash, password) = (Arc::clone(&self.hash_password), password.clone());
+        let hashed = tokio::task::spawn_blocking(move || hash(password.expose().as_bytes())).await;
+        hashed
+            .map_err(|error| AdminError::failed(error.to_string()))?
+            .map_err(AdminError::usage)
+    }
+}

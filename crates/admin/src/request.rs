@@ -1,0 +1,325 @@
+//! What an operator may ask. As JSON: `{"command": "account-add", "address": "ann@example.org", …}`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::response::QuotaView;
+
+/// A password in the clear, on its way from the operator to the hash. Never printed by `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Password(String);
+
+impl Password {
+    /// Wraps a password.
+    pub fn new(password: impl Into<String>) -> Self {
+        Self(password.into())
+    }
+
+    /// The password itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// Settings of a domain; those absent stay as they are, or at their default for a new domain.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DomainSettings {
+    /// Takes mail and logins; while false, mail is deferred and logins are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Where mail for unknown local-parts goes; empty: it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catch_all: Option<Vec<String>>,
+    /// How subaddresses are read: `default`, `off`, or the one character that begins the detail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subaddress: Option<String>,
+    /// Given to new accounts that bring no quota of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_quota: Option<QuotaView>,
+}
+
+/// A request. `account` is an address, an id as shown by the account list, or a login name.
+///
+/// Lists come in pages of at most `limit` (1000 when absent); `after` is the `next` of the page before.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(
+    tag = "command",
+    rename_all = "kebab-case",
+    rename_all_fields = "snake_case"
+)]
+pub enum AdminRequest {
+    /// Adds a domain.
+    DomainAdd {
+        /// Its name.
+        domain: String,
+        /// Its settings.
+        #[serde(flatten)]
+        settings: DomainSettings,
+    },
+    /// Lists domains.
+    DomainList {
+        /// Where the page before ended.
+        #[serde(default)]
+        after: Option<String>,
+        /// Entries at most.
+        #[serde(default)]
+        limit: Option<usize>,
+    },
+    /// Shows one domain.
+    DomainShow {
+        /// Its name, or an alternate name of it.
+        domain: String,
+    },
+    /// Changes a domain's settings.
+    DomainSet {
+        /// Its name.
+        domain: String,
+        /// What to change.
+        #[serde(flatten)]
+        settings: DomainSettings,
+    },
+    /// Removes a domain without accounts and aliases.
+    DomainRemove {
+        /// Its name.
+        domain: String,
+    },
+    /// Makes another name mean the same addresses.
+    DomainAlternateAdd {
+        /// The domain.
+        domain: String,
+        /// The further name.
+        alternate: String,
+    },
+    /// Takes such a name away.
+    DomainAlternateRemove {
+        /// The domain.
+        domain: String,
+        /// The further name.
+        alternate: String,
+    },
+    /// Adds an account with its first mailboxes.
+    AccountAdd {
+        /// Its primary address; also a login name.
+        address: String,
+        /// Without one nobody can log in.
+        #[serde(default)]
+        password: Option<Password>,
+        /// Additional login names.
+        #[serde(default)]
+        logins: Vec<String>,
+        /// Bounds of its mail; the domain's default when absent.
+        #[serde(default)]
+        quota: Option<QuotaView>,
+        /// The person's name.
+        #[serde(default)]
+        full_name: String,
+        /// May operate the server; gets mail for the postmaster.
+        #[serde(default)]
+        admin: bool,
+    },
+    /// Lists accounts.
+    AccountList {
+        /// Only of this domain.
+        #[serde(default)]
+        domain: Option<String>,
+        /// Where the page before ended.
+        #[serde(default)]
+        after: Option<String>,
+        /// Entries at most.
+        #[serde(default)]
+        limit: Option<usize>,
+    },
+    /// Shows one account.
+    AccountShow {
+        /// The account.
+        account: String,
+    },
+    /// Removes an account and all its mail.
+    AccountRemove {
+        /// The account.
+        account: String,
+    },
+    /// Sets an account's password.
+    AccountPassword {
+        /// The account.
+        account: String,
+        /// The new password; absent: nobody can log in.
+        #[serde(default)]
+        password: Option<Password>,
+    },
+    /// Changes an account; what is absent stays.
+    AccountSet {
+        /// The account.
+        account: String,
+        /// May log in and gets mail.
+        #[serde(default)]
+        enabled: Option<bool>,
+        /// While disabled, mail is deferred (true) or refused (false).
+        #[serde(default)]
+        defer: Option<bool>,
+        /// The person's name.
+        #[serde(default)]
+        full_name: Option<String>,
+        /// May operate the server.
+        #[serde(default)]
+        admin: Option<bool>,
+    },
+    /// Gives an account another primary address.
+    AccountRename {
+        /// The account.
+        account: String,
+        /// The new address.
+        address: String,
+        /// Keeps the old address as an alias.
+        #[serde(default)]
+        keep_old: bool,
+    },
+    /// Gives an account an additional login name.
+    AccountLoginAdd {
+        /// The account.
+        account: String,
+        /// The login name.
+        login: String,
+    },
+    /// Takes an additional login name away.
+    AccountLoginRemove {
+        /// The account.
+        account: String,
+        /// The login name.
+        login: String,
+    },
+    /// Adds an alias, or targets to one.
+    AliasAdd {
+        /// Its address.
+        address: String,
+        /// Where its mail goes.
+        targets: Vec<String>,
+    },
+    /// Removes an alias, or targets from one.
+    AliasRemove {
+        /// Its address.
+        address: String,
+        /// The targets to take away; empty: the whole alias.
+        #[serde(default)]
+        targets: Vec<String>,
+    },
+    /// Lists aliases.
+    AliasList {
+        /// Only of this domain.
+        #[serde(default)]
+        domain: Option<String>,
+        /// Where the page before ended.
+        #[serde(default)]
+        after: Option<String>,
+        /// Entries at most.
+        #[serde(default)]
+        limit: Option<usize>,
+    },
+    /// Shows one alias.
+    AliasShow {
+        /// Its address.
+        address: String,
+    },
+    /// Says where mail to an address goes.
+    Resolve {
+        /// The address.
+        address: String,
+    },
+    /// Lists an account's mailboxes.
+    MailboxList {
+        /// The account.
+        account: String,
+    },
+    /// Creates a mailbox, and those above it.
+    MailboxCreate {
+        /// The account.
+        account: String,
+        /// Its name; levels are parted by `/`.
+        name: String,
+    },
+    /// Renames a mailbox and those below it.
+    MailboxRename {
+        /// The account.
+        account: String,
+        /// Its name.
+        name: String,
+        /// Its new name.
+        to: String,
+    },
+    /// Deletes a mailbox and its messages.
+    MailboxDelete {
+        /// The account.
+        account: String,
+        /// Its name.
+        name: String,
+    },
+    /// Shows a mailbox's counters.
+    MailboxStatus {
+        /// The account.
+        account: String,
+        /// Its name.
+        name: String,
+    },
+    /// Shows an account's quota and what it uses.
+    QuotaShow {
+        /// The account.
+        account: String,
+    },
+    /// Sets an account's quota.
+    QuotaSet {
+        /// The account.
+        account: String,
+        /// The new bounds.
+        quota: QuotaView,
+    },
+    /// Lists messages waiting to be sent elsewhere.
+    QueueList {
+        /// Where the page before ended.
+        #[serde(default)]
+        after: Option<String>,
+        /// Entries at most.
+        #[serde(default)]
+        limit: Option<usize>,
+    },
+    /// Shows one such message.
+    QueueShow {
+        /// Its id.
+        id: String,
+    },
+    /// Makes a message due now, or all of them.
+    QueueRetry {
+        /// Its id; absent: every message.
+        #[serde(default)]
+        id: Option<String>,
+    },
+    /// Takes a message out of the queue. Nobody is told.
+    QueueRemove {
+        /// Its id.
+        id: String,
+    },
+    /// Compares all rows, and with `read_messages` also all bytes with their checksums.
+    Check {
+        /// Reads every message.
+        #[serde(default)]
+        read_messages: bool,
+    },
+    /// Checks, and mends what can be mended.
+    Repair {
+        /// Reads every message.
+        #[serde(default)]
+        read_messages: bool,
+    },
+    /// Gives the space of removed messages back.
+    Reclaim,
+    /// Shows counts and counters.
+    Status,
+}

@@ -1,0 +1,301 @@
+//! What the operator is told. As JSON: `{"kind": "account", "id": "a1", …}`. Times are RFC 3339 in UTC.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Bounds of an account's mail; `null` is no bound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct QuotaView {
+    /// Bytes of messages.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+    /// Number of messages.
+    #[serde(default)]
+    pub messages: Option<u64>,
+}
+
+/// A domain.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DomainView {
+    /// Its name.
+    pub name: String,
+    /// Names that mean the same addresses.
+    pub alternates: Vec<String>,
+    /// Takes mail and logins.
+    pub enabled: bool,
+    /// Where mail for unknown local-parts goes.
+    pub catch_all: Vec<String>,
+    /// `default`, `off`, or the character that begins the detail of a subaddress.
+    pub subaddress: String,
+    /// Given to new accounts.
+    pub default_quota: QuotaView,
+    /// When it was added.
+    pub created: String,
+    /// Accounts in it.
+    pub accounts: u64,
+    /// Aliases in it.
+    pub aliases: u64,
+}
+
+/// An account, without its password.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AccountView {
+    /// Its id, never given twice.
+    pub id: String,
+    /// The primary address.
+    pub address: String,
+    /// Additional login names.
+    pub logins: Vec<String>,
+    /// Whether it has a password.
+    pub has_password: bool,
+    /// May log in and gets mail.
+    pub enabled: bool,
+    /// While disabled, mail is deferred (true) or refused (false).
+    pub defer: bool,
+    /// Bounds of its mail.
+    pub quota: QuotaView,
+    /// The person's name.
+    pub full_name: String,
+    /// When it was added.
+    pub created: String,
+    /// May operate the server.
+    pub admin: bool,
+}
+
+/// An alias.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AliasView {
+    /// Its address.
+    pub address: String,
+    /// Where its mail goes.
+    pub targets: Vec<String>,
+}
+
+/// Where mail to an address goes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ResolvedView {
+    /// The address asked for.
+    pub address: String,
+    /// `recipients`, `unknown-user`, `disabled`, `deferred`, `not-local` or `loop`.
+    pub result: String,
+    /// The accounts' primary addresses.
+    pub accounts: Vec<String>,
+    /// The addresses elsewhere.
+    pub remote: Vec<String>,
+}
+
+/// A mailbox.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MailboxView {
+    /// Its name.
+    pub name: String,
+    /// Its id, never given twice.
+    pub id: String,
+    /// What it is for, such as `\Sent`.
+    pub special_use: Option<String>,
+    /// Messages.
+    pub messages: u32,
+    /// Messages without `\Seen`.
+    pub unseen: u32,
+    /// Messages with `\Deleted`.
+    pub deleted: u32,
+    /// Bytes of all messages.
+    pub bytes: u64,
+    /// UIDVALIDITY.
+    pub uid_validity: u32,
+    /// The UID of the next message.
+    pub uid_next: u32,
+    /// HIGHESTMODSEQ.
+    pub highest_modseq: u64,
+}
+
+/// An account's quota and what it uses.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct QuotaUseView {
+    /// The account's address.
+    pub account: String,
+    /// The bounds.
+    pub quota: QuotaView,
+    /// Bytes used.
+    pub bytes: u64,
+    /// Messages kept.
+    pub messages: u64,
+    /// Mailboxes.
+    pub mailboxes: u32,
+}
+
+/// A recipient of a message in the queue.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RecipientView {
+    /// The address.
+    pub address: String,
+    /// `pending`, `delivered` or `failed`.
+    pub state: String,
+    /// When it is tried next.
+    pub next_attempt: Option<String>,
+    /// Attempts that ended.
+    pub attempts: u32,
+    /// What came of the last one.
+    pub last: Option<String>,
+}
+
+/// A message in the queue.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct QueueView {
+    /// Its id.
+    pub id: String,
+    /// When it was accepted.
+    pub created: String,
+    /// The reverse-path; empty: `<>`.
+    pub from: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it is tried next.
+    pub due: Option<String>,
+    /// Whether it is being worked on now.
+    pub active: bool,
+    /// Its recipients.
+    pub recipients: Vec<RecipientView>,
+}
+
+/// What a check or repair found.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct CheckView {
+    /// Domains looked at.
+    pub domains: u64,
+    /// Accounts looked at.
+    pub accounts: u64,
+    /// Aliases looked at.
+    pub aliases: u64,
+    /// Mailboxes looked at.
+    pub mailboxes: u64,
+    /// Messages looked at.
+    pub messages: u64,
+    /// Stored message bodies looked at.
+    pub blobs: u64,
+    /// What does not agree, in words.
+    pub problems: Vec<String>,
+    /// Problems that were mended.
+    pub repaired: u64,
+}
+
+/// What reclaiming did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ReclaimView {
+    /// Bodies that nobody refers to, marked to be deleted after the grace period.
+    pub condemned: u64,
+    /// Bodies deleted.
+    pub reclaimed: u64,
+    /// Bytes of those.
+    pub reclaimed_bytes: u64,
+    /// Files looked at.
+    pub segments_examined: u64,
+    /// Files removed.
+    pub segments_removed: u64,
+    /// Bytes given back to the file system.
+    pub freed_bytes: u64,
+}
+
+/// The server at a glance.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The program's version.
+    pub version: String,
+    /// Seconds since the store was opened.
+    pub uptime_seconds: u64,
+    /// Domains.
+    pub domains: u64,
+    /// Accounts.
+    pub accounts: u64,
+    /// Aliases.
+    pub aliases: u64,
+    /// Messages waiting to be sent elsewhere.
+    pub queued: u64,
+    /// Those that are due.
+    pub queue_due: u64,
+    /// When the next one is due.
+    pub queue_next: Option<String>,
+    /// Files of message bodies.
+    pub segments: u64,
+    /// Their bytes.
+    pub segment_bytes: u64,
+    /// Commits since the store was opened.
+    pub commits: u64,
+    /// Syncs to stable storage: of the index and of message bodies.
+    pub syncs: u64,
+    /// Commits that failed for want of the storage.
+    pub failures: u64,
+    /// Counters and gauges of the server, as under `/metrics`; empty where no server runs.
+    pub metrics: BTreeMap<String, String>,
+}
+
+/// The answer to a request that was carried out.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(
+    tag = "kind",
+    rename_all = "kebab-case",
+    rename_all_fields = "snake_case"
+)]
+pub enum AdminResponse {
+    /// It is done and there is nothing to show.
+    Done,
+    /// A domain.
+    Domain(DomainView),
+    /// A page of domains.
+    Domains {
+        /// The domains.
+        items: Vec<DomainView>,
+        /// What to pass as `after` for more.
+        next: Option<String>,
+    },
+    /// An account.
+    Account(AccountView),
+    /// A page of accounts.
+    Accounts {
+        /// The accounts.
+        items: Vec<AccountView>,
+        /// What to pass as `after` for more.
+        next: Option<String>,
+    },
+    /// An alias.
+    Alias(AliasView),
+    /// A page of aliases.
+    Aliases {
+        /// The aliases.
+        items: Vec<AliasView>,
+        /// What to pass as `after` for more.
+        next: Option<String>,
+    },
+    /// What an address means.
+    Resolved(ResolvedView),
+    /// A mailbox.
+    Mailbox(MailboxView),
+    /// An account's mailboxes.
+    Mailboxes {
+        /// The mailboxes, by name.
+        items: Vec<MailboxView>,
+    },
+    /// An account's quota.
+    Quota(QuotaUseView),
+    /// A message in the queue.
+    Queued(QueueView),
+    /// A page of the queue.
+    Queue {
+        /// The messages, the longest accepted first.
+        items: Vec<QueueView>,
+        /// What to pass as `after` for more.
+        next: Option<String>,
+    },
+    /// Messages were made due.
+    Retried {
+        /// How many.
+        count: u64,
+    },
+    /// What a check or repair found.
+    Checked(CheckView),
+    /// What reclaiming did.
+    Reclaimed(ReclaimView),
+    /// The server at a glance.
+    Status(StatusView),
+}
