@@ -85,20 +85,26 @@ pub fn shutdown_pair() -> (Stopper, Shutdown) {
     (Stopper(sender), Shutdown(receiver))
 }
 
-/// Obeys signals until aborting: SIGTERM or SIGINT begins draining, a second one aborting; SIGHUP calls `reload`.
-pub async fn obey_signals(stopper: Stopper, reload: impl Fn() + Send) -> std::io::Result<()> {
+/// Takes over the signals at once, and obeys them in the future returned, until aborting: SIGTERM or SIGINT
+/// begins draining, a second one aborting; SIGHUP calls `reload`.
+pub fn obey_signals(
+    stopper: Stopper,
+    reload: impl Fn() + Send,
+) -> std::io::Result<impl Future<Output = ()> + Send> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     let mut hup = signal(SignalKind::hangup())?;
     let mut token = stopper.token();
-    loop {
-        tokio::select! {
-            () = token.aborting() => return Ok(()),
-            _ = hup.recv() => reload(),
-            _ = term.recv() => step(&stopper),
-            _ = int.recv() => step(&stopper),
+    Ok(async move {
+        loop {
+            tokio::select! {
+                () = token.aborting() => return,
+                _ = hup.recv() => reload(),
+                _ = term.recv() => step(&stopper),
+                _ = int.recv() => step(&stopper),
+            }
         }
-    }
+    })
 }
 
 fn step(stopper: &Stopper) {

@@ -10,11 +10,12 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::{BIG_OCTETS, Echo, SOON, bind, config, options};
-use nightmail_server::net::{BindError, BoundListener, Recv, Transport};
+use nightmail_server::net::{BindError, BoundListener, Peer, Recv, Transport};
 use nightmail_server::shutdown::{Shutdown, Stopper, shutdown_pair};
 use nightmail_server::tls::{OutboundContext, TlsContext};
 use rustls::pki_types::ServerName;
@@ -340,4 +341,40 @@ async fn a_port_in_use_says_how_to_mend_it() {
     let elsewhere = config(dir.path(), "address = \"192.0.2.77:0\"");
     let error = BoundListener::bind(&elsewhere.listeners[0]).unwrap_err();
     assert!(matches!(error, BindError::NoSuchAddress(_)), "{error}");
+}
+
+#[tokio::test]
+async fn the_unspecified_address_takes_ipv4_clients() {
+    let server = start("address = \"[::]:0\"");
+    let address = SocketAddr::from(([127, 0, 0, 1], server.address.port()));
+    let mut client = TcpStream::connect(address).await.unwrap();
+    expect(&mut client, "hello\n").await;
+}
+
+#[test]
+fn an_ipv4_peer_is_never_shown_in_ipv6_form() {
+    let mapped: SocketAddr = "[::ffff:192.0.2.1]:25".parse().unwrap();
+    assert_eq!(Peer::tcp(mapped).to_string(), "192.0.2.1:25");
+}
+
+#[tokio::test]
+async fn the_admin_socket_speaks_http_and_is_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), LOOPBACK);
+    let listener = BoundListener::bind(&config.admin_listener()).unwrap();
+    let path = dir.path().join("admin.sock");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let (stopper, shutdown) = shutdown_pair();
+    let routes = axum::Router::new().route("/", axum::routing::get(|| async { "here" }));
+    let server = tokio::spawn(listener.serve_http(routes, shutdown));
+    let mut client = UnixStream::connect(&path).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let mut response = String::new();
+    client.read_to_string(&mut response).await.unwrap();
+    assert!(response.ends_with("here"), "{response}");
+    stopper.abort();
+    timeout(SOON, server).await.unwrap().unwrap().unwrap();
+    assert!(!path.exists());
 }

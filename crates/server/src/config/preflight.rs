@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use super::{Config, ListenAddress};
+use super::{Config, ListenAddress, Protocol};
 use crate::log::Secret;
 
 /// How bad a finding is.
@@ -87,7 +87,7 @@ pub fn preflight(config: &Config) -> Preflight {
         config.smarthost.password_file.as_deref(),
         &mut found,
     );
-    check_plaintext(config, &mut found);
+    check_exposure(config, &mut found);
     found
 }
 
@@ -142,12 +142,20 @@ fn mode(path: &Path) -> io::Result<u32> {
     Ok(std::fs::metadata(path)?.permissions().mode())
 }
 
-fn check_plaintext(config: &Config, found: &mut Preflight) {
+/// What anyone on the network could read or do.
+fn check_exposure(config: &Config, found: &mut Preflight) {
     for listener in &config.listeners {
         let ListenAddress::Tcp(address) = listener.address else {
             continue;
         };
-        if listener.plaintext_auth && !address.ip().is_loopback() {
+        if address.ip().is_loopback() {
+            continue;
+        }
+        if listener.protocol == Protocol::Admin {
+            found.warn(format!(
+                "the admin listener on {address} has no TLS: use a Unix-domain socket, or an address of this machine alone"
+            ));
+        } else if listener.plaintext_auth {
             found.warn(format!(
                 "the {} listener on {address} takes passwords without TLS: anyone on the way can read them",
                 listener.protocol

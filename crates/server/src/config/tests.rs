@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn problems(text: &str) -> Vec<String> {
@@ -182,4 +184,20 @@ fn all_problems_are_told_at_once_in_the_form_editors_read() {
     assert_eq!(lines.len(), 2, "{shown}");
     assert!(lines[0].starts_with(&format!("{}:2: unknown key", path.display())));
     assert!(lines[1].ends_with("expected one of \"text\", \"json\", found the text \"xml\""));
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text: String) {
+        let _ = Config::parse(&text);
+    }
+
+    #[test]
+    fn no_value_makes_the_parser_panic(
+        table in prop::sample::select(TABLES),
+        key in "[a-z_]{1,12}",
+        value in "[ -~]{0,20}",
+    ) {
+        let _ = Config::parse(&format!("[{table}]\n{key} = {value}\n"));
+    }
 }

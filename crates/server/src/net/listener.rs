@@ -158,29 +158,25 @@ impl BoundListener {
         options: ServiceOptions,
         mut shutdown: Shutdown,
     ) {
-        let census = Arc::new(Census::new(&self.config));
-        let mut sessions = JoinSet::new();
-        let mut stopping = shutdown.clone();
+        let mut door = Door {
+            census: Arc::new(Census::new(&self.config)),
+            service,
+            options,
+            shutdown: shutdown.clone(),
+            sessions: JoinSet::new(),
+        };
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = stopping.draining() => break,
-                Some(ended) = sessions.join_next() => {
+                () = shutdown.draining() => break,
+                Some(ended) = door.sessions.join_next() => {
                     report_panic(ended);
                     continue;
                 }
                 accepted = self.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(
-                    stream,
-                    peer,
-                    &census,
-                    &service,
-                    &options,
-                    &shutdown,
-                    &mut sessions,
-                ),
+                Ok((stream, peer)) => door.open(stream, peer),
                 Err(error) => {
                     warn!(listener = %self.config.address, %error, "cannot accept connections");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -188,6 +184,7 @@ impl BoundListener {
             }
         }
         drop(self);
+        let mut sessions = door.sessions;
         tokio::select! {
             () = finish(&mut sessions) => {}
             () = shutdown.aborting() => sessions.abort_all(),
@@ -222,30 +219,32 @@ impl BoundListener {
             }
         }
     }
+}
 
-    #[expect(clippy::too_many_arguments, reason = "one call, in the accept loop")]
-    fn admit<S: Service>(
-        &self,
-        stream: Stream,
-        peer: Peer,
-        census: &Arc<Census>,
-        service: &Arc<S>,
-        options: &ServiceOptions,
-        shutdown: &Shutdown,
-        sessions: &mut JoinSet<()>,
-    ) {
-        let protocol = self.config.protocol.as_str();
-        match census.enter(peer) {
+/// Lets connections in, or turns them away.
+struct Door<S> {
+    census: Arc<Census>,
+    service: Arc<S>,
+    options: ServiceOptions,
+    shutdown: Shutdown,
+    sessions: JoinSet<()>,
+}
+
+impl<S: Service> Door<S> {
+    fn open(&mut self, stream: Stream, peer: Peer) {
+        let protocol = self.census.protocol;
+        match self.census.enter(peer) {
             Ok(entry) => {
                 metrics::counter(metrics::CONNECTIONS, protocol).increment(1);
-                let transport = Transport::new(stream, peer, next_session(), options.write_timeout);
+                let write_timeout = self.options.write_timeout;
+                let transport = Transport::new(stream, peer, next_session(), write_timeout);
                 let session = session(
                     Box::new(transport),
-                    Arc::clone(service),
-                    options,
-                    shutdown.clone(),
+                    Arc::clone(&self.service),
+                    &self.options,
+                    self.shutdown.clone(),
                 );
-                sessions.spawn(async move {
+                self.sessions.spawn(async move {
                     let _entry = entry;
                     session.await;
                 });
@@ -253,9 +252,10 @@ impl BoundListener {
             Err(refusal) => {
                 metrics::counter(metrics::CONNECTIONS_REFUSED, protocol).increment(1);
                 debug!(%peer, protocol, ?refusal, "connection turned away");
-                if options.implicit_tls.is_none() {
+                if self.options.implicit_tls.is_none() {
                     // A socket this young takes a line at once; if not, the client learns from the close.
-                    let _ = stream.try_write_vectored(&[IoSlice::new(service.refusal(refusal))]);
+                    let text = IoSlice::new(self.service.refusal(refusal));
+                    let _ = stream.try_write_vectored(&[text]);
                     let _ = stream.finish();
                 }
             }
