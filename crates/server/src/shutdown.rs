@@ -90,21 +90,22 @@ pub fn shutdown_pair() -> (Stopper, Shutdown) {
 pub fn obey_signals(
     stopper: Stopper,
     reload: impl Fn() + Send,
-) -> std::io::Result<impl Future<Output = ()> + Send> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    let mut hup = signal(SignalKind::hangup())?;
-    let mut token = stopper.token();
-    Ok(async move {
+) -> impl Future<Output = std::io::Result<()>> + Send {
+    let term = signal(SignalKind::terminate());
+    let int = signal(SignalKind::interrupt());
+    let hup = signal(SignalKind::hangup());
+    async move {
+        let (mut term, mut int, mut hup) = (term?, int?, hup?);
+        let mut token = stopper.token();
         loop {
             tokio::select! {
-                () = token.aborting() => return,
+                () = token.aborting() => return Ok(()),
                 _ = hup.recv() => reload(),
                 _ = term.recv() => step(&stopper),
                 _ = int.recv() => step(&stopper),
             }
         }
-    })
+    }
 }
 
 fn step(stopper: &Stopper) {

@@ -24,7 +24,7 @@ async fn hup_reloads_term_drains_and_int_after_it_aborts() {
     let (stopper, mut token) = shutdown_pair();
     let reloaded = Arc::new(Notify::new());
     let notify = Arc::clone(&reloaded);
-    let obeying = tokio::spawn(obey_signals(stopper, move || notify.notify_one()).unwrap());
+    let obeying = tokio::spawn(obey_signals(stopper, move || notify.notify_one()));
     send("-HUP");
     timeout(SOON, reloaded.notified()).await.unwrap();
     assert!(!token.is_draining());
@@ -32,5 +32,5 @@ async fn hup_reloads_term_drains_and_int_after_it_aborts() {
     timeout(SOON, token.draining()).await.unwrap();
     send("-INT");
     timeout(SOON, token.aborting()).await.unwrap();
-    timeout(SOON, obeying).await.unwrap().unwrap();
+    timeout(SOON, obeying).await.unwrap().unwrap().unwrap();
 }
