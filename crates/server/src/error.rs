@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::auth::AuthError;
+use crate::backend::OpenError;
 use crate::config::ConfigError;
 use crate::log::LogError;
 use crate::metrics::MetricsError;
@@ -38,6 +39,15 @@ pub enum ServerError {
     /// Logins cannot be set up.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// The data directory cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] nightmail_store::StoreError),
+    /// The outbound channel cannot be set up.
+    #[error(transparent)]
+    Delivery(#[from] nightmail_delivery::DeliveryError),
     /// Something of the machine failed.
     #[error("{what}: {source}")]
     Io {
@@ -52,11 +62,19 @@ impl ServerError {
     /// What the process should exit with.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Preflight(_) | Self::Bind(_) | Self::Tls(_) | Self::Log(_) => {
-                EXIT_CONFIGURATION
-            }
+            Self::Config(_)
+            | Self::Preflight(_)
+            | Self::Bind(_)
+            | Self::Tls(_)
+            | Self::Log(_)
+            | Self::Open(OpenError::Locked(_)) => EXIT_CONFIGURATION,
             Self::Auth(AuthError::Parameters(_)) => EXIT_CONFIGURATION,
-            Self::Metrics(_) | Self::Auth(_) | Self::Io { .. } => EXIT_FAILURE,
+            Self::Metrics(_)
+            | Self::Auth(_)
+            | Self::Open(_)
+            | Self::Store(_)
+            | Self::Delivery(_)
+            | Self::Io { .. } => EXIT_FAILURE,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! protocol machines, and the store answers them.
 
 pub mod auth;
+pub mod backend;
 pub mod config;
 pub mod drivers;
 pub mod error;
@@ -12,6 +13,9 @@ pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod node;
+mod outbound;
+mod reports;
 pub mod services;
 pub mod shutdown;
 pub mod tls;

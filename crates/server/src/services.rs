@@ -10,6 +10,7 @@ use nightmail_switch::Switch;
 
 use crate::auth::{AuthError, Verifier};
 use crate::config::Config;
+use crate::drivers::pop3::MaildropLocks;
 use crate::metrics;
 use crate::tls::TlsContext;
 
@@ -25,6 +26,8 @@ pub struct Services {
     pub verifier: Verifier,
     /// The server's certificate.
     pub tls: TlsContext,
+    /// Maildrops that POP3 sessions hold.
+    pub maildrops: MaildropLocks,
     /// The configuration in force.
     pub config: Config,
 }
@@ -92,12 +95,7 @@ impl Services {
             }
             _ => Login::Refused,
         };
-        let result = match login {
-            Login::Accepted(_) => "accepted",
-            Login::Refused | Login::Disabled => "refused",
-        };
-        ::metrics::counter!(metrics::LOGINS, "protocol" => protocol, "result" => result)
-            .increment(1);
+        metrics::login(protocol, matches!(login, Login::Accepted(_)));
         Ok(login)
     }
 

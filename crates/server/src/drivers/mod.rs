@@ -4,6 +4,8 @@
 //! connection holds its socket, its machine and the few hundred octets of this loop: carrying out is boxed, so
 //! that the futures of the layers below take no room in an idle task.
 
+pub mod imap;
+pub mod pop3;
 pub mod smtp;
 
 use std::future::{Future, pending, poll_fn};

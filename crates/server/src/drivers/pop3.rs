@@ -1,0 +1,310 @@
+//! Drives the POP3 machine: INBOX as it was at login is the maildrop.
+//!
+//! One session at a time holds an account's maildrop; delivery and IMAP go on meanwhile, and what they change is not
+//! seen until the next login.
+//!
+//! **Invariant:** the octets announced for a message are those that RETR sends.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use nightmail_core::{AccountId, MailboxId};
+use nightmail_pop3::{
+    Answer, Ask, Config, DotStuffer, Input, Limits, LoginRefusal, Maildrop, MessageEntry,
+    MessageIndex, Output, RetrieveMode, Session as Machine, UniqueId,
+};
+use nightmail_store::{MessageReader, StoreError};
+use parking_lot::Mutex;
+use tracing::{debug, info, warn};
+
+use super::{Flow, Session, Wake, run};
+use crate::config::{self, Protocol, TlsMode};
+use crate::metrics;
+use crate::net::{self, Service, Transport};
+use crate::services::{LoggedIn, Login, SharedServices};
+use crate::shutdown::Shutdown;
+
+/// Sessions of one POP3 listener.
+pub struct Pop3Service {
+    services: SharedServices,
+    machine: Arc<Config>,
+}
+
+impl Pop3Service {
+    /// A service for a listener.
+    pub fn new(services: SharedServices, listener: &config::Listener) -> Self {
+        let settings = &services.config;
+        let mut machine = Config::new(services.hostname().as_str());
+        machine.starttls = listener.tls_mode() == TlsMode::Starttls;
+        machine.plaintext_login = listener.plaintext_auth;
+        machine.limits = Limits {
+            bad_commands_max: u32::try_from(settings.limits.errors_max).unwrap_or(u32::MAX),
+            auth_failures_max: u32::try_from(settings.limits.auth_failures_max).unwrap_or(u32::MAX),
+            login_timeout: settings.timeouts.login,
+            idle_timeout: settings.timeouts.pop3_idle,
+            ..Limits::default()
+        };
+        Self {
+            services,
+            machine: Arc::new(machine),
+        }
+    }
+}
+
+impl Service for Pop3Service {
+    fn refusal(&self, _: net::Refusal) -> &'static [u8] {
+        b"-ERR [SYS/TEMP] Too many connections\r\n"
+    }
+
+    async fn serve(self: Arc<Self>, transport: Box<Transport>, shutdown: Shutdown) {
+        let session = transport.session();
+        debug!(%session, peer = %transport.peer(), protocol = Protocol::Pop3.as_str(), "connected");
+        let machine = Machine::new(
+            Arc::clone(&self.machine),
+            Instant::now(),
+            transport.is_tls(),
+        );
+        let mut driven = Pop3Session {
+            machine,
+            service: self,
+            open: None,
+        };
+        match run(&mut driven, transport, shutdown).await {
+            Ok(()) => debug!(%session, "disconnected"),
+            Err(error) => debug!(%session, %error, "connection lost"),
+        }
+    }
+}
+
+/// The accounts whose maildrop a session holds.
+#[derive(Default)]
+pub struct MaildropLocks(Mutex<HashSet<AccountId>>);
+
+/// Holds a maildrop until dropped.
+struct MaildropLock {
+    services: SharedServices,
+    account: AccountId,
+}
+
+impl MaildropLock {
+    fn take(services: &SharedServices, account: AccountId) -> Option<Self> {
+        services.maildrops.0.lock().insert(account).then(|| Self {
+            services: Arc::clone(services),
+            account,
+        })
+    }
+}
+
+impl Drop for MaildropLock {
+    fn drop(&mut self) {
+        self.services.maildrops.0.lock().remove(&self.account);
+    }
+}
+
+/// A maildrop that is open.
+struct Open {
+    lock: MaildropLock,
+    inbox: MailboxId,
+    uids: Vec<u32>,
+}
+
+struct Pop3Session {
+    machine: Machine,
+    service: Arc<Pop3Service>,
+    open: Option<Box<Open>>,
+}
+
+impl Session for Pop3Session {
+    async fn advance(&mut self, transport: &mut Transport) -> io::Result<Flow> {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Send(octets) => transport.send(octets),
+                Output::SendMessage { index, mode, reply } => {
+                    let answer = self.send_message(index, mode, &reply, transport).await?;
+                    self.machine.handle(Instant::now(), Input::Answer(answer));
+                }
+                Output::Ask(ask) => {
+                    let answer = self.answer(ask, transport).await;
+                    self.machine.handle(Instant::now(), Input::Answer(answer));
+                }
+                Output::StartTls => {
+                    transport.flush().await?;
+                    let services = &self.service.services;
+                    transport
+                        .start_tls(services.tls.server_config(), services.handshake_timeout())
+                        .await?;
+                    self.machine.handle(Instant::now(), Input::TlsEstablished);
+                }
+                Output::Close => return Ok(Flow::Close),
+            }
+            if transport.is_full() {
+                transport.flush().await?;
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn wake(&mut self, now: Instant, wake: Wake<'_>) {
+        let input = match wake {
+            Wake::Bytes(octets) => Input::Bytes(octets),
+            Wake::Timeout | Wake::Event => Input::Timeout,
+            Wake::PeerClosed => Input::PeerClosed,
+            Wake::Shutdown => Input::Shutdown,
+        };
+        self.machine.handle(now, input);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.machine.poll_timeout()
+    }
+}
+
+impl Pop3Session {
+    async fn answer(&mut self, ask: Ask, transport: &Transport) -> Answer {
+        match ask {
+            Ask::Login { identity, password } => {
+                match self.login(&identity, password.as_str(), transport).await {
+                    Ok(maildrop) => Answer::LoggedIn(maildrop),
+                    Err(refusal) => Answer::Refused(refusal),
+                }
+            }
+            Ask::Update { delete } => self.update(&delete, transport).await,
+        }
+    }
+
+    async fn login(
+        &mut self,
+        name: &str,
+        password: &str,
+        transport: &Transport,
+    ) -> Result<Maildrop, LoginRefusal> {
+        let (session, peer) = (transport.session(), transport.peer());
+        let services = &self.service.services;
+        let protocol = Protocol::Pop3.as_str();
+        let user = match services.login(protocol, name, password, None).await {
+            Ok(Login::Accepted(user)) => user,
+            Ok(Login::Refused) => {
+                info!(%session, %peer, name, "login refused");
+                return Err(LoginRefusal::Failed);
+            }
+            Ok(Login::Disabled) => return Err(LoginRefusal::Disabled),
+            Err(error) => {
+                warn!(%session, %error, "a login could not be checked");
+                return Err(LoginRefusal::TempFail);
+            }
+        };
+        let lock = MaildropLock::take(services, user.account).ok_or(LoginRefusal::InUse)?;
+        let (open, maildrop) = self.open(&user, lock).await.map_err(|error| {
+            warn!(%session, user = %user.address, %error, "a maildrop could not be opened");
+            LoginRefusal::TempFail
+        })?;
+        info!(%session, %peer, user = %user.address, messages = maildrop.messages.len(), "logged in");
+        self.open = Some(Box::new(open));
+        Ok(maildrop)
+    }
+
+    async fn open(
+        &self,
+        user: &LoggedIn,
+        lock: MaildropLock,
+    ) -> Result<(Open, Maildrop), StoreError> {
+        let store = &self.service.services.store;
+        let inbox = store.inbox(user.account).await?;
+        let snapshot = store.snapshot(inbox).await?;
+        let mut uids = Vec::with_capacity(snapshot.uids.len());
+        let mut messages = Vec::with_capacity(snapshot.uids.len());
+        for page in snapshot.uids.chunks(1000) {
+            for (uid, row) in store.rows(inbox, page).await? {
+                let unique = format!("{:08x}{uid:08x}", snapshot.uid_validity.get());
+                let Some(uid_text) = UniqueId::parse(&unique) else {
+                    continue;
+                };
+                uids.push(uid);
+                messages.push(MessageEntry {
+                    uid: uid_text,
+                    octets: row.size,
+                });
+            }
+        }
+        Ok((Open { lock, inbox, uids }, Maildrop { messages }))
+    }
+
+    async fn update(&mut self, delete: &[MessageIndex], transport: &Transport) -> Answer {
+        let session = transport.session();
+        let Some(open) = &self.open else {
+            return Answer::UpdateFailed;
+        };
+        let uids: Vec<u32> = delete
+            .iter()
+            .filter_map(|index| open.uids.get(index.get()).copied())
+            .collect();
+        let store = &self.service.services.store;
+        match store.remove(open.lock.account, open.inbox, uids).await {
+            Ok(removed) => {
+                debug!(%session, messages = removed.len(), "messages removed");
+                Answer::Updated
+            }
+            Err(error) => {
+                warn!(%session, %error, "messages could not be removed");
+                Answer::UpdateFailed
+            }
+        }
+    }
+
+    /// Sends a message; an error ends the connection, which is all that is left to do once a part of it is out.
+    async fn send_message(
+        &mut self,
+        index: MessageIndex,
+        mode: RetrieveMode,
+        reply: &[u8],
+        transport: &mut Transport,
+    ) -> io::Result<Answer> {
+        let session = transport.session();
+        let mut reader = match self.open_message(index).await {
+            Ok(Some(reader)) => reader,
+            Ok(None) => return Ok(Answer::Unavailable),
+            Err(error) => {
+                warn!(%session, %error, "a message could not be opened");
+                return Ok(Answer::Unavailable);
+            }
+        };
+        let mut stuffer = DotStuffer::new(mode);
+        let mut chunk = match reader.next_chunk().await {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                warn!(%session, %error, "a message could not be read");
+                return Ok(Answer::Unavailable);
+            }
+        };
+        transport.buffer().extend_from_slice(reply);
+        while let Some(octets) = chunk {
+            stuffer.push(&octets, transport.buffer());
+            if stuffer.is_done() {
+                break;
+            }
+            if transport.is_full() {
+                transport.flush().await?;
+            }
+            chunk = reader.next_chunk().await.map_err(io::Error::other)?;
+        }
+        stuffer.finish(transport.buffer());
+        metrics::plain_counter(metrics::POP3_RETRIEVED).increment(1);
+        Ok(Answer::Sent)
+    }
+
+    /// The message, unless somebody else has removed it since login.
+    async fn open_message(&self, index: MessageIndex) -> Result<Option<MessageReader>, StoreError> {
+        let store = &self.service.services.store;
+        let Some(open) = &self.open else {
+            return Ok(None);
+        };
+        let Some(uid) = open.uids.get(index.get()) else {
+            return Ok(None);
+        };
+        let row = store.rows(open.inbox, &[*uid]).await?.pop();
+        Ok(row
+            .map(|(_, row)| MessageReader::new(store.clone(), &row.prefix, row.blob, 0..row.size)))
+    }
+}

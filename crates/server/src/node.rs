@@ -1,0 +1,283 @@
+//! A running server: listeners with their drivers, the outbound channel, and what is done by the clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use nightmail_commit::{Compactor, ReclaimOptions, Reclaimer};
+use nightmail_delivery::Delivery;
+use nightmail_engine::Engine;
+use tokio::net::UnixListener;
+use tokio::sync::Mutex;
+use tracing::{error, info, warn};
+
+use crate::auth::Verifier;
+use crate::backend::Backend;
+use crate::config::{Config, Listener, Protocol, TlsMode};
+use crate::drivers::imap::ImapService;
+use crate::drivers::pop3::{MaildropLocks, Pop3Service};
+use crate::drivers::smtp::SmtpService;
+use crate::error::ServerError;
+use crate::http::{Readiness, watch_routes};
+use crate::metrics::{self, Metrics};
+use crate::net::{BoundListener, ServiceOptions};
+use crate::outbound::delivery_options;
+use crate::reports::SwitchedReports;
+use crate::services::{Services, SharedServices};
+use crate::shutdown::{Ended, Shutdown, Stopper, Tasks, obey_signals, shutdown_pair, supervise};
+use crate::tls::TlsContext;
+
+/// How often unreferenced messages are looked for.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
+/// Segments looked at in one round of maintenance.
+const SEGMENTS_PER_ROUND: usize = 4;
+
+/// The admin API that a server serves: made by whoever starts it.
+pub struct AdminApi {
+    /// The socket that only this server's user may open.
+    pub socket: UnixListener,
+    /// What is served there, and on listeners of the protocol "admin".
+    pub routes: Router,
+    /// The compactor of the process, shared with the API.
+    pub compactor: Arc<Mutex<Compactor>>,
+}
+
+/// Runs a server until it is told to stop by a signal or through `stopper`'s twin. `ready` is called once every
+/// listener is bound.
+pub async fn serve(
+    config: Config,
+    backend: Backend,
+    metrics: Metrics,
+    admin: AdminApi,
+    ready: impl FnOnce(),
+) -> Result<Ended, ServerError> {
+    let (stopper, shutdown) = shutdown_pair();
+    let services = Arc::new(Services {
+        store: backend.store.clone(),
+        directory: backend.directory.clone(),
+        switch: backend.switch.clone(),
+        verifier: Verifier::new(&config.auth)?,
+        tls: TlsContext::load(&config)?,
+        maildrops: MaildropLocks::default(),
+        config,
+    });
+    let mut tasks = Tasks::default();
+    let bound = services
+        .config
+        .listeners
+        .iter()
+        .map(BoundListener::bind)
+        .collect::<Result<Vec<_>, _>>()?;
+    let watch = services
+        .config
+        .watch_listener()
+        .map(|listener| BoundListener::bind(&listener))
+        .transpose()?;
+    for listener in bound {
+        start_listener(listener, &services, &admin, &shutdown, &mut tasks);
+    }
+    start_watch(watch, &metrics, &backend, &shutdown, &mut tasks);
+    start_maintenance(
+        &services.config,
+        &backend,
+        admin.compactor,
+        &shutdown,
+        &mut tasks,
+    );
+    start_admin(admin.socket, admin.routes, &shutdown, &mut tasks);
+    start_delivery(&services, &backend, &shutdown, &mut tasks)?;
+    let reload = services.tls.clone();
+    let signals = obey_signals(stopper.clone(), move || reload.reload_and_log());
+    tasks.background.spawn(report("signals", signals));
+    let interval = services.config.tls.reload_interval;
+    tasks
+        .background
+        .spawn(services.tls.clone().watch(interval, shutdown.clone()));
+    info!(hostname = %services.hostname(), listeners = services.config.listeners.len(), "ready");
+    ready();
+    Ok(finish(tasks, &stopper, services, backend).await)
+}
+
+/// Waits for the end, and brings to disk what need not have been until now.
+async fn finish(
+    tasks: Tasks,
+    stopper: &Stopper,
+    services: SharedServices,
+    backend: Backend,
+) -> Ended {
+    let ended = supervise(tasks, stopper, services.config.server.shutdown_grace).await;
+    if let Err(error) = backend.engine.sync().await {
+        error!(%error, "the last flag changes could not be synced");
+    }
+    info!(?ended, "stopped");
+    ended
+}
+
+fn start_listener(
+    listener: BoundListener,
+    services: &SharedServices,
+    admin: &AdminApi,
+    shutdown: &Shutdown,
+    tasks: &mut Tasks,
+) {
+    let config: &Listener = listener.config();
+    let options = ServiceOptions {
+        implicit_tls: (config.tls_mode() == TlsMode::Implicit)
+            .then(|| Arc::clone(services.tls.server_config())),
+        handshake_timeout: services.config.timeouts.tls_handshake,
+        write_timeout: services.config.timeouts.write,
+    };
+    let shared = Arc::clone(services);
+    let shutdown = shutdown.clone();
+    match config.protocol {
+        Protocol::Smtp | Protocol::Submission | Protocol::Lmtp => {
+            let service = Arc::new(SmtpService::new(shared, config));
+            tasks
+                .draining
+                .spawn(listener.serve(service, options, shutdown));
+        }
+        Protocol::Imap => {
+            let service = Arc::new(ImapService::new(shared, config));
+            tasks
+                .draining
+                .spawn(listener.serve(service, options, shutdown));
+        }
+        Protocol::Pop3 => {
+            let service = Arc::new(Pop3Service::new(shared, config));
+            tasks
+                .draining
+                .spawn(listener.serve(service, options, shutdown));
+        }
+        Protocol::Admin => {
+            let served = listener.serve_http(admin.routes.clone(), shutdown);
+            tasks.background.spawn(report("admin API", served));
+        }
+    }
+}
+
+async fn report(what: &'static str, task: impl Future<Output = std::io::Result<()>>) {
+    if let Err(error) = task.await {
+        error!(what, %error, "failed");
+    }
+}
+
+fn start_watch(
+    listener: Option<BoundListener>,
+    metrics: &Metrics,
+    backend: &Backend,
+    shutdown: &Shutdown,
+    tasks: &mut Tasks,
+) {
+    let counted = backend.clone();
+    metrics.add_source(move || publish_stats(&counted));
+    if let Some(listener) = listener {
+        let routes = watch_routes(metrics.clone(), Readiness::new(shutdown.clone()));
+        let served = listener.serve_http(routes, shutdown.clone());
+        tasks.background.spawn(report("metrics", served));
+    }
+}
+
+/// Brings the figures of engine and heap into the metrics.
+fn publish_stats(backend: &Backend) {
+    let engine = backend.engine.stats();
+    let heap = backend.heap.stats();
+    for (name, value) in [
+        (metrics::ENGINE_COMMITS, engine.commits),
+        (metrics::ENGINE_SYNCS, engine.syncs),
+        (metrics::ENGINE_OCTETS_WRITTEN, engine.bytes_written),
+        (metrics::ENGINE_CONFLICTS, engine.conflicts),
+        (metrics::HEAP_RECORDS, heap.records),
+        (metrics::HEAP_SYNCS, heap.syncs),
+        (metrics::HEAP_OCTETS_WRITTEN, heap.bytes_written),
+    ] {
+        metrics::plain_counter(name).absolute(value);
+    }
+    let octets: u64 = backend
+        .heap
+        .segments()
+        .iter()
+        .map(|segment| segment.bytes)
+        .sum();
+    metrics::plain_gauge(metrics::HEAP_OCTETS).set(octets as f64);
+}
+
+fn start_admin(socket: UnixListener, routes: Router, shutdown: &Shutdown, tasks: &mut Tasks) {
+    let mut stopping = shutdown.clone();
+    let stop = async move { stopping.aborting().await };
+    let served = axum::serve(socket, routes).with_graceful_shutdown(stop);
+    tasks
+        .background
+        .spawn(report("admin API", async { served.await }));
+}
+
+fn start_maintenance(
+    config: &Config,
+    backend: &Backend,
+    compactor: Arc<Mutex<Compactor>>,
+    shutdown: &Shutdown,
+    tasks: &mut Tasks,
+) {
+    let grace_millis = i64::try_from(config.store.reclaim_grace.as_millis()).unwrap_or(i64::MAX);
+    let options = ReclaimOptions {
+        grace_millis,
+        ..ReclaimOptions::default()
+    };
+    let reclaimer = Reclaimer::new(Arc::clone(&backend.engine) as Arc<dyn Engine>, options);
+    let mut stopping = shutdown.clone();
+    tasks.background.spawn(async move {
+        loop {
+            tokio::select! {
+                () = stopping.draining() => break,
+                () = tokio::time::sleep(MAINTENANCE_INTERVAL) => {}
+            }
+            maintain(&reclaimer, &compactor).await;
+        }
+        stopping.aborting().await;
+    });
+}
+
+async fn maintain(reclaimer: &Reclaimer, compactor: &Mutex<Compactor>) {
+    let now = nightmail_commit::now();
+    let mut compactor = compactor.lock().await;
+    match reclaimer.run_once(now).await {
+        Ok(done) if done.reclaimed > 0 => {
+            info!(
+                messages = done.reclaimed,
+                octets = done.reclaimed_bytes,
+                "unreferenced messages reclaimed"
+            );
+            compactor.recount();
+        }
+        Ok(_) => {}
+        Err(error) => warn!(%error, "unreferenced messages could not be reclaimed"),
+    }
+    match compactor.run_once(now, SEGMENTS_PER_ROUND).await {
+        Ok(done) if done.removed > 0 => {
+            info!(
+                segments = done.removed,
+                octets = done.reclaimed_bytes,
+                "segments compacted"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => warn!(%error, "segments could not be compacted"),
+    }
+}
+
+fn start_delivery(
+    services: &SharedServices,
+    backend: &Backend,
+    shutdown: &Shutdown,
+    tasks: &mut Tasks,
+) -> Result<(), ServerError> {
+    let options = delivery_options(&services.config)?;
+    let reports = Arc::new(SwitchedReports(backend.switch.clone()));
+    let delivery = Delivery::start(Arc::clone(&backend.queue), reports, options)?;
+    let grace = services.config.server.shutdown_grace;
+    let mut stopping = shutdown.clone();
+    tasks.draining.spawn(async move {
+        stopping.draining().await;
+        delivery.stop(grace).await;
+    });
+    Ok(())
+}
