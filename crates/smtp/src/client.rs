@@ -196,10 +196,11 @@ impl Client {
         match self.phase {
             Phase::Idle => self.begin(delivery),
             Phase::Closed | Phase::Quitting => self.undelivered(&delivery, None),
-            _ => match self.queued.replace(delivery) {
-                Some(earlier) => self.undelivered(&earlier, None),
-                None => {}
-            },
+            _ => {
+                if let Some(earlier) = self.queued.replace(delivery) {
+                    self.undelivered(&earlier, None);
+                }
+            }
         }
     }
 

@@ -18,12 +18,7 @@
 //! | `T: +300s` | time passes | time passes |
 //! | `L: octets` | the question before gave this length | |
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod transcript;
 

@@ -55,7 +55,7 @@ impl Rcpt {
         let (path, rest) = strip_keyword(args, b"TO:")
             .and_then(|rest| split_path(rest, syntax.unbracketed_paths))
             .ok_or(CommandError::Syntax(USAGE))?;
-        if !syntax.utf8_transaction && !(path.is_ascii() && rest.is_ascii()) {
+        if !(syntax.utf8_transaction || path.is_ascii() && rest.is_ascii()) {
             return Err(CommandError::Utf8);
         }
         let mut out = RcptParams::default();
