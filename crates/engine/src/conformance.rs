@@ -279,7 +279,7 @@ pub async fn scans_see_whole_batches(engine: &Arc<dyn Engine>) {
     let writer = {
         let (engine, names) = (Arc::clone(engine), names.clone());
         tokio::spawn(async move {
-            for round in 0..200u8 {
+            for round in 0..=255u8 {
                 let mut batch = Batch::new();
                 for name in &names {
                     batch.put(name.clone(), vec![round]);

@@ -17,11 +17,12 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
@@ -33,13 +34,16 @@ use crate::{
 use store::Store;
 use writer::{Job, Writer};
 
+const LOCK_ATTEMPTS: usize = 10;
+const LOCK_WAIT: Duration = Duration::from_millis(30);
+
 /// How the embedded engine uses memory and disk.
 #[derive(Clone, Debug)]
 pub struct EmbeddedOptions {
     /// Bytes of blocks read from disk that are kept in memory.
     pub cache_bytes: u64,
     /// Bytes of rows kept in memory before they are written to a table. About six such buffers can exist at
-    /// once.
+    /// once. Fixed when the store is made.
     pub memtable_bytes: u64,
     /// Bytes of log kept on disk before tables are written to shorten it; at least 64 MiB.
     pub log_bytes: u64,
@@ -75,6 +79,8 @@ struct Core {
     /// `None` only while the store is being opened anew, or after that failed.
     store: RwLock<Option<Store>>,
     counters: Counters,
+    /// Held as long as anyone may touch the directory, the store being open or not.
+    _lock: File,
 }
 
 #[derive(Default)]
@@ -94,10 +100,12 @@ impl EmbeddedEngine {
     pub fn open(dir: impl AsRef<Path>, options: EmbeddedOptions) -> Result<Self, EngineError> {
         let dir = dir.as_ref().to_path_buf();
         make_durable(&dir)?;
+        let lock = lock(&dir)?;
         let store = Store::open(&dir, &options)?;
         let (sender, receiver) = mpsc::channel(options.waiting_batches_max.max(1));
         let core = Arc::new(Core {
             dir,
+            _lock: lock,
             options,
             store: RwLock::new(Some(store)),
             counters: Counters::default(),
@@ -137,6 +145,19 @@ fn make_durable(dir: &Path) -> Result<(), EngineError> {
     let above = dir.canonicalize()?;
     let above = above.parent().unwrap_or(Path::new("/"));
     Ok(File::open(above)?.sync_all()?)
+}
+
+fn lock(dir: &Path) -> Result<File, EngineError> {
+    let file = File::create(dir.join("engine.lock"))?;
+    // A process that is just ending, or one just being started by the last owner, holds it for a moment more.
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+    }
+    Err(EngineError::Locked(dir.display().to_string()))
 }
 
 impl Core {

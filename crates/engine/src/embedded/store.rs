@@ -2,13 +2,21 @@
 //!
 //! Spaces share three keyspaces, by how their rows live (small and often rewritten; in mailbox order; by random
 //! blob id), each row under the number of its space. Fewer keyspaces mean fewer memory buffers.
+//!
+//! **Invariant:** readers read from a snapshot taken between two batches. One taken during a batch may see part
+//! of it: `fjall` moves the mark of what is visible also when a table is written or merged.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fjall::config::{BlockSizePolicy, FilterPolicy, FilterPolicyEntry};
-use fjall::config::{BloomConstructionPolicy, PinningPolicy};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice};
+use fjall::config::{BloomConstructionPolicy, CompressionPolicy, PinningPolicy};
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice,
+    Snapshot,
+};
+use parking_lot::RwLock;
 
 use super::{EmbeddedOptions, redo_log};
 use crate::{EngineError, Key, KeyRange, Order, RowKey, Space, Value};
@@ -25,6 +33,8 @@ pub(super) struct Store {
     state: Keyspace,
     mail: Keyspace,
     blobs: Keyspace,
+    /// What readers see: the state after the last batch.
+    view: RwLock<Arc<Snapshot>>,
 }
 
 /// Why a write failed.
@@ -36,20 +46,10 @@ pub(super) enum WriteError {
 }
 
 impl Store {
-    /// Opens or makes the store in `dir`. A log that ends inside a record is cut there.
+    /// Opens or makes the store in `dir`, of which the caller holds the lock. A torn log is cut.
     pub fn open(dir: &Path, options: &EmbeddedOptions) -> Result<Self, EngineError> {
-        match Self::open_as_is(dir, options) {
-            Err(fjall::Error::JournalRecovery(error)) => {
-                tracing::error!(
-                    ?error,
-                    "the engine's log is damaged; looking for its good part"
-                );
-                redo_log::cut_damaged_tail(dir)?;
-                Self::open_as_is(dir, options)
-            }
-            other => other,
-        }
-        .map_err(|error| map(error, dir))
+        redo_log::cut_torn_tail(dir)?;
+        Self::open_as_is(dir, options).map_err(|error| map(error, dir))
     }
 
     fn open_as_is(dir: &Path, options: &EmbeddedOptions) -> fjall::Result<Self> {
@@ -58,6 +58,7 @@ impl Store {
             .max_journaling_size(options.log_bytes.max(LOG_BYTES_MIN))
             .worker_threads(options.worker_threads.max(1))
             .manual_journal_persist(true)
+            .journal_compression(CompressionType::None)
             .open()?;
         let keyspace = |name| {
             db.keyspace(name, || {
@@ -65,6 +66,7 @@ impl Store {
                     .max_memtable_size(options.memtable_bytes)
                     .manual_journal_persist(true)
                     .data_block_size_policy(BlockSizePolicy::all(8 * 1024))
+                    .data_block_compression_policy(CompressionPolicy::disabled())
                     .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(
                         BloomConstructionPolicy::BitsPerKey(10.0),
                     )))
@@ -76,6 +78,7 @@ impl Store {
             state: keyspace("state")?,
             mail: keyspace("mail")?,
             blobs: keyspace("blobs")?,
+            view: RwLock::new(Arc::new(db.snapshot())),
             db,
         })
     }
@@ -101,10 +104,10 @@ impl Store {
 
     /// The values of `keys`, all from one state.
     pub fn get_many(&self, keys: &[RowKey]) -> Result<Vec<Option<Value>>, EngineError> {
-        let snapshot = self.db.snapshot();
+        let view = self.view();
         keys.iter()
             .map(|key| {
-                let value = snapshot.get(self.keyspace(key.space), stored_key(key.space, &key.key));
+                let value = view.get(self.keyspace(key.space), stored_key(key.space, &key.key));
                 value.map(|value| value.map(own)).map_err(fail)
             })
             .collect()
@@ -133,7 +136,7 @@ impl Store {
             Some(to) => stored_key(space, to),
             None => vec![space.number() + 1],
         };
-        let rows = self.db.snapshot().range(self.keyspace(space), from..to);
+        let rows = self.view().range(self.keyspace(space), from..to);
         let row = |guard: fjall::Guard| {
             let (key, value) = guard.into_inner().map_err(fail)?;
             Ok((key.iter().skip(1).copied().collect(), own(value)))
@@ -164,12 +167,29 @@ impl Store {
                 None => batch.remove(keyspace, stored),
             }
         }
-        batch.commit().map_err(write_error)
+        batch.commit().map_err(write_error)?;
+        self.show();
+        Ok(())
+    }
+
+    fn view(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.view.read())
+    }
+
+    /// Lets readers see what has been written. Only for the writer thread, between two batches.
+    fn show(&self) {
+        let now = Arc::new(self.db.snapshot());
+        *self.view.write() = now;
     }
 
     /// Forces the log to stable storage.
     pub fn sync(&self) -> Result<(), WriteError> {
-        self.db.persist(PersistMode::SyncData).map_err(write_error)
+        self.db
+            .persist(PersistMode::SyncData)
+            .map_err(write_error)?;
+        // The old view would keep tables that have been merged since.
+        self.show();
+        Ok(())
     }
 
     /// Whether the tables are so far behind that writes must wait; fails when they will never catch up.

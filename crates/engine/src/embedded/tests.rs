@@ -55,6 +55,26 @@ async fn it_conforms_while_tables_are_written_and_merged() {
     conformance::run(Arc::new(open_small(dir.path())), 20_000).await;
 }
 
+/// A snapshot taken while a batch was being applied saw part of it when a table was written at that moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn readers_see_whole_batches_while_tables_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine: Arc<dyn Engine> = Arc::new(open_small(dir.path()));
+    let filler = {
+        let engine = Arc::clone(&engine);
+        tokio::spawn(async move {
+            for number in 0.. {
+                let done = engine.commit(batch(9, number), Durability::Soon).await;
+                done.unwrap();
+            }
+        })
+    };
+    for _ in 0..20 {
+        conformance::scans_see_whole_batches(&engine).await;
+    }
+    filler.abort();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a minute"]
 async fn it_conforms_over_a_million_rows() {
@@ -138,6 +158,42 @@ async fn a_last_batch_with_wrong_bytes_is_cut() {
     done.unwrap();
     drop(engine);
     assert_eq!(read_back(&open(dir.path()), 0, 9).await, 4);
+}
+
+/// What a power loss leaves of a log: its end missing, or a block of it never written.
+#[tokio::test]
+async fn a_log_torn_anywhere_leaves_the_batches_before_and_half_of_none() {
+    const BATCHES: u32 = 40;
+    const BLOCK: usize = 4096;
+    let whole = tempfile::tempdir().unwrap();
+    let engine = open(whole.path());
+    for number in 0..BATCHES {
+        let mut batch = batch(0, number);
+        let large = RowKey::new(Space::BlobMeta, number.to_be_bytes());
+        batch.put(large, vec![number as u8; 6000]);
+        engine.commit(batch, Durability::Synced).await.unwrap();
+    }
+    drop(engine);
+    let log = std::fs::read(whole.path().join("0.jnl")).unwrap();
+    let used = log.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+    let torn = (0..used).step_by(BLOCK).flat_map(|at| {
+        let mut hole = log[..used].to_vec();
+        hole[at..used.min(at + BLOCK)].fill(0);
+        [log[..at + 1234 % (used - at)].to_vec(), hole]
+    });
+    for log in torn {
+        std::fs::write(whole.path().join("0.jnl"), log).unwrap();
+        let engine = open(whole.path());
+        let mut present = Vec::new();
+        for number in 0..BATCHES {
+            let found = read_back(&engine, 0, number).await;
+            assert!(found == 0 || found == 4, "batch {number} is torn");
+            present.push(found == 4);
+        }
+        assert!(present.is_sorted_by(|a, b| a >= b), "no gap: {present:?}");
+        let last = batch(0, BATCHES);
+        engine.commit(last, Durability::Synced).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -382,6 +438,11 @@ async fn measure_groups_of_64_deliveries() {
         start.elapsed() / rows,
         resident()
     );
+    drop(engine);
+    let start = Instant::now();
+    let engine = open(dir.path());
+    eprintln!("{:?} to open again; {}", start.elapsed(), resident());
+    drop(engine);
 }
 
 fn scatter(number: u64) -> u64 {
