@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use nightmail_core::Timestamp;
@@ -25,6 +26,9 @@ use crate::{HeapError, HeapKey, Location, ScanSummary, ScannedRecord, SegmentInf
 const WRITE_BYTES: usize = 1 << 20;
 /// Records up to this length are read at once.
 const READ_AT_ONCE_BYTES: u64 = 64 << 10;
+
+const LOCK_ATTEMPTS: usize = 10;
+const LOCK_WAIT: Duration = Duration::from_millis(30);
 
 /// How a heap is kept.
 #[derive(Clone, Debug)]
@@ -128,6 +132,8 @@ impl Heap {
     pub fn open(dir: impl AsRef<Path>, options: HeapOptions) -> Result<Self, HeapError> {
         let dir = dir.as_ref();
         std::fs::create_dir_all(dir)?;
+        let above = dir.canonicalize()?;
+        segment::sync_directory(above.parent().unwrap_or(Path::new("/")))?;
         let lock = lock(dir)?;
         let key = match options.key {
             Some(key) => key,
@@ -273,11 +279,15 @@ fn lock(dir: &Path) -> Result<File, HeapError> {
         .create(true)
         .truncate(false)
         .open(dir.join("heap.lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(HeapError::Locked(dir.display().to_string())),
-        Err(TryLockError::Error(error)) => Err(error.into()),
+    // A process that is just ending, or one just being started by the last owner, holds it for a moment more.
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
     }
+    Err(HeapError::Locked(dir.display().to_string()))
 }
 
 fn count(counter: &AtomicU64, by: u64) {
