@@ -148,28 +148,8 @@ impl World {
         };
         match ask {
             Ask::Login(_) => self.give(Answer::LoggedIn),
-            Ask::Select { read_only, .. } => self.give(Answer::Selected(Selected {
-                read_only,
-                uids: self.uids.clone().into(),
-                uid_validity: validity,
-                uid_next: next,
-                first_unseen: self.uids.first().copied(),
-                recent_floor: Uid::FIRST,
-                keywords: Arc::default(),
-                highest_modseq: ModSeq::new(self.modseq),
-            })),
-            Ask::Mailboxes => {
-                let entries = ["A/B", "INBOX"]
-                    .iter()
-                    .filter_map(|name| MailboxName::new(name).ok());
-                let entries = entries.map(|name| MailboxEntry {
-                    name,
-                    selectable: true,
-                    subscribed: false,
-                    special_use: None,
-                });
-                self.give(Answer::Mailboxes(entries.collect()));
-            }
+            Ask::Select { read_only, .. } => self.answer_select(read_only),
+            Ask::Mailboxes => self.answer_mailboxes(),
             Ask::Status { .. } => self.give(Answer::Status(StatusData {
                 messages: 1,
                 recent: 0,
@@ -215,6 +195,36 @@ impl World {
             | Ask::Subscribe(_)
             | Ask::Unsubscribe(_) => self.give(Answer::Done),
         }
+    }
+
+    fn answer_select(&mut self, read_only: bool) {
+        let (Some(uid_validity), Some(uid_next)) = (UidValidity::new(7), Uid::new(self.uid_next))
+        else {
+            return;
+        };
+        self.give(Answer::Selected(Selected {
+            read_only,
+            uids: self.uids.clone().into(),
+            uid_validity,
+            uid_next,
+            first_unseen: self.uids.first().copied(),
+            recent_floor: Uid::FIRST,
+            keywords: Arc::default(),
+            highest_modseq: ModSeq::new(self.modseq),
+        }));
+    }
+
+    fn answer_mailboxes(&mut self) {
+        let names = ["A/B", "INBOX"]
+            .iter()
+            .filter_map(|name| MailboxName::new(name).ok());
+        let entries = names.map(|name| MailboxEntry {
+            name,
+            selectable: true,
+            subscribed: false,
+            special_use: None,
+        });
+        self.give(Answer::Mailboxes(entries.collect()));
     }
 
     fn present(&self, uids: &UidSet) -> Vec<Uid> {

@@ -43,6 +43,11 @@ impl Outputs {
         self.text.len() + self.queued_octets
     }
 
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.text.capacity() + self.queue.capacity()
+    }
+
     /// Gives memory back; called where nothing waits.
     pub(crate) fn release(&mut self) {
         if self.text.is_empty() && self.queue.is_empty() {

@@ -108,6 +108,11 @@ impl Reader {
         *self = Self::default();
     }
 
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Gives memory back where nothing is held.
     pub(crate) fn release(&mut self) {
         if self.buffer.is_empty() {

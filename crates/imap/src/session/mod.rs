@@ -490,3 +490,67 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Output;
+
+    fn drain(session: &mut Session) -> usize {
+        std::iter::from_fn(|| session.poll_output()).count()
+    }
+
+    #[test]
+    fn a_session_that_idles_holds_no_buffers() {
+        assert!(
+            size_of::<Session>() <= 512,
+            "{} octets",
+            size_of::<Session>()
+        );
+        let now = Instant::now();
+        let mut session = Session::new(Arc::new(Config::default()), true, now);
+        session.handle(now, Input::Bytes(b"a LOGIN joe {6+}\r\nsecret\r\n"));
+        assert_eq!(drain(&mut session), 2);
+        session.handle(now, Input::Answer(Answer::LoggedIn));
+        session.handle(now, Input::Bytes(b"b IDLE\r\n"));
+        assert!(drain(&mut session) > 0);
+        assert_eq!(session.outputs.capacity() + session.reader.capacity(), 0);
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_not_read_from() {
+        let now = Instant::now();
+        let mut session = Session::new(Arc::new(Config::default()), true, now);
+        let mut fed = 0;
+        while session.wants_input() {
+            session.handle(now, Input::Bytes(&b"a CAPABILITY\r\n".repeat(100)));
+            fed += 100;
+            assert!(fed < 10_000, "input stops");
+        }
+        let limits = Config::default().limits;
+        assert!(session.outputs.octets() < limits.output_octets_high + 1024);
+        let answered = std::iter::from_fn(|| session.poll_output())
+            .map(|output| match output {
+                Output::Send(text) => memchr::memmem::find_iter(&text, b"a OK").count(),
+                other => panic!("{other:?}"),
+            })
+            .sum::<usize>();
+        assert_eq!(
+            answered, fed,
+            "what waited is answered once output is drained"
+        );
+    }
+
+    #[test]
+    fn octets_wait_while_a_question_is_open_up_to_a_bound() {
+        let now = Instant::now();
+        let mut session = Session::new(Arc::new(Config::default()), true, now);
+        session.handle(now, Input::Bytes(b"a LOGIN joe secret\r\n"));
+        let mut held = 0;
+        while session.wants_input() {
+            session.handle(now, Input::Bytes(&[b'x'; 4096]));
+            held += 4096;
+        }
+        assert_eq!(held, Config::default().limits.pipeline_octets_max);
+    }
+}

@@ -1,0 +1,5 @@
+//! The language of transcripts.
+
+pub mod answer;
+pub mod player;
+pub mod question;
