@@ -95,7 +95,7 @@ fn open_files(config: &Config) -> Result<(Arc<EmbeddedEngine>, Heap), OpenError>
         ..EmbeddedOptions::default()
     };
     let engine =
-        EmbeddedEngine::open(&data.join("index"), options).map_err(|error| match error {
+        EmbeddedEngine::open(data.join("index"), options).map_err(|error| match error {
             EngineError::Locked(_) => OpenError::Locked(shown()),
             error => OpenError::Engine(shown(), error),
         })?;

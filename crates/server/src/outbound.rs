@@ -8,6 +8,7 @@ use nightmail_delivery::{
 
 use crate::config::{Config, ListenAddress, OutboundTls, Protocol, TlsMode, read_secret};
 use crate::error::ServerError;
+use crate::tls::read_authorities;
 
 /// What the channel is told.
 pub fn delivery_options(config: &Config) -> Result<DeliveryOptions, ServerError> {
@@ -22,6 +23,7 @@ pub fn delivery_options(config: &Config) -> Result<DeliveryOptions, ServerError>
     options.mx_port = delivery.port;
     options.mx_tls = delivery.tls != OutboundTls::None;
     options.smarthost = smarthost(config)?;
+    options.trusted_roots = read_authorities(config)?;
     options.dns.name_servers = delivery.dns_servers.clone();
     options.retry = RetryPolicy {
         pauses_millis: delivery

@@ -14,11 +14,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use common::client::OutboundContext;
 use common::{Echo, SOON, bind, config, options};
 use nightmail_server::config::Config;
 use nightmail_server::net::Transport;
 use nightmail_server::shutdown::shutdown_pair;
-use nightmail_server::tls::{OutboundContext, TlsContext, TlsError};
+use nightmail_server::tls::{TlsContext, TlsError};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 

@@ -14,10 +14,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::client::OutboundContext;
 use common::{BIG_OCTETS, Echo, SOON, bind, config, options};
 use nightmail_server::net::{BindError, BoundListener, Peer, Recv, Transport};
 use nightmail_server::shutdown::{Shutdown, Stopper, shutdown_pair};
-use nightmail_server::tls::{OutboundContext, TlsContext};
+use nightmail_server::tls::TlsContext;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};

@@ -182,10 +182,6 @@ choice! {
         None = "none",
         /// Where the other site offers it, with any certificate (RFC 7435).
         Opportunistic = "opportunistic",
-        /// Always, with any certificate.
-        Required = "required",
-        /// Always, with a certificate that is valid for the name of the next hop.
-        Verified = "verified",
     }
 }
 
@@ -194,7 +190,7 @@ section! {
     Delivery {
         /// The name given in EHLO; the hostname when absent.
         ehlo_name: Option<Domain> = None, sample "\"out.example.org\"";
-        /// TLS: "none", "opportunistic", "required" or "verified".
+        /// TLS: "none" or "opportunistic".
         tls: OutboundTls = OutboundTls::Opportunistic;
         /// The waits between attempts; the last one repeats until the message is too old.
         retry_waits: Vec<Duration> = vec![5 * MINUTE, 10 * MINUTE, 20 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR];
