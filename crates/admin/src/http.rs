@@ -44,7 +44,10 @@ async fn command(
     match done {
         Ok(response) => axum::Json(response).into_response(),
         Err(error) => {
-            tracing::warn!(command, error = %error, "an admin request was not carried out");
+            match error.kind {
+                ErrorKind::Failed => tracing::warn!(command, %error, "an admin request failed"),
+                _ => tracing::info!(command, %error, "an admin request was refused"),
+            }
             (status_of(error.kind), axum::Json(error)).into_response()
         }
     }

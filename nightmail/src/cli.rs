@@ -1,0 +1,128 @@
+//! The grammar of the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use nightmail_bench::BenchCommand;
+
+use crate::commands::account::AccountCommand;
+use crate::commands::alias::AliasCommand;
+use crate::commands::domain::DomainCommand;
+use crate::commands::mailbox::MailboxCommand;
+use crate::commands::queue::QueueCommand;
+use crate::commands::quota::QuotaCommand;
+
+/// A whole Internet mail service in one program.
+#[derive(Debug, Parser)]
+#[command(name = "nightmail", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Print answers as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which server is meant.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Place {
+    /// The server's configuration.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["data", "socket"])]
+    pub(crate) config: Option<PathBuf>,
+    /// The server's data directory.
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "socket")]
+    pub(crate) data: Option<PathBuf>,
+    /// The admin socket of a running server.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Try everything out: a complete server on loopback ports, without any configuration.
+    Demo,
+    /// Run the server.
+    Serve,
+    /// Check a configuration, or print a complete one.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Domains whose mail this server takes.
+    #[command(subcommand)]
+    Domain(DomainCommand),
+    /// Users.
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Addresses that stand for others.
+    #[command(subcommand)]
+    Alias(AliasCommand),
+    /// Say where mail to an address goes.
+    Resolve {
+        /// The address.
+        address: String,
+    },
+    /// Mailboxes of an account.
+    #[command(subcommand)]
+    Mailbox(MailboxCommand),
+    /// Bounds of an account's mail.
+    #[command(subcommand)]
+    Quota(QuotaCommand),
+    /// Mail waiting to be sent elsewhere.
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// Compare everything that is stored; exits with 1 where something does not agree.
+    Check(CheckArgs),
+    /// Check, and mend what can be mended.
+    Repair(CheckArgs),
+    /// Give the space of removed messages back.
+    #[command(visible_alias = "compact")]
+    Reclaim,
+    /// Show the server at a glance.
+    Status,
+    /// Put load on any mail server, or take mail in and count it.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say everything that is wrong with a configuration and with this machine for it.
+    Check {
+        /// The file; that of --config when absent.
+        file: Option<PathBuf>,
+    },
+    /// Print a complete configuration with every key explained.
+    Example,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Also read every message and compare it with its checksum.
+    #[arg(long)]
+    pub(crate) read_messages: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_place_may_stand_before_or_after_the_command() {
+        for line in [
+            &["nightmail", "--data", "d", "account", "list"][..],
+            &["nightmail", "account", "list", "--data", "d"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(cli.place.data.as_deref(), Some(std::path::Path::new("d")));
+        }
+        let both = ["nightmail", "--data", "d", "status", "--config", "c"];
+        assert!(Cli::try_parse_from(both).is_err());
+    }
+}

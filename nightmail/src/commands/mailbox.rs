@@ -1,0 +1,55 @@
+//! `nightmail mailbox`.
+
+use clap::Subcommand;
+use nightmail_admin::AdminRequest;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MailboxCommand {
+    /// List an account's mailboxes.
+    List {
+        /// The account.
+        account: String,
+    },
+    /// Create a mailbox, and those above it.
+    Create {
+        /// The account.
+        account: String,
+        /// Its name; levels are parted by `/`.
+        name: String,
+    },
+    /// Rename a mailbox and those below it.
+    Rename {
+        /// The account.
+        account: String,
+        /// Its name.
+        name: String,
+        /// Its new name.
+        to: String,
+    },
+    /// Delete a mailbox and its messages.
+    Delete {
+        /// The account.
+        account: String,
+        /// Its name.
+        name: String,
+    },
+    /// Show a mailbox's counters.
+    Status {
+        /// The account.
+        account: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl MailboxCommand {
+    pub(crate) fn request(self) -> AdminRequest {
+        match self {
+            Self::List { account } => AdminRequest::MailboxList { account },
+            Self::Create { account, name } => AdminRequest::MailboxCreate { account, name },
+            Self::Rename { account, name, to } => AdminRequest::MailboxRename { account, name, to },
+            Self::Delete { account, name } => AdminRequest::MailboxDelete { account, name },
+            Self::Status { account, name } => AdminRequest::MailboxStatus { account, name },
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The commands: one file for each group of them, each of which makes requests of words.
+
+pub(crate) mod account;
+pub(crate) mod alias;
+pub(crate) mod domain;
+pub(crate) mod mailbox;
+mod pages;
+pub(crate) mod queue;
+pub(crate) mod quota;
+mod show;
+
+use std::process::ExitCode;
+
+use nightmail_admin::{AdminRequest, AdminResponse};
+use nightmail_bench::BenchCommand;
+use nightmail_server::config::{Config, preflight};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cli::{Cli, Command, ConfigCommand, Place};
+use crate::error::CommandError;
+use crate::operator::{Operator, load_config};
+use crate::{demo, output, serve};
+
+/// Carries a command out and says what to exit with.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
+    let Cli {
+        place,
+        json,
+        command,
+    } = cli;
+    match command {
+        Command::Demo => {
+            runtime(Builder::new_multi_thread())?.block_on(Box::pin(demo::run(&place)))
+        }
+        Command::Serve => {
+            runtime(Builder::new_multi_thread())?.block_on(Box::pin(serve::run(&place)))
+        }
+        Command::Config(command) => config(command, &place),
+        Command::Bench(command) => bench(command, json),
+        command => {
+            let work = Box::pin(administer(command, place, json));
+            runtime(Builder::new_current_thread())?.block_on(work)
+        }
+    }
+}
+
+fn runtime(mut builder: Builder) -> Result<Runtime, CommandError> {
+    builder
+        .enable_all()
+        .build()
+        .map_err(CommandError::io("cannot start the runtime"))
+}
+
+fn config(command: ConfigCommand, place: &Place) -> Result<ExitCode, CommandError> {
+    let file = match command {
+        ConfigCommand::Example => {
+            output::print(&Config::example())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        ConfigCommand::Check { file } => file,
+    };
+    let config = match file {
+        Some(file) => Config::load(&file)?,
+        None => load_config(place)?,
+    };
+    let found = preflight(&config);
+    for finding in &found.findings {
+        output::print(&format!("{finding}\n"))?;
+    }
+    if !found.is_ready() {
+        return Ok(ExitCode::from(2));
+    }
+    output::print("the configuration is good\n")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bench(command: BenchCommand, json: bool) -> Result<ExitCode, CommandError> {
+    let json = json || command.json();
+    let work = Box::pin(nightmail_bench::run(command));
+    let report = runtime(Builder::new_current_thread())?.block_on(work)?;
+    output::print(&report.render(json)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn administer(command: Command, place: Place, json: bool) -> Result<ExitCode, CommandError> {
+    let mut operator = Operator::new(&place)?;
+    let response = match command {
+        Command::Quota(quota::QuotaCommand::Set(args)) => quota::set(&mut operator, args).await?,
+        command => pages::ask_all(&mut operator, request(command)?).await?,
+    };
+    let text = if json {
+        output::json(&response)?
+    } else {
+        show::response(&response)
+    };
+    output::print(&text)?;
+    Ok(match &response {
+        AdminResponse::Checked(view) if view.problems.len() as u64 > view.repaired => {
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+fn request(command: Command) -> Result<AdminRequest, CommandError> {
+    Ok(match command {
+        Command::Domain(command) => command.request(),
+        Command::Account(command) => command.request()?,
+        Command::Alias(command) => command.request(),
+        Command::Mailbox(command) => command.request(),
+        Command::Queue(command) => command.request(),
+        Command::Quota(quota::QuotaCommand::Show { account }) => {
+            AdminRequest::QuotaShow { account }
+        }
+        Command::Resolve { address } => AdminRequest::Resolve { address },
+        Command::Check(args) => AdminRequest::Check {
+            read_messages: args.read_messages,
+        },
+        Command::Repair(args) => AdminRequest::Repair {
+            read_messages: args.read_messages,
+        },
+        Command::Reclaim => AdminRequest::Reclaim,
+        Command::Status => AdminRequest::Status,
+        Command::Quota(quota::QuotaCommand::Set(_))
+        | Command::Demo
+        | Command::Serve
+        | Command::Config(_)
+        | Command::Bench(_) => {
+            return Err(CommandError::Usage(
+                "not a command for the admin API".to_owned(),
+            ));
+        }
+    })
+}

@@ -1,0 +1,329 @@
+//! Answers as text for people.
+
+use nightmail_admin::{
+    AccountView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, QueueView,
+    QuotaUseView, QuotaView, ReclaimView, ResolvedView, StatusView,
+};
+
+use crate::output::{Fields, Table, yes};
+use crate::size::show_bytes;
+
+/// An answer as text that ends with a line's end.
+pub(crate) fn response(response: &AdminResponse) -> String {
+    match response {
+        AdminResponse::Done => "done\n".to_owned(),
+        AdminResponse::Domain(view) => domain(view),
+        AdminResponse::Domains { items, .. } => domains(items),
+        AdminResponse::Account(view) => account(view),
+        AdminResponse::Accounts { items, .. } => accounts(items),
+        AdminResponse::Alias(view) => aliases(std::slice::from_ref(view)),
+        AdminResponse::Aliases { items, .. } => aliases(items),
+        AdminResponse::Resolved(view) => resolved(view),
+        AdminResponse::Mailbox(view) => mailbox(view),
+        AdminResponse::Mailboxes { items } => mailboxes(items),
+        AdminResponse::Quota(view) => quota(view),
+        AdminResponse::Queued(view) => queued(view),
+        AdminResponse::Queue { items, .. } => queue(items),
+        AdminResponse::Retried { count } => format!("{count} message(s) due now\n"),
+        AdminResponse::Checked(view) => checked(view),
+        AdminResponse::Reclaimed(view) => reclaimed(view),
+        AdminResponse::Status(view) => status(view),
+    }
+}
+
+fn domains(items: &[DomainView]) -> String {
+    let mut table = Table::new(&[
+        "DOMAIN",
+        "ENABLED",
+        "ACCOUNTS",
+        "ALIASES",
+        "ALTERNATE NAMES",
+    ]);
+    for view in items {
+        table.row([
+            view.name.clone(),
+            yes(view.enabled).to_owned(),
+            view.accounts.to_string(),
+            view.aliases.to_string(),
+            view.alternates.join(", "),
+        ]);
+    }
+    table.render()
+}
+
+fn domain(view: &DomainView) -> String {
+    let mut fields = Fields::new();
+    fields
+        .add("domain", &view.name)
+        .add("alternate names", view.alternates.join(", "))
+        .add("enabled", yes(view.enabled))
+        .add("catch-all", view.catch_all.join(", "))
+        .add("subaddress", &view.subaddress)
+        .add("default quota", bounds(view.default_quota))
+        .add("accounts", view.accounts)
+        .add("aliases", view.aliases)
+        .add("created", &view.created);
+    fields.render()
+}
+
+fn accounts(items: &[AccountView]) -> String {
+    let mut table = Table::new(&["ADDRESS", "ID", "STATE", "QUOTA", "ADMIN", "NAME"]);
+    for view in items {
+        table.row([
+            view.address.clone(),
+            view.id.clone(),
+            state(view).to_owned(),
+            bounds(view.quota),
+            yes(view.admin).to_owned(),
+            view.full_name.clone(),
+        ]);
+    }
+    table.render()
+}
+
+const fn state(view: &AccountView) -> &'static str {
+    match (view.enabled, view.defer) {
+        (true, _) => "enabled",
+        (false, true) => "deferred",
+        (false, false) => "disabled",
+    }
+}
+
+fn account(view: &AccountView) -> String {
+    let mut fields = Fields::new();
+    fields
+        .add("address", &view.address)
+        .add("id", &view.id)
+        .add("name", &view.full_name)
+        .add("further logins", view.logins.join(", "))
+        .add("password", if view.has_password { "set" } else { "none" })
+        .add("state", state(view))
+        .add("quota", bounds(view.quota))
+        .add("admin", yes(view.admin))
+        .add("created", &view.created);
+    fields.render()
+}
+
+fn bounds(quota: QuotaView) -> String {
+    match (quota.bytes, quota.messages) {
+        (None, None) => "none".to_owned(),
+        (Some(bytes), None) => show_bytes(bytes),
+        (None, Some(messages)) => format!("{messages} messages"),
+        (Some(bytes), Some(messages)) => format!("{}, {messages} messages", show_bytes(bytes)),
+    }
+}
+
+fn aliases(items: &[AliasView]) -> String {
+    let mut table = Table::new(&["ALIAS", "TARGETS"]);
+    for view in items {
+        table.row([view.address.clone(), view.targets.join(", ")]);
+    }
+    table.render()
+}
+
+fn resolved(view: &ResolvedView) -> String {
+    let mut fields = Fields::new();
+    fields
+        .add("address", &view.address)
+        .add("result", &view.result);
+    for account in &view.accounts {
+        fields.add("account", account);
+    }
+    for remote in &view.remote {
+        fields.add("elsewhere", remote);
+    }
+    fields.render()
+}
+
+fn mailboxes(items: &[MailboxView]) -> String {
+    let mut table = Table::new(&["MAILBOX", "MESSAGES", "UNSEEN", "SIZE", "USE"]);
+    for view in items {
+        table.row([
+            view.name.clone(),
+            view.messages.to_string(),
+            view.unseen.to_string(),
+            show_bytes(view.bytes),
+            view.special_use.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render()
+}
+
+fn mailbox(view: &MailboxView) -> String {
+    let mut fields = Fields::new();
+    fields
+        .add("mailbox", &view.name)
+        .add("id", &view.id)
+        .add("use", view.special_use.as_deref().unwrap_or_default())
+        .add("messages", view.messages)
+        .add("unseen", view.unseen)
+        .add("deleted", view.deleted)
+        .add("size", show_bytes(view.bytes))
+        .add("UIDVALIDITY", view.uid_validity)
+        .add("UIDNEXT", view.uid_next)
+        .add("HIGHESTMODSEQ", view.highest_modseq);
+    fields.render()
+}
+
+fn quota(view: &QuotaUseView) -> String {
+    let mut fields = Fields::new();
+    fields
+        .add("account", &view.account)
+        .add("quota", bounds(view.quota))
+        .add("used", show_bytes(view.bytes))
+        .add("messages", view.messages)
+        .add("mailboxes", view.mailboxes);
+    fields.render()
+}
+
+fn queue(items: &[QueueView]) -> String {
+    let mut table = Table::new(&[
+        "ID",
+        "ACCEPTED",
+        "SIZE",
+        "NEXT ATTEMPT",
+        "FROM",
+        "RECIPIENTS",
+    ]);
+    for view in items {
+        let pending = view
+            .recipients
+            .iter()
+            .filter(|recipient| recipient.state == "pending");
+        let pending: Vec<&str> = pending
+            .map(|recipient| recipient.address.as_str())
+            .collect();
+        table.row([
+            view.id.clone(),
+            view.created.clone(),
+            show_bytes(view.size),
+            next_attempt(view),
+            sender(view),
+            pending.join(", "),
+        ]);
+    }
+    table.render()
+}
+
+fn next_attempt(view: &QueueView) -> String {
+    match view.active {
+        true => "now".to_owned(),
+        false => view.due.clone().unwrap_or_default(),
+    }
+}
+
+fn sender(view: &QueueView) -> String {
+    if view.from.is_empty() {
+        "<>".to_owned()
+    } else {
+        view.from.clone()
+    }
+}
+
+fn queued(view: &QueueView) -> String {
+    let mut fields = Fields::new();
+    fields
+        .add("id", &view.id)
+        .add("from", sender(view))
+        .add("accepted", &view.created)
+        .add("size", show_bytes(view.size))
+        .add("next attempt", next_attempt(view));
+    let mut table = Table::new(&["RECIPIENT", "STATE", "ATTEMPTS", "LAST"]);
+    for recipient in &view.recipients {
+        table.row([
+            recipient.address.clone(),
+            recipient.state.clone(),
+            recipient.attempts.to_string(),
+            recipient.last.clone().unwrap_or_default(),
+        ]);
+    }
+    format!("{}\n{}", fields.render(), table.render())
+}
+
+fn checked(view: &CheckView) -> String {
+    let mut text: String = view
+        .problems
+        .iter()
+        .map(|problem| format!("{problem}\n"))
+        .collect();
+    text.push_str(&format!(
+        "{} problem(s), {} repaired; looked at {} domains, {} accounts, {} aliases, {} mailboxes, {} messages, {} bodies\n",
+        view.problems.len(),
+        view.repaired,
+        view.domains,
+        view.accounts,
+        view.aliases,
+        view.mailboxes,
+        view.messages,
+        view.blobs
+    ));
+    text
+}
+
+fn reclaimed(view: &ReclaimView) -> String {
+    let mut fields = Fields::new();
+    fields
+        .add(
+            "bodies to be deleted after the grace period",
+            view.condemned,
+        )
+        .add("bodies deleted", view.reclaimed)
+        .add("their size", show_bytes(view.reclaimed_bytes))
+        .add("files looked at", view.segments_examined)
+        .add("files removed", view.segments_removed)
+        .add("space given back", show_bytes(view.freed_bytes));
+    fields.render()
+}
+
+fn status(view: &StatusView) -> String {
+    let mut fields = Fields::new();
+    fields
+        .add("version", &view.version)
+        .add("running for", format!("{} s", view.uptime_seconds))
+        .add("domains", view.domains)
+        .add("accounts", view.accounts)
+        .add("aliases", view.aliases)
+        .add(
+            "queued",
+            format!("{} ({} due)", view.queued, view.queue_due),
+        )
+        .add("next attempt", view.queue_next.as_deref().unwrap_or("none"))
+        .add(
+            "message files",
+            format!("{} ({})", view.segments, show_bytes(view.segment_bytes)),
+        )
+        .add("commits", view.commits)
+        .add("syncs", view.syncs)
+        .add("failures", view.failures);
+    for (name, value) in &view.metrics {
+        fields.add(name, value);
+    }
+    fields.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_a_table_with_a_row_for_each_entry() {
+        let items = vec![AliasView {
+            address: "team@x.test".into(),
+            targets: vec!["a@x.test".into(), "b@z.test".into()],
+        }];
+        let text = response(&AdminResponse::Aliases { items, next: None });
+        assert_eq!(
+            text,
+            "ALIAS        TARGETS\nteam@x.test  a@x.test, b@z.test\n"
+        );
+    }
+
+    #[test]
+    fn problems_come_before_the_count() {
+        let view = CheckView {
+            problems: vec!["x".into()],
+            ..CheckView::default()
+        };
+        assert!(response(&AdminResponse::Checked(view)).starts_with("x\n1 problem(s), 0 repaired"));
+    }
+}
