@@ -31,7 +31,7 @@ pub struct DirectoryOptions {
     pub alias_depth_max: usize,
     /// Recipients that one address may stand for.
     pub recipients_max: usize,
-    /// Addresses looked at while one is resolved.
+    /// Addresses looked at while one is resolved, and addresses that may wait for it.
     pub lookups_max: usize,
     /// Rows kept in memory.
     pub cached_rows_max: usize,
@@ -47,7 +47,7 @@ impl Default for DirectoryOptions {
             alias_depth_max: 20,
             recipients_max: 1000,
             lookups_max: 4000,
-            cached_rows_max: 65_536,
+            cached_rows_max: 16_384,
         }
     }
 }

@@ -88,7 +88,9 @@ impl Directory {
                 Meaning::NotLocal if depth == 0 => return Ok(Resolution::NotLocal),
                 meaning => walk.take(address, depth, meaning),
             }
-            if walk.found.len() > self.options.recipients_max {
+            let too_many = walk.found.len() > self.options.recipients_max
+                || walk.waiting.len() > self.options.lookups_max;
+            if too_many {
                 return Ok(Resolution::LoopOrTooMany);
             }
         }

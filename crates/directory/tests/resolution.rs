@@ -198,6 +198,37 @@ async fn too_many_recipients_are_refused() {
 }
 
 #[tokio::test]
+async fn aliases_that_multiply_are_cut_off_before_they_fill_memory() {
+    let options = DirectoryOptions {
+        lookups_max: 50,
+        ..DirectoryOptions::default()
+    };
+    let (directory, _dir) = directory(options);
+    add_domain(&directory, "x.test").await;
+    let names = |kind: &str, count| {
+        (0..count)
+            .map(|n| address(&format!("{kind}{n}@x.test")))
+            .collect::<Vec<_>>()
+    };
+    directory
+        .add_alias(address("many@x.test"), names("dead", 51))
+        .await
+        .unwrap();
+    directory
+        .add_alias(address("few@x.test"), names("dead", 40))
+        .await
+        .unwrap();
+    assert_eq!(
+        resolve(&directory, "many@x.test").await,
+        Resolution::LoopOrTooMany
+    );
+    assert_eq!(
+        resolve(&directory, "few@x.test").await,
+        Resolution::UnknownUser
+    );
+}
+
+#[tokio::test]
 async fn an_alternate_domain_means_the_same_people() {
     let (directory, _dir) = directory(DirectoryOptions::default());
     add_domain(&directory, "x.test").await;
