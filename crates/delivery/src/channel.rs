@@ -7,7 +7,7 @@ use nightmail_commit::Subscription;
 use nightmail_core::{QueueId, Timestamp};
 use nightmail_queue::{Attempt, Queue, QueueError};
 use nightmail_smtp::command::HelloName;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::attempt::{Job, hello_name};
@@ -35,6 +35,8 @@ pub(crate) struct Channel {
     pub dns: Arc<Dns>,
     pub tls: Tls,
     pub lanes: Arc<Lanes>,
+    /// The right to a connection, wherever it goes.
+    pub connections: Semaphore,
     pub random: Random,
     pub hello: HelloName,
     stopping: watch::Receiver<bool>,
@@ -49,7 +51,8 @@ impl Channel {
     }
 
     pub fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        // Without its handle nobody could stop the channel any more.
+        *self.stopping.borrow() || self.stopping.has_changed().is_err()
     }
 
     /// Hands out what is due until the channel stops; sleeps until the next due time or change.
@@ -78,9 +81,11 @@ impl Channel {
                 }
             };
             metrics::gauge!("nightmail_delivery_messages_active").set(workers.len() as f64);
+            metrics::gauge!("nightmail_delivery_messages_parked").set(self.lanes.parked() as f64);
             self.measure(&mut measured).await;
             self.wait(pause, &changes, &mut workers).await;
         }
+        self.lanes.clear();
         workers
     }
 
@@ -103,6 +108,11 @@ impl Channel {
     ) -> Result<Pause, DeliveryError> {
         if free == 0 {
             return Ok(Pause::UntilFree);
+        }
+        let unparked = self.lanes.unpark(free);
+        let free = free - unparked.len();
+        for claim in unparked {
+            workers.spawn(Arc::clone(self).work(claim));
         }
         let work = self.queue.claim_due(nightmail_commit::now(), free).await?;
         for claim in work.claims {
@@ -129,6 +139,7 @@ impl Channel {
                         self.queue.note_change(nightmail_commit::now());
                         tokio::time::sleep(GATHER).await;
                     }
+                    () = self.lanes.has_room() => {}
                     () = tokio::time::sleep(until(at)) => {}
                     () = self.stopped() => {}
                 }
@@ -184,10 +195,8 @@ impl Delivery {
         let channel = Arc::new(Channel {
             dns: Arc::new(Dns::new(&options.dns)?),
             tls: Tls::new(&options)?,
-            lanes: Arc::new(Lanes::new(
-                limits.connections_per_destination_max,
-                limits.waiting_per_destination_max,
-            )),
+            lanes: Arc::new(Lanes::new(limits)),
+            connections: Semaphore::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)),
             random: Random::new(seed),
             hello,
             queue,
@@ -251,7 +260,7 @@ impl Delivery {
             .await
     }
 
-    /// Messages being worked on.
+    /// Messages being worked on, parked ones included.
     pub fn active(&self) -> usize {
         self.channel.queue.claimed()
     }

@@ -1,12 +1,25 @@
-//! How many connections go to one destination at once.
+//! How many connections go to one destination at once, and where messages wait for one.
+//!
+//! A lane has slots, each the right to a connection, and a short waiting room for workers. A message that finds both
+//! full is *parked*: its claim is kept here, without a worker, until the lane has room. So a slow destination takes
+//! neither the workers nor the index away from the others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use nightmail_queue::Claim;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::options::DeliveryLimits;
 use crate::route::Destination;
+
+#[derive(Default)]
+struct State {
+    lanes: HashMap<Destination, Lane>,
+    parked: HashMap<Destination, VecDeque<Claim>>,
+    parked_count: usize,
+}
 
 struct Lane {
     slots: Arc<Semaphore>,
@@ -14,23 +27,35 @@ struct Lane {
     entered: usize,
 }
 
+impl State {
+    fn entered(&self, destination: &Destination) -> usize {
+        self.lanes.get(destination).map_or(0, |lane| lane.entered)
+    }
+}
+
 /// The destinations in use.
 pub(crate) struct Lanes {
-    lanes: Mutex<HashMap<Destination, Lane>>,
+    state: Mutex<State>,
+    room: Notify,
     slots: usize,
-    waiting_max: usize,
+    /// Slots and waiting places of a lane.
+    entered_max: usize,
+    parked_max: usize,
 }
 
 impl Lanes {
-    pub fn new(slots: usize, waiting_max: usize) -> Self {
+    pub fn new(limits: &DeliveryLimits) -> Self {
+        let slots = limits.connections_per_destination_max.max(1);
         Self {
-            lanes: Mutex::default(),
-            slots: slots.max(1),
-            waiting_max,
+            state: Mutex::default(),
+            room: Notify::new(),
+            slots,
+            entered_max: slots.saturating_add(limits.waiting_per_destination_max),
+            parked_max: limits.parked_max,
         }
     }
 
-    /// Waits for a slot; `None` at once when too many wait already.
+    /// Waits for a slot; `None` at once when the waiting room is full.
     pub async fn enter(self: &Arc<Self>, destination: &Destination) -> Option<Slot> {
         let (place, slots) = self.register(destination)?;
         let permit = slots.acquire_owned().await.ok()?;
@@ -41,12 +66,15 @@ impl Lanes {
     }
 
     fn register(self: &Arc<Self>, destination: &Destination) -> Option<(Place, Arc<Semaphore>)> {
-        let mut lanes = self.lanes.lock();
-        let lane = lanes.entry(destination.clone()).or_insert_with(|| Lane {
-            slots: Arc::new(Semaphore::new(self.slots)),
-            entered: 0,
-        });
-        if lane.entered >= self.slots + self.waiting_max {
+        let mut state = self.state.lock();
+        let lane = state
+            .lanes
+            .entry(destination.clone())
+            .or_insert_with(|| Lane {
+                slots: Arc::new(Semaphore::new(self.slots)),
+                entered: 0,
+            });
+        if lane.entered >= self.entered_max {
             return None;
         }
         lane.entered += 1;
@@ -57,10 +85,58 @@ impl Lanes {
         Some((place, Arc::clone(&lane.slots)))
     }
 
-    /// Destinations in use.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.lanes.lock().len()
+    /// Parks a message until its destination has room; gives it back when too many are parked.
+    pub fn park(&self, destination: &Destination, claim: Claim) -> Result<(), Claim> {
+        let mut state = self.state.lock();
+        if state.parked_count >= self.parked_max {
+            return Err(claim);
+        }
+        state.parked_count += 1;
+        state
+            .parked
+            .entry(destination.clone())
+            .or_default()
+            .push_back(claim);
+        // Room may have come up since the lane was found full.
+        if state.entered(destination) < self.entered_max {
+            self.room.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes at most `limit` parked messages whose destinations have room, the longest parked first.
+    pub fn unpark(&self, limit: usize) -> Vec<Claim> {
+        let mut state = self.state.lock();
+        let mut taken = Vec::new();
+        let mut parked = std::mem::take(&mut state.parked);
+        for (destination, waiting) in &mut parked {
+            let room = self.entered_max.saturating_sub(state.entered(destination));
+            let count = room.min(limit - taken.len()).min(waiting.len());
+            taken.extend(waiting.drain(..count));
+        }
+        parked.retain(|_, waiting| !waiting.is_empty());
+        state.parked = parked;
+        state.parked_count -= taken.len();
+        taken
+    }
+
+    /// Gives every parked message back to the queue.
+    pub fn clear(&self) {
+        let mut state = self.state.lock();
+        let parked = std::mem::take(&mut state.parked);
+        state.parked_count = 0;
+        drop(state);
+        drop(parked);
+    }
+
+    /// Returns when a parked message may have room.
+    pub async fn has_room(&self) {
+        self.room.notified().await;
+    }
+
+    /// Messages parked.
+    pub fn parked(&self) -> usize {
+        self.state.lock().parked_count
     }
 }
 
@@ -72,12 +148,15 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut lanes = self.lanes.lanes.lock();
-        if let Some(lane) = lanes.get_mut(&self.destination) {
+        let mut state = self.lanes.state.lock();
+        if let Some(lane) = state.lanes.get_mut(&self.destination) {
             lane.entered -= 1;
             if lane.entered == 0 {
-                lanes.remove(&self.destination);
+                state.lanes.remove(&self.destination);
             }
+        }
+        if state.parked.contains_key(&self.destination) {
+            self.lanes.room.notify_one();
         }
     }
 }
@@ -94,7 +173,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_lane_has_its_slots_and_its_waiting_room_and_goes_when_empty() {
-        let lanes = Arc::new(Lanes::new(1, 1));
+        let limits = DeliveryLimits {
+            connections_per_destination_max: 1,
+            waiting_per_destination_max: 1,
+            ..DeliveryLimits::default()
+        };
+        let lanes = Arc::new(Lanes::new(&limits));
         let destination = Destination::Domain("x.test".parse().unwrap());
         let slot = lanes.enter(&destination).await.unwrap();
         let mut waiting = tokio::spawn({
@@ -107,6 +191,6 @@ mod tests {
         assert!(lanes.enter(&Destination::Smarthost).await.is_some());
         drop(slot);
         drop((&mut waiting).await.unwrap().unwrap());
-        assert_eq!(lanes.len(), 0);
+        assert!(lanes.state.lock().lanes.is_empty());
     }
 }

@@ -160,14 +160,18 @@ impl Default for RetryPolicy {
 /// Bounds of the channel.
 #[derive(Clone, Debug)]
 pub struct DeliveryLimits {
-    /// Messages worked on at once.
+    /// Messages worked on at once; most of them wait for a connection.
     pub messages_max: usize,
     /// Destinations of one message worked on at once.
     pub destinations_per_message_max: usize,
+    /// Connections at once. Each holds at most about 0.5 MiB of a message.
+    pub connections_max: usize,
     /// Connections to one destination at once.
     pub connections_per_destination_max: usize,
-    /// Messages that wait for such a connection; what is more is put off.
+    /// Messages that wait for such a connection with a worker; what is more is parked.
     pub waiting_per_destination_max: usize,
+    /// Messages parked in memory, about 200 bytes each; what is more is put off in the queue.
+    pub parked_max: usize,
     /// For how long it is put off, in milliseconds.
     pub put_off_millis: i64,
     /// Recipients in one transaction. RFC 5321 §4.5.3.1.8 lets every server take 100.
@@ -191,11 +195,13 @@ pub struct DeliveryLimits {
 impl Default for DeliveryLimits {
     fn default() -> Self {
         Self {
-            messages_max: 500,
+            messages_max: 1000,
             destinations_per_message_max: 20,
+            connections_max: 300,
             connections_per_destination_max: 20,
-            waiting_per_destination_max: 200,
-            put_off_millis: 30_000,
+            waiting_per_destination_max: 20,
+            parked_max: 50_000,
+            put_off_millis: 300_000,
             recipients_per_transaction_max: 100,
             hosts_max: 16,
             addresses_max: 8,

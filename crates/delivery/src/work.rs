@@ -10,7 +10,7 @@ use nightmail_core::{QueueId, Timestamp};
 use nightmail_queue::{
     Claim, QueueError, QueueMessage, RecipientOutcome, Recorded, Verdict, tx::record_attempt,
 };
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::attempt::Job;
 use crate::channel::Channel;
@@ -22,23 +22,41 @@ use crate::route::{Destination, due_recipients, group};
 /// Times an outcome is judged anew because an operator or another node changed the message meanwhile.
 const REJUDGED_MAX: usize = 10;
 
+/// How a message is left after its due recipients were tried.
+enum Left {
+    /// When it is due next; `None` when it has left the queue.
+    Due(Option<Timestamp>),
+    /// This destination had no room; others may have been tried.
+    Waiting(Destination),
+}
+
 impl Channel {
-    /// Works on a claimed message until its due recipients have been tried, and gives the claim back.
+    /// Works on a claimed message until its due recipients have been tried, and gives the claim back; or parks it.
     pub(crate) async fn work(self: Arc<Self>, mut claim: Claim) {
         match self.deliver(claim.id()).await {
-            Ok(due) => claim.set_due(due),
-            Err(error) => {
-                tracing::error!(queue_id = %claim.id(), %error, "a message in the queue could not be worked on");
-                // The claim is kept meanwhile, so that a failing store is not hammered.
-                self.pause().await;
+            Ok(Left::Due(due)) => claim.set_due(due),
+            Ok(Left::Waiting(destination)) => {
+                let Err(mut claim) = self.lanes.park(&destination, claim) else {
+                    return;
+                };
+                if let Err(error) = self.put_off(&mut claim, &destination).await {
+                    self.hold_back(&claim, &error).await;
+                }
             }
+            Err(error) => self.hold_back(&claim, &error).await,
         }
     }
 
-    /// Tries the recipients that are due. Returns when the message is due next.
-    async fn deliver(self: &Arc<Self>, id: QueueId) -> Result<Option<Timestamp>, DeliveryError> {
+    /// Keeps a message claimed for a while, so that a failing store is not hammered.
+    async fn hold_back(&self, claim: &Claim, error: &DeliveryError) {
+        tracing::error!(queue_id = %claim.id(), %error, "a message in the queue could not be worked on");
+        self.pause().await;
+    }
+
+    /// Tries the recipients that are due.
+    async fn deliver(self: &Arc<Self>, id: QueueId) -> Result<Left, DeliveryError> {
         let Some(message) = self.queue.show(id).await? else {
-            return Ok(None);
+            return Ok(Left::Due(None));
         };
         let due = due_recipients(&message, nightmail_commit::now());
         let groups = group(due, self.options.smarthost.is_some());
@@ -47,65 +65,96 @@ impl Channel {
             message: Arc::new(message),
         };
         let mut running = JoinSet::new();
-        let mut failure = None;
+        let mut ended = Vec::new();
         for (destination, indexes) in groups {
             if running.len() >= self.options.limits.destinations_per_message_max.max(1) {
-                note_failure(running.join_next().await, &mut failure);
+                ended.extend(running.join_next().await);
             }
             let (channel, job) = (Arc::clone(self), job.clone());
-            running.spawn(async move { channel.deliver_group(&job, &destination, &indexes).await });
+            running.spawn(async move { channel.deliver_group(&job, destination, &indexes).await });
         }
-        while let Some(ended) = running.join_next().await {
-            note_failure(Some(ended), &mut failure);
+        while let Some(group) = running.join_next().await {
+            ended.push(group);
         }
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(self.queue.show(id).await?.and_then(|message| message.due())),
+        let mut waiting = None;
+        for group in ended {
+            waiting =
+                waiting.or(group.map_err(|error| CommitFailure::Unavailable(error.to_string()))??);
+        }
+        match waiting {
+            Some(destination) => Ok(Left::Waiting(destination)),
+            None => Ok(Left::Due(
+                self.queue.show(id).await?.and_then(|message| message.due()),
+            )),
         }
     }
 
+    /// Tries one destination; gives it back when it has no room now.
     async fn deliver_group(
         &self,
         job: &Job,
-        destination: &Destination,
+        destination: Destination,
         indexes: &[usize],
-    ) -> Result<(), DeliveryError> {
-        let slot = tokio::select! {
-            slot = self.lanes.enter(destination) => slot,
-            () = self.stopped() => return Ok(()),
+    ) -> Result<Option<Destination>, DeliveryError> {
+        let entering = async {
+            let slot = self.lanes.enter(&destination).await?;
+            Some((slot, self.connections.acquire().await.ok()?))
         };
-        let Some(slot) = slot else {
-            return self.put_off(job, indexes).await;
+        let room = tokio::select! {
+            room = entering => room,
+            () = self.stopped() => return Ok(None),
         };
-        let results = Box::pin(self.attempt(job, destination, indexes)).await;
-        drop(slot);
+        let Some(room) = room else {
+            return Ok(Some(destination));
+        };
+        let results = Box::pin(self.attempt(job, &destination, indexes)).await;
+        drop(room);
         metrics::counter!("nightmail_delivery_attempts_total").increment(1);
         for result in &results {
             log_result(job, result);
         }
-        self.settle(job, results).await
+        self.settle(job, results).await?;
+        Ok(None)
     }
 
-    /// Too many messages wait for the destination: this one makes room. It is no attempt.
-    async fn put_off(&self, job: &Job, indexes: &[usize]) -> Result<(), DeliveryError> {
-        let next_attempt = nightmail_commit::now().plus_millis(self.options.limits.put_off_millis);
+    /// Too many messages are parked: this one is put off in the queue, for the destination that had no room. It is no
+    /// attempt.
+    async fn put_off(
+        &self,
+        claim: &mut Claim,
+        destination: &Destination,
+    ) -> Result<(), DeliveryError> {
+        let id = claim.id();
+        let Some(message) = self.queue.show(id).await? else {
+            claim.set_due(None);
+            return Ok(());
+        };
+        let now = nightmail_commit::now();
+        let next_attempt = now.plus_millis(self.options.limits.put_off_millis);
         let verdict = Verdict::Deferred {
             next_attempt,
             delay_reported: false,
         };
-        let outcome = |index: &usize| RecipientOutcome {
-            index: *index,
+        let outcomes = group(
+            due_recipients(&message, now),
+            self.options.smarthost.is_some(),
+        )
+        .into_iter()
+        .filter(|(due, _)| due == destination)
+        .flat_map(|(_, indexes)| indexes)
+        .map(|index| RecipientOutcome {
+            index,
             verdict,
             attempt: None,
-        };
-        match self
-            .queue
-            .record_attempt(job.id, indexes.iter().map(outcome).collect())
-            .await
-        {
-            Ok(_) | Err(QueueError::NoSuchMessage | QueueError::AlreadyRetired) => Ok(()),
-            Err(error) => Err(error.into()),
+        })
+        .collect();
+        match self.queue.record_attempt(id, outcomes).await {
+            Ok(recorded) => claim.set_due(recorded.due),
+            Err(QueueError::NoSuchMessage) => claim.set_due(None),
+            Err(QueueError::AlreadyRetired) => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(())
     }
 
     /// Records results until the store has taken them: what a peer has accepted must not be offered again because of
@@ -165,16 +214,18 @@ impl Channel {
             .await?;
         let outcomes: Vec<RecipientOutcome> =
             judged.into_iter().map(|judged| judged.outcome).collect();
-        count(&outcomes);
+        let counts = outcomes
+            .iter()
+            .map(|outcome| counter(outcome.verdict))
+            .collect::<Vec<_>>();
         match report {
-            None => self
-                .queue
-                .record_attempt(id, outcomes)
-                .await
-                .map(drop)
-                .map_err(DeliveryError::from),
-            Some(report) => self.record_and_report(id, outcomes, report).await,
+            None => drop(self.queue.record_attempt(id, outcomes).await?),
+            Some(report) => self.record_and_report(id, outcomes, report).await?,
         }
+        for name in counts {
+            metrics::counter!(name).increment(1);
+        }
+        Ok(())
     }
 
     /// Records outcomes together with their report: to the sender, else to the postmaster, else without it.
@@ -250,25 +301,11 @@ fn is_pending(message: &QueueMessage, index: usize) -> bool {
         .is_some_and(|recipient| recipient.next_attempt().is_some())
 }
 
-fn note_failure(
-    ended: Option<Result<Result<(), DeliveryError>, JoinError>>,
-    failure: &mut Option<DeliveryError>,
-) {
-    match ended {
-        Some(Ok(Err(error))) => *failure = Some(error),
-        Some(Err(error)) => *failure = Some(CommitFailure::Unavailable(error.to_string()).into()),
-        Some(Ok(Ok(()))) | None => {}
-    }
-}
-
-fn count(outcomes: &[RecipientOutcome]) {
-    for outcome in outcomes {
-        let name = match outcome.verdict {
-            Verdict::Delivered => "nightmail_delivery_delivered_total",
-            Verdict::Deferred { .. } => "nightmail_delivery_deferred_total",
-            Verdict::Failed => "nightmail_delivery_failed_total",
-        };
-        metrics::counter!(name).increment(1);
+const fn counter(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Delivered => "nightmail_delivery_delivered_total",
+        Verdict::Deferred { .. } => "nightmail_delivery_deferred_total",
+        Verdict::Failed => "nightmail_delivery_failed_total",
     }
 }
 

@@ -1,5 +1,12 @@
 //! Which hosts are tried, in which order, and what DNS failures mean.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
 mod support;
 
 use hickory_resolver::proto::rr::RecordType;

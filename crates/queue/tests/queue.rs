@@ -1,5 +1,12 @@
 //! The queue over the memory engine: what is durable, what is due, and that nothing is retired twice.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -1,6 +1,6 @@
 //! A site with a queue and a channel, and the world around it.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod dns;
 pub mod sink;
@@ -166,6 +166,11 @@ impl World {
 
     pub async fn show(&self, id: QueueId) -> Option<QueueMessage> {
         self.queue.show(id).await.unwrap()
+    }
+
+    /// Whether the next read of the store fails.
+    pub async fn show_fails(&self) -> bool {
+        self.queue.show(QueueId::new(1)).await.is_err()
     }
 
     pub async fn gone(&self, id: QueueId) {

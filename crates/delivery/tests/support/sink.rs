@@ -203,7 +203,11 @@ async fn talk<S: Io>(
             }
             "AUTH" => "235 2.7.0 welcome".into(),
             "MAIL" => {
-                mail = line;
+                mail = if behaviour.mail.starts_with('2') {
+                    line
+                } else {
+                    String::new()
+                };
                 rcpts.clear();
                 behaviour.mail.clone()
             }
@@ -211,6 +215,7 @@ async fn talk<S: Io>(
                 stream.write_all(b"250-2.1.5 half\r\n25").await?;
                 return Ok(false);
             }
+            "RCPT" if mail.is_empty() => "503 5.5.1 MAIL first".into(),
             "RCPT" => {
                 let reply = (behaviour.rcpt)(&line);
                 if reply.starts_with('2') {
