@@ -480,3 +480,16 @@ async fn a_commit_of_unknown_outcome_is_whole_or_absent() {
     assert!(!site.has_link(id).await && site.queue.show(id).await.unwrap().is_none());
     assert_eq!(site.rows(Space::Due).await, 1);
 }
+
+#[tokio::test]
+async fn nodes_on_one_store_never_hand_out_the_same_id() {
+    let site = Site::new();
+    let committer = site.queue.committer().clone();
+    let nodes = [Queue::new(committer.clone()), Queue::new(committer)];
+    let mut ids = std::collections::HashSet::new();
+    for _ in 0..1000 {
+        for node in &nodes {
+            assert!(ids.insert(node.next_id().await.unwrap()));
+        }
+    }
+}
