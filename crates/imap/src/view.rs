@@ -60,6 +60,16 @@ impl View {
         }
     }
 
+    /// The UIDs as the client numbers them.
+    pub(crate) const fn uids(&self) -> &Arc<[Uid]> {
+        &self.uids
+    }
+
+    /// The UIDs of the last update, told to the client or not.
+    pub(crate) fn latest_uids(&self) -> &Arc<[Uid]> {
+        self.next_uids.as_ref().unwrap_or(&self.uids)
+    }
+
     pub(crate) fn exists(&self) -> usize {
         self.uids.len()
     }
@@ -237,9 +247,7 @@ impl View {
 
     /// Writes the news that may be told now and makes it the client's view.
     pub(crate) fn tell(&mut self, expunge_allowed: bool, out: &mut BytesMut) {
-        if let Some(keywords) = self.keywords.take() {
-            write::flags_in_use(out, &keywords);
-        }
+        self.tell_keywords(out);
         if let Some(next) = self.next_uids.take() {
             let grown_only = next.get(..self.uids.len()) == Some(&*self.uids);
             if grown_only || expunge_allowed {
@@ -249,6 +257,13 @@ impl View {
             }
         }
         self.tell_flags(out);
+    }
+
+    /// Writes the keywords in use where one is new. May come at any time, and comes before a message has it.
+    pub(crate) fn tell_keywords(&mut self, out: &mut BytesMut) {
+        if let Some(keywords) = self.keywords.take() {
+            write::flags_in_use(out, &keywords);
+        }
     }
 
     fn advance(&mut self, next: Arc<[Uid]>, grown_only: bool, out: &mut BytesMut) {

@@ -57,9 +57,10 @@ impl MessageReader {
     }
 }
 
-/// A small blob is unpacked at once; one of several chunks on a blocking thread.
+/// So much is read and unpacked at once; more on a blocking thread.
+const INLINE_BYTES: u64 = 64 << 10;
+
 async fn read_chunk(mut reader: BlobReader) -> Result<(BlobReader, Option<Bytes>), StoreError> {
-    const INLINE_BYTES: u64 = 64 << 10;
     if reader.size() <= INLINE_BYTES {
         let chunk = reader.next_chunk()?;
         return Ok((reader, chunk));
@@ -85,11 +86,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 impl Store {
-    /// Where a blob lies.
-    pub(crate) async fn locate(
-        &self,
-        blobs: &[BlobId],
-    ) -> Result<Vec<Option<Location>>, StoreError> {
+    /// Where blobs lie.
+    async fn locate(&self, blobs: &[BlobId]) -> Result<Vec<Option<Location>>, StoreError> {
         let keys: Vec<_> = blobs.iter().map(|blob| BlobRow::key(*blob)).collect();
         let rows = self.engine().get_many(&keys).await?;
         rows.into_iter()
@@ -120,17 +118,19 @@ impl Store {
         ))
     }
 
-    /// Reads whole blobs, all in one go on a blocking thread. For small ones: the caller bounds their sum.
+    /// Reads whole blobs in one go: on a blocking thread unless they are little together. The caller bounds their sum.
     pub async fn read_blobs(&self, blobs: &[BlobId]) -> Result<Vec<Bytes>, StoreError> {
         let locations = self.locate(blobs).await?;
+        let octets: u64 = locations.iter().flatten().map(|at| at.size).sum();
         let heap = self.heap().clone();
-        let read = blocking(move || {
-            Ok(locations
-                .into_iter()
-                .map(|location| heap.read(&location?, 0..u64::MAX).ok())
-                .collect::<Vec<_>>())
-        })
-        .await?;
+        let read_all = move || {
+            let read = |at: Option<Location>| heap.read(&at?, 0..u64::MAX).ok();
+            Ok(locations.into_iter().map(read).collect::<Vec<_>>())
+        };
+        let read = match octets <= INLINE_BYTES {
+            true => read_all()?,
+            false => blocking(read_all).await?,
+        };
         let mut found = Vec::with_capacity(blobs.len());
         for (blob, bytes) in blobs.iter().zip(read) {
             match bytes {

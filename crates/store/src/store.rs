@@ -248,7 +248,7 @@ impl Store {
         };
         let span = last.saturating_sub(*first) as usize;
         if uids.len() > 8 && span < uids.len() * 2 {
-            return self.rows_by_scan(mailbox, uids, *first).await;
+            return self.rows_by_scan(mailbox, uids, *first, span + 1).await;
         }
         let keys: Vec<_> = uids.iter().map(|uid| message_key(mailbox, *uid)).collect();
         let rows = self.engine().get_many(&keys).await?;
@@ -264,12 +264,13 @@ impl Store {
         mailbox: MailboxId,
         uids: &[u32],
         first: u32,
+        span: usize,
     ) -> Found<Vec<(u32, MessageRow)>> {
+        let limit = PAGE.min(span);
         let mut found = Vec::with_capacity(uids.len());
         let mut from = first;
         let mut wanted = uids.iter().copied().peekable();
         while wanted.peek().is_some() {
-            let limit = PAGE.min(uids.len() * 2);
             let page = self
                 .engine()
                 .scan(

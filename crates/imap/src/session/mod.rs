@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes};
+use nightmail_core::Uid;
 
 use crate::command::{self, Allowed, Command, Spec};
 use crate::io::{Answer, Farewell, Input, MailboxUpdate, Output};
@@ -25,7 +26,7 @@ use crate::write;
 const NAME_OCTETS_MAX: usize = 64;
 
 /// A command in progress. What does not fit its state is an error of whoever sent it.
-pub(crate) trait Step: Send {
+pub(crate) trait Step: Send + Sync {
     /// The question's answer came.
     fn answer(self: Box<Self>, session: &mut Session, answer: Answer) {
         session.refuse_unexpected(answer);
@@ -166,6 +167,16 @@ impl Session {
         self.outputs.octets() >= self.config.limits.output_octets_high
     }
 
+    /// The UIDs of the selected mailbox as the client numbers its messages.
+    pub fn uids(&self) -> Option<&Arc<[Uid]>> {
+        self.view().map(View::uids)
+    }
+
+    /// The UIDs of the selected mailbox as of the last update, told to the client or not.
+    pub fn latest_uids(&self) -> Option<&Arc<[Uid]>> {
+        self.view().map(View::latest_uids)
+    }
+
     fn is_asking(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.asked)
     }
@@ -205,10 +216,13 @@ impl Session {
     }
 
     fn learn(&mut self, update: MailboxUpdate) {
+        let asking = self.is_asking();
         if let State::Selected(selected) = &mut self.state {
             selected.view.learn(update);
             if self.idling {
                 selected.view.tell(true, self.outputs.text());
+            } else if asking {
+                selected.view.tell_keywords(self.outputs.text());
             }
         }
     }

@@ -28,6 +28,8 @@ pub struct StoredFlags {
     pub keywords: Vec<KeywordId>,
     /// When its row last changed.
     pub modseq: ModSeq,
+    /// Whether this STORE changed it; all that it changed share one `modseq`.
+    pub changed: bool,
 }
 
 /// Changes the flags of the messages of `uids` that exist. A message whose flags stay as they were is not written.
@@ -53,14 +55,14 @@ pub fn store_flags(
         };
         apply(&mut row, operation, flags, &keywords);
         if row.flags == old.flags && row.keywords == old.keywords {
-            stored.push(summary(*uid, old));
+            stored.push(summary(*uid, old, false));
             continue;
         }
         state.count_flags_out(*uid, &old);
         state.count_flags_in(*uid, &row);
         state.highest_modseq = modseq;
         put_message(tx, mailbox, *uid, &row, Some(old.modseq));
-        stored.push(summary(*uid, row));
+        stored.push(summary(*uid, row, true));
     }
     if state.highest_modseq == modseq {
         put_state(tx, mailbox, &state);
@@ -68,12 +70,13 @@ pub fn store_flags(
     Ok(stored)
 }
 
-fn summary(uid: u32, row: MessageRow) -> StoredFlags {
+fn summary(uid: u32, row: MessageRow, changed: bool) -> StoredFlags {
     StoredFlags {
         uid,
         flags: row.flags,
         keywords: row.keywords,
         modseq: row.modseq,
+        changed,
     }
 }
 

@@ -1,0 +1,115 @@
+//! APPEND (RFC 3501 §6.3.11): a message comes in chunks, and is durable before it is answered.
+
+use bytes::Bytes;
+use nightmail_commit::NewBlob;
+use nightmail_core::codec::RowWriter;
+use nightmail_core::{MailboxId, Timestamp};
+use nightmail_heap::{BlobBuilder, HeapError};
+use nightmail_imap::io::{AppendBegin, AppendUid};
+use nightmail_imap::{Answer, FlagList};
+use nightmail_mime::Scanner;
+use nightmail_store::{NewMessage, Quota, StoreError};
+use tracing::debug;
+
+use super::ImapSession;
+use super::failure::{Failure, store_name};
+
+/// A message on its way into a mailbox.
+pub(super) struct Incoming {
+    mailbox: MailboxId,
+    quota: Quota,
+    flags: FlagList,
+    internal_date: Option<Timestamp>,
+    builder: BlobBuilder,
+    scanner: Scanner,
+    failed: Option<HeapError>,
+}
+
+impl Incoming {
+    /// Takes octets of the message. What fails is told at its end.
+    pub(super) fn push(&mut self, octets: &[u8]) {
+        if self.failed.is_none() {
+            self.scanner.push(octets);
+            self.failed = self.builder.push(octets).err();
+        }
+    }
+}
+
+impl ImapSession {
+    /// Refuses what could not be kept before the client sends it.
+    pub(super) async fn begin_append(&mut self, begin: AppendBegin) -> Result<Answer, Failure> {
+        let account = self.account()?;
+        let store = self.store();
+        let name = store_name(&begin.mailbox).map_err(Failure::of_target)?;
+        let entry = store
+            .lookup(account, &name)
+            .await
+            .map_err(Failure::of_target)?;
+        let quota = self.quota().await?;
+        let usage = store.usage(account).await?;
+        if !quota.allows(&usage, begin.octets, 1) {
+            return Err(StoreError::OverQuota.into());
+        }
+        self.incoming = Some(Box::new(Incoming {
+            mailbox: entry.mailbox,
+            quota,
+            flags: begin.flags,
+            internal_date: begin.internal_date,
+            builder: BlobBuilder::new(store.heap()),
+            scanner: Scanner::new(nightmail_mime::Limits::default()),
+            failed: None,
+        }));
+        Ok(Answer::AppendReady)
+    }
+
+    pub(super) async fn finish_append(&mut self) -> Result<Answer, Failure> {
+        let incoming = self.incoming.take().ok_or_else(Failure::out_of_order)?;
+        if let Some(error) = incoming.failed {
+            return Err(StoreError::from(error).into());
+        }
+        let prepared = incoming.builder.finish().map_err(StoreError::from)?;
+        let keywords = incoming.flags.keywords.iter();
+        let message = NewMessage {
+            mailbox: incoming.mailbox,
+            flags: incoming.flags.flags,
+            keywords: keywords.map(|keyword| keyword.as_str().into()).collect(),
+            internal_date: incoming.internal_date.unwrap_or_else(nightmail_commit::now),
+            prefix: Bytes::new(),
+            blob_size: prepared.size(),
+        };
+        let octets = message.blob_size;
+        let blob = NewBlob {
+            blob: prepared,
+            envelope: self.heap_envelope()?,
+            meta: incoming.scanner.finish().encode().into(),
+        };
+        let appended = self
+            .store()
+            .append(self.account()?, incoming.quota, blob, message)
+            .await
+            .map_err(Failure::of_target)?;
+        debug!(session = %self.id, uid = %appended.uid, octets, "message appended");
+        self.refresh_if_selected(incoming.mailbox).await?;
+        Ok(Answer::Appended(Some(AppendUid {
+            uid_validity: appended.uid_validity,
+            uid: appended.uid,
+        })))
+    }
+
+    /// Who the message was accepted for, kept beside its bytes: version, no reverse-path, the user.
+    fn heap_envelope(&self) -> Result<Bytes, Failure> {
+        let mut row = RowWriter::new(1);
+        row.str("");
+        row.varint(1);
+        row.str(&self.user()?.address.to_string());
+        Ok(row.finish().into())
+    }
+
+    /// Tells of what this session itself put into the selected mailbox.
+    pub(super) async fn refresh_if_selected(&mut self, target: MailboxId) -> Result<(), Failure> {
+        match &self.selected {
+            Some(selected) if selected.mailbox == target => self.refresh().await,
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! COPY, MOVE and EXPUNGE (RFC 3501 §6.4.3, §6.4.7; RFC 4315; RFC 6851).
+
+use nightmail_core::{MailboxId, Uid};
+use nightmail_imap::io::CopyUid;
+use nightmail_imap::{Answer, MailboxName, UidSet};
+use nightmail_store::Copied;
+
+use super::ImapSession;
+use super::failure::{Failure, store_name};
+
+impl ImapSession {
+    pub(super) async fn copy(
+        &mut self,
+        uids: &UidSet,
+        target: &MailboxName,
+    ) -> Result<Answer, Failure> {
+        self.refresh_if_changed().await?;
+        let target = self.target(target).await?;
+        let quota = self.quota().await?;
+        let source = self.current()?.mailbox;
+        let wanted = self.uids_in(uids);
+        let copied = self
+            .store()
+            .copy(self.account()?, quota, source, target, wanted)
+            .await
+            .map_err(Failure::of_target)?;
+        self.refresh_if_selected(target).await?;
+        Ok(answer(&copied))
+    }
+
+    pub(super) async fn move_messages(
+        &mut self,
+        uids: &UidSet,
+        target: &MailboxName,
+    ) -> Result<Answer, Failure> {
+        let target = self.target(target).await?;
+        let source = self.current()?.mailbox;
+        let wanted = self.uids_in(uids);
+        let moved = self
+            .store()
+            .move_messages(self.account()?, source, target, wanted)
+            .await
+            .map_err(Failure::of_target)?;
+        self.refresh().await?;
+        Ok(answer(&moved))
+    }
+
+    async fn target(&self, name: &MailboxName) -> Result<MailboxId, Failure> {
+        let name = store_name(name).map_err(Failure::of_target)?;
+        let found = self.store().lookup(self.account()?, &name).await;
+        Ok(found.map_err(Failure::of_target)?.mailbox)
+    }
+
+    pub(super) async fn expunge(&mut self, uids: Option<&UidSet>) -> Result<Answer, Failure> {
+        self.expunge_marked(uids).await?;
+        self.refresh().await?;
+        Ok(Answer::Done)
+    }
+
+    /// Removes messages marked `\Deleted`, among `uids` where they are named.
+    pub(super) async fn expunge_marked(&self, uids: Option<&UidSet>) -> Result<(), Failure> {
+        let account = self.account()?;
+        let mailbox = self.current()?.mailbox;
+        let store = self.store();
+        let removed = match uids {
+            Some(uids) => store.expunge(account, mailbox, &self.uids_in(uids)).await,
+            None => match store.snapshot(mailbox).await {
+                Ok(snapshot) => store.expunge(account, mailbox, &snapshot.uids).await,
+                Err(error) => Err(error),
+            },
+        };
+        removed.map(drop).map_err(Failure::of_selected)
+    }
+}
+
+fn answer(copied: &Copied) -> Answer {
+    if copied.uids.is_empty() {
+        return Answer::Copied(None);
+    }
+    let set = |raw: fn(&(u32, u32)) -> u32| {
+        let uids = copied.uids.iter().map(raw);
+        uids.filter_map(Uid::new).collect()
+    };
+    Answer::Copied(Some(CopyUid {
+        uid_validity: copied.uid_validity,
+        source: set(|(source, _)| *source),
+        target: set(|(_, target)| *target),
+    }))
+}

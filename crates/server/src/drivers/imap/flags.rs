@@ -1,0 +1,206 @@
+//! Flags and keywords: the account's table of keywords, and STORE (RFC 3501 §6.4.6).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use nightmail_core::{Flags, ModSeq, Uid};
+use nightmail_imap::command::store::FlagChange;
+use nightmail_imap::io::FlagsRow;
+use nightmail_imap::{Answer, FlagList, Input, Keyword, UidSet};
+use nightmail_store::{FlagOperation, KeywordId, Keywords, StoredFlags};
+
+use super::ImapSession;
+use super::failure::Failure;
+use crate::net::Transport;
+
+/// Messages whose flags are changed in one intent.
+const STORE_CHUNK: usize = 4096;
+
+/// The keywords of an account, by their place.
+#[derive(Default)]
+pub(super) struct KeywordTable(Vec<Option<Keyword>>);
+
+impl KeywordTable {
+    fn new(keywords: &Keywords) -> Self {
+        Self(
+            keywords
+                .names()
+                .iter()
+                .map(|name| Keyword::new(name))
+                .collect(),
+        )
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn knows(&self, id: KeywordId) -> bool {
+        usize::from(id.get()) < self.0.len()
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Arc<[Keyword]> {
+        self.0.iter().flatten().cloned().collect()
+    }
+
+    /// The place of a keyword, compared without case.
+    pub(super) fn find(&self, keyword: &Keyword) -> Option<KeywordId> {
+        let is_it = |known: &Option<Keyword>| {
+            known
+                .as_ref()
+                .is_some_and(|known| known.as_str().eq_ignore_ascii_case(keyword.as_str()))
+        };
+        let place = self.0.iter().position(is_it)?;
+        u16::try_from(place).ok().map(KeywordId::new)
+    }
+
+    /// Flags and keywords of a row as the client sees them.
+    pub(super) fn flag_list(&self, flags: Flags, ids: &[KeywordId]) -> FlagList {
+        let keyword = |id: &KeywordId| self.0.get(usize::from(id.get())).cloned().flatten();
+        FlagList {
+            flags,
+            keywords: ids.iter().filter_map(keyword).collect(),
+        }
+    }
+}
+
+impl ImapSession {
+    /// Reads the account's keywords anew.
+    pub(super) async fn reload_keywords(&mut self) -> Result<Arc<KeywordTable>, Failure> {
+        let keywords = self.store().keywords(self.account()?).await?;
+        let table = Arc::new(KeywordTable::new(&keywords));
+        self.keywords = Some(Arc::clone(&table));
+        Ok(table)
+    }
+
+    /// The account's keywords, among them those with these ids. The client is told of new ones before it sees them.
+    pub(super) async fn keywords_with(
+        &mut self,
+        mut ids: impl Iterator<Item = KeywordId>,
+    ) -> Result<Arc<KeywordTable>, Failure> {
+        let missing = match &self.keywords {
+            Some(table) => ids.any(|id| !table.knows(id)),
+            None => ids.next().is_some(),
+        };
+        if missing {
+            Box::pin(self.reload_keywords()).await?;
+            self.tell_keywords();
+        }
+        Ok(self.keywords.clone().unwrap_or_default())
+    }
+
+    pub(super) async fn store_flags(
+        &mut self,
+        uids: &UidSet,
+        change: FlagChange,
+        silent: bool,
+        transport: &mut Transport,
+    ) -> Result<Answer, Failure> {
+        let before = self.current()?.modseq();
+        self.refresh_if_changed().await?;
+        // Where others changed flags meanwhile, the client could not know what its own change came to.
+        let mut silent = silent && self.current()?.modseq() == before;
+        let (operation, list) = match change {
+            FlagChange::Replace(list) => (FlagOperation::Replace, list),
+            FlagChange::Add(list) => (FlagOperation::Add, list),
+            FlagChange::Remove(list) => (FlagOperation::Remove, list),
+        };
+        let keywords: Vec<String> = list.keywords.iter().map(|k| k.as_str().into()).collect();
+        let wanted = self.uids_in(uids);
+        let mut found = 0;
+        let mut modseq = None;
+        for chunk in wanted.chunks(STORE_CHUNK) {
+            let keywords = keywords.clone();
+            let stored = self
+                .change_flags(chunk, operation, list.flags, keywords)
+                .await?;
+            found += stored.rows.len();
+            silent &= stored.alone;
+            modseq = stored.modseq.or(modseq);
+            if !silent {
+                self.tell_stored(&stored.rows, transport).await?;
+            }
+        }
+        self.tell_new_keywords(&list).await?;
+        Ok(Answer::Stored {
+            modseq,
+            gone: found < wanted.len(),
+        })
+    }
+
+    /// Changes flags in one step.
+    pub(super) async fn change_flags(
+        &mut self,
+        uids: &[u32],
+        operation: FlagOperation,
+        flags: Flags,
+        keywords: Vec<String>,
+    ) -> Result<Stored, Failure> {
+        let account = self.account()?;
+        let mailbox = self.current()?.mailbox;
+        let uids = uids.to_vec();
+        let rows = self
+            .store()
+            .store_flags(account, mailbox, uids, operation, flags, keywords)
+            .await
+            .map_err(Failure::of_selected)?;
+        let selected = self.current_mut()?;
+        let changed = rows.iter().find(|row| row.changed);
+        let modseq = changed.map(|row| row.modseq);
+        let alone = modseq.is_none_or(|modseq| selected.note_own_change(modseq));
+        Ok(Stored {
+            rows,
+            modseq,
+            alone,
+        })
+    }
+
+    async fn tell_stored(
+        &mut self,
+        rows: &[StoredFlags],
+        transport: &mut Transport,
+    ) -> Result<(), Failure> {
+        let ids = rows.iter().flat_map(|row| &row.keywords);
+        let table = self.keywords_with(ids.copied()).await?;
+        let now = Instant::now();
+        for row in rows {
+            let Some(uid) = Uid::new(row.uid) else {
+                continue;
+            };
+            let row = FlagsRow {
+                uid,
+                flags: table.flag_list(row.flags, &row.keywords),
+                modseq: row.modseq,
+            };
+            self.machine
+                .handle(now, Input::Answer(Answer::StoreRow(row)));
+            if self.machine.output_is_full() {
+                self.drain(transport).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A keyword that is new is told although the flags of the messages are not.
+    async fn tell_new_keywords(&mut self, list: &FlagList) -> Result<(), Failure> {
+        if list.keywords.is_empty() {
+            return Ok(());
+        }
+        let table = self.keywords.clone().unwrap_or_default();
+        if list.keywords.iter().any(|new| table.find(new).is_none()) {
+            self.reload_keywords().await?;
+            self.tell_keywords();
+        }
+        Ok(())
+    }
+}
+
+/// What a change of flags came to.
+pub(super) struct Stored {
+    pub(super) rows: Vec<StoredFlags>,
+    /// The modification sequence of what was changed; none where nothing was.
+    pub(super) modseq: Option<ModSeq>,
+    /// Whether nobody else has changed the mailbox since the machine was told last.
+    pub(super) alone: bool,
+}

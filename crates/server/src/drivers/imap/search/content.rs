@@ -1,0 +1,84 @@
+//! The texts of a message's body, as SEARCH compares them: text parts decoded, and headers of messages inside.
+
+use bytes::Bytes;
+use nightmail_mime::search::decode_text;
+use nightmail_mime::{Content, Part, encoded_word, header};
+use nightmail_store::{Store, StoreError};
+
+use super::super::fetch::Item;
+
+/// So much of one text part is searched.
+const TEXT_OCTETS_MAX: u64 = 8 << 20;
+/// So much of all texts of a message is searched.
+const TEXTS_OCTETS_MAX: u64 = 16 << 20;
+
+/// The texts of a message as they lie in it.
+pub(super) struct Texts {
+    header: Bytes,
+    /// Headers of messages inside.
+    headers: Vec<Bytes>,
+    /// Bodies of text parts, by the place of the part among all.
+    bodies: Vec<(usize, Bytes)>,
+}
+
+/// Reads the texts of a message.
+pub(super) async fn texts(store: &Store, item: &Item, header: Bytes) -> Result<Texts, StoreError> {
+    let mut texts = Texts {
+        header,
+        headers: Vec::new(),
+        bodies: Vec::new(),
+    };
+    let mut left = TEXTS_OCTETS_MAX;
+    for (place, part) in item.structure.parts().enumerate() {
+        let range = match &part.content {
+            Content::Message(message) => &message.root.header,
+            Content::Leaf if part.is_text() => &part.body,
+            _ => continue,
+        };
+        let range = item.shifted(range);
+        let octets = item.read(store, range, TEXT_OCTETS_MAX.min(left)).await?;
+        left = left.saturating_sub(octets.len() as u64);
+        match &part.content {
+            Content::Message(_) => texts.headers.push(octets),
+            _ => texts.bodies.push((place, octets)),
+        }
+    }
+    Ok(texts)
+}
+
+impl Texts {
+    /// Octets of all texts.
+    pub(super) fn octets(&self) -> usize {
+        let bodies = self.bodies.iter().map(|(_, octets)| octets);
+        let all = self.headers.iter().chain(bodies);
+        all.map(Bytes::len).sum()
+    }
+
+    /// The message's own header.
+    pub(super) fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// The texts of the body as UTF-8.
+    pub(super) fn decode(&self, item: &Item) -> Vec<String> {
+        let headers = self.headers.iter().map(|header| decode_header(header));
+        let mut bodies = self.bodies.iter().peekable();
+        let parts = item.structure.parts().enumerate();
+        let bodies = parts.filter_map(|(place, part): (usize, &Part)| {
+            let (_, raw) = bodies.next_if(|(of, _)| *of == place)?;
+            Some(decode_text(part, raw))
+        });
+        headers.chain(bodies).collect()
+    }
+}
+
+fn decode_header(octets: &[u8]) -> String {
+    let mut text = String::new();
+    for field in header::fields(octets) {
+        text.push_str(&String::from_utf8_lossy(field.name));
+        text.push_str(": ");
+        text.push_str(&encoded_word::decode_words(field.value));
+        text.push('\n');
+    }
+    text
+}

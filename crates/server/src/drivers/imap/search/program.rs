@@ -1,0 +1,251 @@
+//! A search program, and deciding it from as little as possible.
+//!
+//! Every test answers yes, no, or that it needs to know more; so does their combination. Asking again with more facts
+//! looks at each message in the cheapest way that decides it.
+
+use nightmail_core::{Flags, Uid};
+use nightmail_imap::UidSet;
+use nightmail_imap::command::search::SearchKey;
+use nightmail_imap::parse::Day;
+use nightmail_mime::search::TextSearch;
+use nightmail_mime::{KnownField, Structure, Trace, encoded_word, header};
+use nightmail_store::{KeywordId, MessageRow};
+
+use super::super::fetch::{Item, envelope};
+use super::super::flags::KeywordTable;
+
+/// What is known of a message. Each further fact costs more than the one before.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'a> {
+    uid: Uid,
+    row: Option<&'a MessageRow>,
+    /// The message with its structure.
+    item: Option<&'a Item>,
+    /// The message's own header, all of it.
+    header: Option<&'a [u8]>,
+    /// The decoded texts of its body.
+    texts: Option<&'a [String]>,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) const fn of_uid(uid: Uid) -> Self {
+        Self {
+            uid,
+            row: None,
+            item: None,
+            header: None,
+            texts: None,
+        }
+    }
+
+    pub(super) const fn of_row(item: &'a Item) -> Self {
+        Self {
+            row: Some(&item.row),
+            ..Self::of_uid(item.uid)
+        }
+    }
+
+    pub(super) const fn of_structure(item: &'a Item) -> Self {
+        Self {
+            item: Some(item),
+            ..Self::of_row(item)
+        }
+    }
+
+    pub(super) const fn of_header(item: &'a Item, header: &'a [u8]) -> Self {
+        Self {
+            header: Some(header),
+            ..Self::of_structure(item)
+        }
+    }
+
+    pub(super) const fn of_text(item: &'a Item, header: &'a [u8], texts: &'a [String]) -> Self {
+        Self {
+            texts: Some(texts),
+            ..Self::of_header(item, header)
+        }
+    }
+}
+
+/// A search program.
+#[derive(Debug)]
+pub(super) enum Program {
+    /// The answer is known.
+    Is(bool),
+    And(Vec<Self>),
+    Or(Box<Self>, Box<Self>),
+    Not(Box<Self>),
+    Uids(UidSet),
+    Flag(Flags),
+    Keyword(KeywordId),
+    /// INTERNALDATE.
+    Received(Period),
+    /// `Date:`.
+    Sent(Period),
+    Larger(u64),
+    Smaller(u64),
+    Header(HeaderTest),
+    Body(TextSearch),
+    Text(TextSearch),
+}
+
+/// Days, in days since 1970-01-01.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Period {
+    Before(i64),
+    On(i64),
+    Since(i64),
+}
+
+impl Period {
+    const fn holds(self, days: i64) -> bool {
+        match self {
+            Self::Before(day) => days < day,
+            Self::On(day) => days == day,
+            Self::Since(day) => days >= day,
+        }
+    }
+}
+
+/// Whether a header field holds a text.
+#[derive(Debug)]
+pub(super) struct HeaderTest {
+    name: String,
+    known: Option<KnownField>,
+    /// None: the field is there.
+    text: Option<TextSearch>,
+}
+
+impl Program {
+    pub(super) fn new(key: SearchKey<UidSet>, keywords: &KeywordTable) -> Self {
+        let boxed = |key: Box<SearchKey<UidSet>>| Box::new(Self::new(*key, keywords));
+        let received = |period: fn(i64) -> Period, day: Day| Self::Received(period(day.get()));
+        let sent = |period: fn(i64) -> Period, day: Day| Self::Sent(period(day.get()));
+        match key {
+            SearchKey::All => Self::Is(true),
+            SearchKey::And(keys) => {
+                let all = keys.into_iter().map(|key| Self::new(key, keywords));
+                Self::And(all.collect())
+            }
+            SearchKey::Or(left, right) => Self::Or(boxed(left), boxed(right)),
+            SearchKey::Not(key) => Self::Not(boxed(key)),
+            SearchKey::Messages(uids) => Self::Uids(uids),
+            SearchKey::Flag(flag) => Self::Flag(flag),
+            SearchKey::Keyword(keyword) => keywords
+                .find(&keyword)
+                .map_or(Self::Is(false), Self::Keyword),
+            SearchKey::Before(day) => received(Period::Before, day),
+            SearchKey::On(day) => received(Period::On, day),
+            SearchKey::Since(day) => received(Period::Since, day),
+            SearchKey::SentBefore(day) => sent(Period::Before, day),
+            SearchKey::SentOn(day) => sent(Period::On, day),
+            SearchKey::SentSince(day) => sent(Period::Since, day),
+            SearchKey::Larger(octets) => Self::Larger(octets),
+            SearchKey::Smaller(octets) => Self::Smaller(octets),
+            SearchKey::Header { field, text } => Self::Header(HeaderTest::new(field, &text)),
+            SearchKey::Body(text) => Self::Body(TextSearch::new(&text)),
+            SearchKey::Text(text) => Self::Text(TextSearch::new(&text)),
+        }
+    }
+
+    /// Whether the message fits; none where more has to be known.
+    pub(super) fn test(&self, facts: &Facts<'_>) -> Option<bool> {
+        match self {
+            Self::Is(answer) => Some(*answer),
+            Self::And(keys) => all(keys.iter().map(|key| key.test(facts))),
+            Self::Or(left, right) => match left.test(facts) {
+                Some(true) => Some(true),
+                left => match (left, right.test(facts)) {
+                    (_, Some(true)) => Some(true),
+                    (Some(false), Some(false)) => Some(false),
+                    _ => None,
+                },
+            },
+            Self::Not(key) => key.test(facts).map(|fits| !fits),
+            Self::Uids(uids) => Some(uids.contains(facts.uid)),
+            Self::Flag(flag) => facts.row.map(|row| row.flags.contains(*flag)),
+            Self::Keyword(id) => facts.row.map(|row| row.keywords.contains(id)),
+            Self::Received(period) => facts.row.map(|row| period.holds(row.internal_date.days())),
+            Self::Sent(period) => facts.item.map(|item| {
+                let sent = envelope(item).sent;
+                sent.is_some_and(|sent| period.holds(sent.local_days()))
+            }),
+            Self::Larger(octets) => facts.row.map(|row| row.size > *octets),
+            Self::Smaller(octets) => facts.row.map(|row| row.size < *octets),
+            Self::Header(test) => test.test(facts),
+            Self::Body(search) => facts.texts.map(|texts| is_in_any(search, texts)),
+            Self::Text(search) => text(search, facts),
+        }
+    }
+}
+
+fn all(mut answers: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut unknown = false;
+    let refused = answers.any(|answer| {
+        unknown |= answer.is_none();
+        answer == Some(false)
+    });
+    match (refused, unknown) {
+        (true, _) => Some(false),
+        (false, true) => None,
+        (false, false) => Some(true),
+    }
+}
+
+fn is_in_any(search: &TextSearch, texts: &[String]) -> bool {
+    texts.iter().any(|text| search.is_in(text))
+}
+
+/// Header or body: a header that holds the text saves looking at the body.
+fn text(search: &TextSearch, facts: &Facts<'_>) -> Option<bool> {
+    let in_header = header::fields(facts.header?).any(|field| {
+        let name = String::from_utf8_lossy(field.name);
+        let value = encoded_word::decode_words(field.value);
+        search.is_in(&format!("{name}: {value}"))
+    });
+    if in_header {
+        return Some(true);
+    }
+    facts.texts.map(|texts| is_in_any(search, texts))
+}
+
+impl HeaderTest {
+    fn new(name: String, text: &str) -> Self {
+        Self {
+            known: KnownField::parse(name.as_bytes()),
+            text: (!text.is_empty()).then(|| TextSearch::new(text)),
+            name,
+        }
+    }
+
+    fn test(&self, facts: &Facts<'_>) -> Option<bool> {
+        let by_structure = facts.item.and_then(|item| self.test_structure(item));
+        by_structure.or_else(|| facts.header.map(|header| self.test_header(header)))
+    }
+
+    /// Which known fields there are, and the subject, is kept beside the message; what the prefix adds is seen in the
+    /// prefix.
+    fn test_structure(&self, item: &Item) -> Option<bool> {
+        let known = self.known?;
+        let structure: &Structure = &item.structure;
+        let in_prefix =
+            || !item.row.prefix.is_empty() && Trace::parse(&item.row.prefix, 0).has(known);
+        match (structure.has_field(known), &self.text) {
+            (false, _) if !in_prefix() => Some(false),
+            (_, None) => Some(true),
+            (true, Some(text)) if known == KnownField::Subject => {
+                let subject = structure.envelope().subject.as_deref()?;
+                Some(text.is_in(&encoded_word::decode_words(subject)))
+            }
+            _ => None,
+        }
+    }
+
+    fn test_header(&self, octets: &[u8]) -> bool {
+        let mut fields = header::fields(octets).filter(|field| field.is(&self.name));
+        fields.any(|field| match &self.text {
+            Some(text) => text.is_in(&encoded_word::decode_words(field.value)),
+            None => true,
+        })
+    }
+}

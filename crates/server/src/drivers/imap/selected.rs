@@ -1,0 +1,285 @@
+//! The selected mailbox: opening it, leaving it, and bringing the machine up to date (RFC 3501 §6.3.1, §6.3.2, §6.4.2).
+//!
+//! Owns the place in the mailbox's history up to which the machine has been told.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use nightmail_commit::{Subscription, Topic};
+use nightmail_core::{Flags, MailboxId, ModSeq, Uid, UidValidity};
+use nightmail_imap::io::{FlagsRow, MailboxUpdate, Selected as Opened};
+use nightmail_imap::{Answer, Input, MailboxName, UidSet};
+use nightmail_store::{Changes, MailboxState, Snapshot};
+use tracing::warn;
+
+use super::ImapSession;
+use super::failure::{Failure, store_name};
+
+/// The first look for an unread message; each further one is four times as wide.
+const UNSEEN_ROWS_FIRST: usize = 64;
+/// Rows looked at for the first unread message; where it lies further on, the client is not told.
+const UNSEEN_ROWS_MAX: usize = 16 * 1024;
+
+/// The selected mailbox, and what the machine knows of it.
+pub(super) struct Selected {
+    pub(super) mailbox: MailboxId,
+    pub(super) read_only: bool,
+    uid_validity: UidValidity,
+    uid_next: u32,
+    /// The machine knows every change up to this one.
+    modseq: ModSeq,
+    /// As many of the account's keywords the client knows.
+    keywords_told: usize,
+    /// Whether messages came that other sessions may still take for recent.
+    arrivals: bool,
+    subscription: Subscription,
+}
+
+impl Selected {
+    /// Waits until something has happened that was not looked at.
+    pub(super) async fn changed(&self) {
+        self.subscription.changed().await;
+    }
+
+    /// Takes note of a change made by this session: nothing is left to read where it is the next one.
+    pub(super) fn note_own_change(&mut self, modseq: ModSeq) -> bool {
+        let is_next = self.modseq.next() == modseq;
+        if is_next {
+            self.modseq = modseq;
+        }
+        is_next
+    }
+
+    /// The change up to which the machine knows everything.
+    pub(super) const fn modseq(&self) -> ModSeq {
+        self.modseq
+    }
+
+    fn advance(&mut self, snapshot: &Snapshot) {
+        self.arrivals |= self.uid_next != snapshot.uid_next;
+        self.modseq = snapshot.modseq;
+        self.uid_next = snapshot.uid_next;
+    }
+
+    /// What the machine knows, as the store compares it.
+    fn snapshot(&self, uids: &[Uid]) -> Snapshot {
+        Snapshot {
+            mailbox: self.mailbox,
+            uid_validity: self.uid_validity,
+            modseq: self.modseq,
+            uid_next: self.uid_next,
+            uids: uids.iter().map(|uid| uid.get()).collect(),
+        }
+    }
+}
+
+impl ImapSession {
+    /// The selected mailbox.
+    pub(super) fn current(&self) -> Result<&Selected, Failure> {
+        self.selected.as_deref().ok_or_else(Failure::out_of_order)
+    }
+
+    pub(super) fn current_mut(&mut self) -> Result<&mut Selected, Failure> {
+        self.selected
+            .as_deref_mut()
+            .ok_or_else(Failure::out_of_order)
+    }
+
+    /// The UIDs of a set that the client knows, ascending.
+    pub(super) fn uids_in(&self, set: &UidSet) -> Vec<u32> {
+        let known = self.machine.uids().map_or(&[][..], |uids| &**uids);
+        let mut found = Vec::new();
+        for (low, high) in set.ranges() {
+            let start = known.partition_point(|uid| *uid < low);
+            let end = known.partition_point(|uid| *uid <= high);
+            let between = known.get(start..end).unwrap_or_default();
+            found.extend(between.iter().map(|uid| uid.get()));
+        }
+        found
+    }
+
+    pub(super) async fn select(
+        &mut self,
+        name: &MailboxName,
+        read_only: bool,
+    ) -> Result<Answer, Failure> {
+        self.leave().await;
+        let account = self.account()?;
+        let store = self.store();
+        let mailbox = store.lookup(account, &store_name(name)?).await?.mailbox;
+        let subscription = store
+            .committer()
+            .events()
+            .subscribe(Topic::Mailbox(mailbox));
+        let state = store.state(mailbox).await?;
+        let recent_floor = match read_only {
+            true => state.recent_floor,
+            false => store.take_recent(mailbox).await?,
+        };
+        let snapshot = store.snapshot(mailbox).await?;
+        let first_unseen = self.first_unseen(&snapshot, &state).await?;
+        let keywords = self.reload_keywords().await?;
+        self.selected = Some(Box::new(Selected {
+            mailbox,
+            read_only,
+            uid_validity: snapshot.uid_validity,
+            uid_next: snapshot.uid_next,
+            modseq: snapshot.modseq,
+            keywords_told: keywords.len(),
+            arrivals: false,
+            subscription,
+        }));
+        Ok(Answer::Selected(Opened {
+            read_only,
+            uids: typed(&snapshot.uids),
+            uid_validity: snapshot.uid_validity,
+            uid_next: uid_or_last(snapshot.uid_next),
+            first_unseen,
+            recent_floor: uid_or_last(recent_floor),
+            keywords: keywords.all(),
+            highest_modseq: snapshot.modseq,
+        }))
+    }
+
+    async fn first_unseen(
+        &self,
+        snapshot: &Snapshot,
+        state: &MailboxState,
+    ) -> Result<Option<Uid>, Failure> {
+        if state.unseen == 0 {
+            return Ok(None);
+        }
+        let reach = snapshot.uids.len().min(UNSEEN_ROWS_MAX);
+        let mut rest = snapshot.uids.get(..reach).unwrap_or_default();
+        let mut width = UNSEEN_ROWS_FIRST;
+        while !rest.is_empty() {
+            let (page, after) = rest.split_at_checked(width).unwrap_or((rest, &[]));
+            let is_unseen = |flags: Flags| !flags.contains(Flags::SEEN);
+            let found = self
+                .store()
+                .uids_where(snapshot.mailbox, page, 1, is_unseen)
+                .await?;
+            if let Some(uid) = found.first() {
+                return Ok(Uid::new(*uid));
+            }
+            rest = after;
+            width *= 4;
+        }
+        Ok(None)
+    }
+
+    /// CLOSE and UNSELECT.
+    pub(super) async fn close(&mut self, expunge: bool) -> Result<Answer, Failure> {
+        let removed = match expunge {
+            true => self.expunge_marked(None).await,
+            false => Ok(()),
+        };
+        self.leave().await;
+        match removed {
+            // Where the mailbox is gone, so are its messages.
+            Ok(()) | Err(Failure::Gone(_)) => Ok(Answer::Done),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Leaves the selected mailbox. What came while it was selected is recent in no later session, provided that the
+    /// client was told of it.
+    pub(super) async fn leave(&mut self) {
+        let Some(selected) = self.selected.take() else {
+            return;
+        };
+        if selected.read_only || !selected.arrivals {
+            return;
+        }
+        let store = self.store();
+        let taken = match store.state(selected.mailbox).await {
+            Ok(state) if state.uid_next == selected.uid_next => {
+                store.take_recent(selected.mailbox).await.map(drop)
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = taken {
+            warn!(session = %self.id, %error, "recent messages could not be marked as told");
+        }
+    }
+
+    /// Brings the machine up to date if something may have happened.
+    pub(super) async fn refresh_if_changed(&mut self) -> Result<(), Failure> {
+        match self.current()?.subscription.has_changed() {
+            true => Box::pin(self.refresh()).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Brings the machine up to date.
+    pub(super) async fn refresh(&mut self) -> Result<(), Failure> {
+        let selected = self.current_mut()?;
+        selected.subscription.mark_seen();
+        let mailbox = selected.mailbox;
+        let store = self.store();
+        let state = store.state(mailbox).await.map_err(Failure::of_selected)?;
+        if state.highest_modseq <= self.current()?.modseq {
+            return Ok(());
+        }
+        let Some(uids) = self.machine.latest_uids() else {
+            return Ok(());
+        };
+        let known = self.current()?.snapshot(uids);
+        let changes = self
+            .store()
+            .changes(&known)
+            .await
+            .map_err(Failure::of_selected)?;
+        self.learn(changes).await
+    }
+
+    async fn learn(&mut self, changes: Changes) -> Result<(), Failure> {
+        let ids = changes.changed.iter().flat_map(|row| &row.keywords);
+        let table = self.keywords_with(ids.copied()).await?;
+        let changed = changes.changed.into_iter().filter_map(|row| {
+            Some(FlagsRow {
+                uid: Uid::new(row.uid)?,
+                flags: table.flag_list(row.flags, &row.keywords),
+                modseq: row.modseq,
+            })
+        });
+        let update = MailboxUpdate {
+            uids: typed(&changes.snapshot.uids),
+            changed: changed.collect(),
+            keywords: None,
+        };
+        self.current_mut()?.advance(&changes.snapshot);
+        self.machine.handle(Instant::now(), Input::Update(update));
+        Ok(())
+    }
+
+    /// Tells the machine of keywords that the client does not know.
+    pub(super) fn tell_keywords(&mut self) {
+        let (Some(selected), Some(table)) = (&mut self.selected, &self.keywords) else {
+            return;
+        };
+        if table.len() <= selected.keywords_told {
+            return;
+        }
+        let Some(uids) = self.machine.latest_uids() else {
+            return;
+        };
+        selected.keywords_told = table.len();
+        let update = MailboxUpdate {
+            uids: Arc::clone(uids),
+            changed: Vec::new(),
+            keywords: Some(table.all()),
+        };
+        self.machine.handle(Instant::now(), Input::Update(update));
+    }
+}
+
+/// UIDs of rows are never zero.
+fn typed(uids: &[u32]) -> Arc<[Uid]> {
+    uids.iter().filter_map(|uid| Uid::new(*uid)).collect()
+}
+
+/// Zero stands for the UID after the last.
+pub(super) fn uid_or_last(raw: u32) -> Uid {
+    Uid::new(raw).or(Uid::new(u32::MAX)).unwrap_or(Uid::FIRST)
+}
