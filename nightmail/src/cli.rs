@@ -11,6 +11,7 @@ use crate::commands::domain::DomainCommand;
 use crate::commands::mailbox::MailboxCommand;
 use crate::commands::queue::QueueCommand;
 use crate::commands::quota::QuotaCommand;
+use crate::error::CommandError;
 
 /// A whole Internet mail service in one program.
 #[derive(Debug, Parser)]
@@ -29,14 +30,30 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Place {
     /// The server's configuration.
-    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["data", "socket"])]
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The server's data directory.
-    #[arg(long, global = true, value_name = "DIR", conflicts_with = "socket")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// The admin socket of a running server.
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
+}
+
+impl Place {
+    /// Fails where two places are named, also when one stands before the command and the other after it.
+    pub(crate) fn require_one(&self) -> Result<(), CommandError> {
+        match [&self.config, &self.data, &self.socket]
+            .into_iter()
+            .flatten()
+            .count()
+        {
+            0 | 1 => Ok(()),
+            _ => Err(CommandError::Usage(
+                "--config, --data and --socket exclude one another; give one".to_owned(),
+            )),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -123,6 +140,7 @@ mod tests {
             assert_eq!(cli.place.data.as_deref(), Some(std::path::Path::new("d")));
         }
         let both = ["nightmail", "--data", "d", "status", "--config", "c"];
-        assert!(Cli::try_parse_from(both).is_err());
+        let cli = Cli::try_parse_from(both).unwrap();
+        assert_eq!(cli.place.require_one().unwrap_err().exit_code(), 2);
     }
 }

@@ -28,6 +28,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         json,
         command,
     } = cli;
+    place.require_one()?;
     match command {
         Command::Demo => {
             runtime(Builder::new_multi_thread())?.block_on(Box::pin(demo::run(&place)))
