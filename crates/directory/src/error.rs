@@ -10,7 +10,7 @@ use thiserror::Error;
 #[derive(Debug, Error, Clone)]
 pub enum DirectoryError {
     /// The domain is not in the directory.
-    #[error("{0} is not a domain of this server; add it first")]
+    #[error("{0} is not a domain of this server; add it first: `domain add {0}`")]
     NoSuchDomain(Domain),
     /// The name is a domain already.
     #[error("{0} is a domain of this server already")]

@@ -279,7 +279,11 @@ impl Reader<'_> {
     }
 
     fn sent(&mut self) -> Result<SentDate, RowError> {
-        let time = Timestamp::from_secs(unzigzag(self.row.varint()?));
+        let secs = unzigzag(self.row.varint()?);
+        let time = Timestamp::from_secs(secs);
+        if time.secs() != secs {
+            return Err(RowError::Invalid("time"));
+        }
         let offset = unzigzag(self.row.varint()?);
         Ok(SentDate {
             time,

@@ -155,11 +155,15 @@ pub async fn supervise(mut tasks: Tasks, stopper: &Stopper, grace: Duration) -> 
     let early = tokio::select! {
         biased;
         () = token.draining() => false,
-        ended = tasks.ended() => {
-            report_early_end(ended);
-            stopper.drain();
-            true
-        }
+        ended = tasks.ended() => match stopper.token().is_draining() {
+            // Those who are told of the draining first may end before this task is told.
+            true => false,
+            false => {
+                report_early_end(ended);
+                stopper.drain();
+                true
+            }
+        },
     };
     let finished = tokio::select! {
         () = join_all(&mut tasks.draining) => true,
