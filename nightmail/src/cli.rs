@@ -11,6 +11,7 @@ use crate::commands::domain::DomainCommand;
 use crate::commands::mailbox::MailboxCommand;
 use crate::commands::queue::QueueCommand;
 use crate::commands::quota::QuotaCommand;
+use crate::demo::DemoArgs;
 use crate::error::CommandError;
 
 /// A whole Internet mail service in one program.
@@ -59,7 +60,7 @@ impl Place {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Try everything out: a complete server on loopback ports, without any configuration.
-    Demo,
+    Demo(DemoArgs),
     /// Run the server.
     Serve,
     /// Check a configuration, or print a complete one.

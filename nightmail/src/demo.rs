@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::Args;
 use nightmail_admin::{AdminContext, AdminRequest, DomainSettings, ErrorKind, Password, execute};
 use nightmail_core::Domain;
 use nightmail_server::config::{
@@ -35,32 +36,46 @@ const LISTENERS: [(Protocol, u16, TlsMode); 8] = [
     (Protocol::Pop3, 2995, TlsMode::Implicit),
 ];
 
+/// Where the demo listens.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct DemoArgs {
+    /// Add this to every port, where another program has one of the usual ones.
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(..=60_000))]
+    port_offset: u16,
+}
+
+impl DemoArgs {
+    const fn port(self, usual: u16) -> u16 {
+        usual.saturating_add(self.port_offset)
+    }
+}
+
 /// Runs the demo until it is stopped.
-pub(crate) async fn run(place: &Place) -> Result<ExitCode, CommandError> {
+pub(crate) async fn run(place: &Place, args: DemoArgs) -> Result<ExitCode, CommandError> {
     if place.config.is_some() || place.socket.is_some() {
         return Err(CommandError::Usage(
             "demo takes no configuration; --data DIR says where it keeps everything".to_owned(),
         ));
     }
     let data = place.data.clone().unwrap_or_else(|| PathBuf::from(DATA));
-    let started = Started::open(config(&data)?).await?;
+    let started = Started::open(config(&data, args)?).await?;
     fill(&started.admin).await?;
-    let text = instructions(&data);
+    let text = instructions(&data, args);
     started.serve(move || println!("{text}")).await
 }
 
-fn config(data: &Path) -> Result<Config, CommandError> {
+fn config(data: &Path, args: DemoArgs) -> Result<Config, CommandError> {
     let mut config = Config::default();
     config.server.hostname =
         Domain::parse("mx.example.test").map_err(|error| CommandError::Usage(error.to_string()))?;
     config.server.data = data.to_owned();
     config.listeners = LISTENERS
-        .map(|(protocol, port, tls)| listener(protocol, port, tls))
+        .map(|(protocol, port, tls)| listener(protocol, args.port(port), tls))
         .into();
-    config.admin.http = Switch::On(loopback(METRICS));
+    config.admin.http = Switch::On(loopback(args.port(METRICS)));
     config.smarthost.address = Some(HostPort {
         host: Ipv4Addr::LOCALHOST.to_string(),
-        port: SMTP,
+        port: args.port(SMTP),
     });
     config.smarthost.tls = TlsMode::None;
     config.log.level = "warn".to_owned();
@@ -114,31 +129,42 @@ async fn add(admin: &AdminContext, request: AdminRequest) -> Result<(), CommandE
     }
 }
 
-fn instructions(data: &Path) -> String {
+fn instructions(data: &Path, args: DemoArgs) -> String {
     let data = data.display();
+    let [
+        smtp,
+        submission,
+        submissions,
+        lmtp,
+        imap,
+        imaps,
+        pop3,
+        pop3s,
+    ] = LISTENERS.map(|(_, port, _)| args.port(port));
+    let metrics = args.port(METRICS);
     format!(
         r#"Nightmail is running. Everything is in {data}; Ctrl-C stops it.
 
   users         alice@{DOMAIN} and bob@{DOMAIN}, password: {PASSWORD}
-  SMTP          127.0.0.1:{SMTP}
-  submission    127.0.0.1:2587 (STARTTLS), 127.0.0.1:2465 (TLS)
-  LMTP          127.0.0.1:2424
-  IMAP          127.0.0.1:2143 (STARTTLS), 127.0.0.1:2993 (TLS)
-  POP3          127.0.0.1:2110 (STARTTLS), 127.0.0.1:2995 (TLS)
-  metrics       http://127.0.0.1:{METRICS}/metrics
+  SMTP          127.0.0.1:{smtp}
+  submission    127.0.0.1:{submission} (STARTTLS), 127.0.0.1:{submissions} (TLS)
+  LMTP          127.0.0.1:{lmtp}
+  IMAP          127.0.0.1:{imap} (STARTTLS), 127.0.0.1:{imaps} (TLS)
+  POP3          127.0.0.1:{pop3} (STARTTLS), 127.0.0.1:{pop3s} (TLS)
+  metrics       http://127.0.0.1:{metrics}/metrics
 
 The certificate is self-signed. Mail for other sites is not sent: its sender gets a report.
 
 Send bob a message:
   printf 'From: alice@{DOMAIN}\r\nTo: bob@{DOMAIN}\r\nSubject: Hello\r\n\r\nHello, Bob.\r\n' |
-    curl -s smtp://127.0.0.1:2587 --mail-from alice@{DOMAIN} --mail-rcpt bob@{DOMAIN} \
+    curl -s smtp://127.0.0.1:{submission} --mail-from alice@{DOMAIN} --mail-rcpt bob@{DOMAIN} \
       --user 'alice@{DOMAIN}:{PASSWORD}' --upload-file -
 or
-  swaks --server 127.0.0.1:{SMTP} --from alice@{DOMAIN} --to bob@{DOMAIN}
+  swaks --server 127.0.0.1:{smtp} --from alice@{DOMAIN} --to bob@{DOMAIN}
 
 Read it:
-  curl -s 'imap://127.0.0.1:2143/INBOX;MAILINDEX=1' --user 'bob@{DOMAIN}:{PASSWORD}'
-  curl -sk 'pop3s://127.0.0.1:2995/1' --user 'bob@{DOMAIN}:{PASSWORD}'
+  curl -s 'imap://127.0.0.1:{imap}/INBOX;MAILINDEX=1' --user 'bob@{DOMAIN}:{PASSWORD}'
+  curl -sk 'pop3s://127.0.0.1:{pop3s}/1' --user 'bob@{DOMAIN}:{PASSWORD}'
 
 Operate it:
   nightmail --data {data} status
@@ -153,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_demo_listens_on_loopback_only_and_sends_nothing_out() {
-        let config = config(Path::new("d")).unwrap();
+        let config = config(Path::new("d"), DemoArgs::default()).unwrap();
         for listener in &config.listeners {
             let ListenAddress::Tcp(address) = listener.address else {
                 panic!("not TCP")
@@ -165,9 +191,9 @@ mod tests {
 
     #[test]
     fn the_instructions_name_every_port() {
-        let text = instructions(Path::new("d"));
+        let text = instructions(Path::new("d"), DemoArgs { port_offset: 10 });
         for (_, port, _) in LISTENERS {
-            assert!(text.contains(&format!("127.0.0.1:{port}")), "{port}");
+            assert!(text.contains(&format!("127.0.0.1:{}", port + 10)), "{port}");
         }
     }
 }

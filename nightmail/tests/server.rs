@@ -99,3 +99,31 @@ fn serve_and_demo_say_what_they_need() {
     assert!(stderr(&output).contains("/no/such/file"));
     assert_eq!(fail(&["demo", "--config", "c"]).0, 2);
 }
+
+/// An offset by which all of the demo's ports are free just now.
+fn free_offset() -> u16 {
+    const USUAL: [u16; 9] = [2525, 2587, 2465, 2424, 2143, 2993, 2110, 2995, 2080];
+    let start = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap();
+    let free = |offset: &u16| {
+        USUAL
+            .iter()
+            .all(|port| TcpListener::bind(("127.0.0.1", port + offset)).is_ok())
+    };
+    (start..60_000).find(free).unwrap()
+}
+
+#[test]
+fn the_demo_starts_again_on_what_it_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("demo");
+    let path = data.display().to_string();
+    for sent in [&["one"][..], &["one", "two"]] {
+        let offset = free_offset();
+        let text = offset.to_string();
+        let server = Running::start(&["demo", "--data", &path, "--port-offset", &text]);
+        server.wait_for_socket(&data);
+        deliver(2424 + offset, "bob@example.test", sent.last().unwrap());
+        assert_eq!(subjects(2110 + offset, "bob", "demo"), sent);
+        assert_eq!(server.stop().code(), Some(0));
+    }
+}

@@ -30,8 +30,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     } = cli;
     place.require_one()?;
     match command {
-        Command::Demo => {
-            runtime(Builder::new_multi_thread())?.block_on(Box::pin(demo::run(&place)))
+        Command::Demo(args) => {
+            runtime(Builder::new_multi_thread())?.block_on(Box::pin(demo::run(&place, args)))
         }
         Command::Serve => {
             runtime(Builder::new_multi_thread())?.block_on(Box::pin(serve::run(&place)))
@@ -123,7 +123,7 @@ fn request(command: Command) -> Result<AdminRequest, CommandError> {
         Command::Reclaim => AdminRequest::Reclaim,
         Command::Status => AdminRequest::Status,
         Command::Quota(quota::QuotaCommand::Set(_))
-        | Command::Demo
+        | Command::Demo(_)
         | Command::Serve
         | Command::Config(_)
         | Command::Bench(_) => {
