@@ -98,8 +98,20 @@ impl Compactor {
                 report.reclaimed_bytes += segment.bytes.saturating_sub(moved.bytes);
             }
         }
-        metrics::counter!("nightmail_heap_compacted_bytes_total").increment(report.reclaimed_bytes);
+        metrics::counter!("nightmail_heap_octets_reclaimed_total")
+            .increment(report.reclaimed_bytes);
+        metrics::gauge!("nightmail_heap_octets_reclaimable").set(self.reclaimable() as f64);
         Ok(report)
+    }
+
+    /// Bytes of the segments counted that no row names.
+    pub fn reclaimable(&self) -> u64 {
+        let segments = self.committer.heap().segments();
+        let dead = segments.iter().filter_map(|segment| {
+            let live = self.counted.get(&segment.id)?;
+            Some(segment.bytes.saturating_sub(*live))
+        });
+        dead.sum()
     }
 
     /// Which records of a segment rows still name.

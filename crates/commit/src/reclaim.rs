@@ -92,8 +92,7 @@ impl Reclaimer {
                 self.look_at(since, blob, now, &mut report).await?;
             }
         }
-        metrics::counter!("nightmail_heap_reclaimed_blobs_total").increment(report.reclaimed);
-        metrics::counter!("nightmail_heap_reclaimed_bytes_total").increment(report.reclaimed_bytes);
+        metrics::counter!("nightmail_heap_blobs_reclaimed_total").increment(report.reclaimed);
         Ok(report)
     }
 

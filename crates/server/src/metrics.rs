@@ -72,12 +72,26 @@ metrics_table! {
     ACCEPT_SECONDS = "nightmail_smtp_accept_seconds" Histogram "protocol";
     /// Messages put into local mailboxes, once for each recipient.
     DELIVERIES_LOCAL = "nightmail_deliveries_local_total" Counter "";
-    /// Attempts to deliver to other sites, for each recipient, by result: delivered, deferred or failed.
-    DELIVERIES_REMOTE = "nightmail_deliveries_remote_total" Counter "result";
-    /// Delivery status notifications made.
-    NOTIFICATIONS = "nightmail_notifications_total" Counter "";
-    /// Messages in the queue, by state: pending, deferred or held.
-    QUEUE_MESSAGES = "nightmail_queue_messages" Gauge "state";
+    /// Attempts to deliver to another site.
+    DELIVERY_ATTEMPTS = "nightmail_delivery_attempts_total" Counter "";
+    /// Recipients for whom another site has taken responsibility.
+    DELIVERY_DELIVERED = "nightmail_delivery_delivered_total" Counter "";
+    /// Recipients put off to a later attempt.
+    DELIVERY_DEFERRED = "nightmail_delivery_deferred_total" Counter "";
+    /// Recipients given up.
+    DELIVERY_FAILED = "nightmail_delivery_failed_total" Counter "";
+    /// Reports to senders written: failures, delays, relayed mail.
+    DELIVERY_REPORTS = "nightmail_delivery_reports_total" Counter "";
+    /// Reports that had nowhere to go.
+    DELIVERY_REPORTS_DROPPED = "nightmail_delivery_reports_dropped_total" Counter "";
+    /// Messages being sent now.
+    DELIVERY_ACTIVE = "nightmail_delivery_messages_active" Gauge "";
+    /// Messages that wait for a connection to their destination.
+    DELIVERY_PARKED = "nightmail_delivery_messages_parked" Gauge "";
+    /// Messages in the queue.
+    QUEUE_MESSAGES = "nightmail_queue_messages" Gauge "";
+    /// Messages in the queue whose next attempt is due.
+    QUEUE_MESSAGES_DUE = "nightmail_queue_messages_due" Gauge "";
     /// IMAP commands carried out.
     IMAP_COMMANDS = "nightmail_imap_commands_total" Counter "";
     /// IMAP sessions in IDLE now.
@@ -100,10 +114,16 @@ metrics_table! {
     HEAP_OCTETS_WRITTEN = "nightmail_heap_octets_written_total" Counter "";
     /// Octets of the heap on disk.
     HEAP_OCTETS = "nightmail_heap_octets" Gauge "";
-    /// Octets of the heap that nothing refers to.
+    /// Octets of the heap that compaction could give back, as far as it has counted.
     HEAP_OCTETS_RECLAIMABLE = "nightmail_heap_octets_reclaimable" Gauge "";
     /// Octets of the heap given back by compaction.
     HEAP_OCTETS_RECLAIMED = "nightmail_heap_octets_reclaimed_total" Counter "";
+    /// Messages that nothing referred to and that were given up.
+    HEAP_BLOBS_RECLAIMED = "nightmail_heap_blobs_reclaimed_total" Counter "";
+    /// Changes committed together.
+    COMMIT_GROUP = "nightmail_commit_group_intents" Histogram "";
+    /// Groups of changes that were run again because another change came first.
+    COMMIT_CONFLICTS = "nightmail_commit_conflicts_total" Counter "";
 }
 
 /// Upper bounds of the histograms' buckets, in seconds.
@@ -133,11 +153,6 @@ pub fn plain_counter(name: &'static str) -> Counter {
     ::metrics::counter!(name)
 }
 
-/// A counter with a `result` label.
-pub fn result_counter(name: &'static str, result: &'static str) -> Counter {
-    ::metrics::counter!(name, "result" => result)
-}
-
 /// Counts a login.
 pub fn login(protocol: &'static str, accepted: bool) {
     let result = if accepted { "accepted" } else { "refused" };
@@ -152,11 +167,6 @@ pub fn gauge(name: &'static str, protocol: &'static str) -> Gauge {
 /// A gauge without labels.
 pub fn plain_gauge(name: &'static str) -> Gauge {
     ::metrics::gauge!(name)
-}
-
-/// A gauge with a `state` label.
-pub fn state_gauge(name: &'static str, state: &'static str) -> Gauge {
-    ::metrics::gauge!(name, "state" => state)
 }
 
 /// A histogram with a `protocol` label.
@@ -260,7 +270,7 @@ mod tests {
     #[test]
     fn sources_run_before_rendering() {
         let (metrics, recorder) = Metrics::detached();
-        metrics.add_source(|| state_gauge(QUEUE_MESSAGES, "deferred").set(7.0));
+        metrics.add_source(|| plain_gauge(QUEUE_MESSAGES).set(7.0));
         let text = ::metrics::with_local_recorder(&recorder, || {
             metrics.describe();
             counter(MESSAGES_ACCEPTED, "smtp").increment(2);
@@ -268,7 +278,7 @@ mod tests {
             metrics.render()
         });
         for line in [
-            "nightmail_queue_messages{state=\"deferred\"} 7",
+            "nightmail_queue_messages 7",
             "nightmail_smtp_messages_accepted_total{protocol=\"smtp\"} 2",
             "nightmail_smtp_accept_seconds_bucket{protocol=\"smtp\",le=\"0.005\"} 1",
             "# HELP nightmail_queue_messages Messages in the queue",

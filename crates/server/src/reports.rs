@@ -8,8 +8,6 @@ use nightmail_engine::BoxFuture;
 use nightmail_queue::{BodyType, Notify, Source};
 use nightmail_switch::{Envelope, EnvelopeRecipient, Outcome, QuotaPolicy, Switch, SwitchError};
 
-use crate::metrics;
-
 /// Routes reports through the switch.
 pub struct SwitchedReports(pub Switch);
 
@@ -48,7 +46,6 @@ impl Reports for SwitchedReports {
                 .plan(envelope, blob.blob.size())
                 .await
                 .map_err(local)?;
-            metrics::plain_counter(metrics::NOTIFICATIONS).increment(1);
             let change = move |tx: &mut Tx<'_>| {
                 let applied = plan.apply(tx, 0).map_err(|abort| abort.map(local))?;
                 match applied.outcomes.first() {
