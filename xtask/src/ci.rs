@@ -16,10 +16,10 @@ const LINTS: &[&str] = &[
     "-D",
     "warnings",
 ];
-const NEXTEST: &[&str] = &["nextest", "run", "--workspace"];
+const NEXTEST: &[&str] = &["nextest", "run", "--workspace", "--no-fail-fast"];
 /// nextest does not run the examples in documentation.
 const DOC_TESTS: &[&str] = &["test", "--workspace", "--doc"];
-const TESTS: &[&str] = &["test", "--workspace"];
+const TESTS: &[&str] = &["test", "--workspace", "--no-fail-fast"];
 
 /// Runs every step.
 pub(crate) fn run(root: &Path) -> Result<(), TaskError> {

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** one process has a data directory open at a time; the engine and the heap each hold a lock on it.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -94,6 +96,12 @@ fn open_files(config: &Config) -> Result<(Arc<EmbeddedEngine>, Heap), OpenError>
         cache_bytes: config.store.cache.get(),
         ..EmbeddedOptions::default()
     };
+    // A directory made here is not for every user of the machine to look into.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(data)
+        .map_err(|error| OpenError::Engine(shown(), error.into()))?;
     let engine =
         EmbeddedEngine::open(data.join("index"), options).map_err(|error| match error {
             EngineError::Locked(_) => OpenError::Locked(shown()),

@@ -1,0 +1,125 @@
+//! A mail host on loopback that keeps what it takes and refuses what it is told to.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use super::line::Lines;
+
+/// A message that was taken.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub mail: String,
+    pub rcpts: Vec<String>,
+    pub content: Vec<u8>,
+    /// What AUTH PLAIN carried, where the client logged in.
+    pub auth: Option<String>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// What RCPT is answered with.
+    rcpt: Mutex<String>,
+    received: Mutex<Vec<Received>>,
+    attempts: Mutex<usize>,
+}
+
+/// The host; its threads end with the test's process.
+pub struct Sink {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Sink {
+    /// A host that takes everything.
+    pub fn start(ip: Ipv4Addr, port: u16) -> Self {
+        let listener = TcpListener::bind((ip, port)).unwrap();
+        let shared = Arc::new(Shared::default());
+        let sink = Self {
+            address: listener.local_addr().unwrap(),
+            shared: Arc::clone(&shared),
+        };
+        sink.answer("250 2.1.5 Ok");
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = Arc::clone(&shared);
+                // A client may break off at any time.
+                std::thread::spawn(move || session(stream, &shared).is_ok());
+            }
+        });
+        sink
+    }
+
+    /// What RCPT is answered with from now on.
+    pub fn answer(&self, reply: &str) {
+        reply.clone_into(&mut self.shared.rcpt.lock().unwrap());
+    }
+
+    /// What was taken so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.shared.received.lock().unwrap().clone()
+    }
+
+    /// How many recipients were named so far.
+    pub fn attempts(&self) -> usize {
+        *self.shared.attempts.lock().unwrap()
+    }
+}
+
+fn session(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut lines = Lines::over(stream)?;
+    lines.write(b"220 sink.test ESMTP\r\n")?;
+    let (mut mail, mut rcpts, mut auth) = (String::new(), Vec::new(), None);
+    loop {
+        let line = super::text(&lines.line()?);
+        let verb = line
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_uppercase();
+        let reply = match verb.as_str() {
+            "EHLO" => "250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-AUTH PLAIN\r\n250 SIZE 100000000".to_owned(),
+            "AUTH" => {
+                auth = line.rsplit_once(' ').map(|(_, response)| response.to_owned());
+                "235 2.7.0 welcome".to_owned()
+            }
+            "MAIL" => {
+                mail = line;
+                rcpts = Vec::new();
+                "250 2.1.0 Ok".to_owned()
+            }
+            "RCPT" => {
+                *shared.attempts.lock().unwrap() += 1;
+                let reply = shared.rcpt.lock().unwrap().clone();
+                if reply.starts_with('2') {
+                    rcpts.push(line);
+                }
+                reply
+            }
+            "DATA" if rcpts.is_empty() => "503 5.5.1 no recipients".to_owned(),
+            "DATA" => {
+                lines.write(b"354 go on\r\n")?;
+                let content = content(&mut lines)?;
+                let (mail, rcpts) = (mail.clone(), std::mem::take(&mut rcpts));
+                let received = Received { mail, rcpts, content, auth: auth.clone() };
+                shared.received.lock().unwrap().push(received);
+                "250 2.0.0 taken".to_owned()
+            }
+            "QUIT" => return lines.write(b"221 2.0.0 bye\r\n"),
+            _ => "250 2.0.0 Ok".to_owned(),
+        };
+        lines.write(format!("{reply}\r\n").as_bytes())?;
+    }
+}
+
+fn content(lines: &mut Lines) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    loop {
+        let line = lines.line()?;
+        if line == b"." {
+            return Ok(content);
+        }
+        content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+        content.extend_from_slice(b"\r\n");
+    }
+}
