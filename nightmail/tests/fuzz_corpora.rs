@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use targets::{TARGETS, Target};
 
-const MUTATIONS: usize = 4000;
+const MUTATIONS: usize = 20_000;
 /// A target that is slow on a busy machine mutates less.
 const TIME_MAX: Duration = Duration::from_secs(3);
 const OCTETS_MAX: usize = 16 * 1024;

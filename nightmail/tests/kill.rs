@@ -11,12 +11,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Imap, Service, Site, Smtp, text};
+use common::dns::NameServer;
+use common::sink::Sink;
+use common::site::own_addresses;
+use common::{Imap, Service, Site, Smtp, eventually, message, text};
 
 const KILLS: u64 = 40;
 /// Where the loop gives up adding kills on a machine that is too slow for all of them, and how many it must do.
 const TIME_MAX: Duration = Duration::from_secs(70);
 const SENDERS: usize = 4;
+/// Kills of a server with mail for other sites.
+const REMOTE_KILLS: usize = 12;
 /// Rounds after which everything is looked at.
 const LOOK_EVERY: u64 = 8;
 
@@ -82,6 +87,27 @@ impl Load {
         }
     }
 
+    /// Appends uniquely marked messages until the connection breaks.
+    fn append(&self, address: SocketAddr, mark: &str) {
+        let Ok(mut imap) = Imap::open(address, "alice", "demo", "INBOX") else {
+            return;
+        };
+        for number in 0.. {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let name = format!("{mark}-{number}");
+            let message = format!("Subject: {name}\r\n\r\nappended\r\n");
+            let answer = imap.append("INBOX", "\\Seen", message.as_bytes());
+            let mut told = self.told.lock().unwrap();
+            match answer {
+                Ok(answer) if answer.status.starts_with("OK") => told.accepted.insert(name),
+                Ok(answer) => panic!("{answer:?}"),
+                Err(_) => told.unanswered.insert(name),
+            };
+        }
+    }
+
     /// Changes flags until the connection breaks.
     fn mark(&self, address: SocketAddr) {
         let Ok(mut imap) = Imap::open(address, "alice", "demo", "INBOX") else {
@@ -136,6 +162,53 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
     site.stop();
 }
 
+#[test]
+fn mail_for_other_sites_outlives_kills() {
+    let (ip, port) = own_addresses();
+    let sink = Sink::start(ip, port);
+    let dns = NameServer::start();
+    dns.mx("remote.test", 10, "mx.remote.test")
+        .host("mx.remote.test", ip);
+    let delivery = format!("[delivery]\nport = {port}\n{}", dns.setting());
+    let mut site = Site::new(&delivery);
+    let mut accepted = Vec::new();
+    for round in 0..REMOTE_KILLS {
+        site.start();
+        let mut smtp = Smtp::connect(site.address(Service::Submission)).unwrap();
+        // NUL alice NUL demo
+        smtp.say("AUTH PLAIN AGFsaWNlAGRlbW8=").unwrap();
+        for number in 0..=round {
+            let name = format!("remote-{round}-{number}");
+            let sent = message(&name, "far away");
+            let to = ["one@remote.test", "two@remote.test"];
+            let reply = smtp.send("alice@example.test", &to, &sent).unwrap();
+            assert_eq!(reply.code, 250, "{reply:?}");
+            accepted.push(name);
+        }
+        site.kill();
+    }
+    site.start();
+    eventually("the queue is empty", || {
+        let listed = site.admin(&["queue", "list"]);
+        listed["items"].as_array().unwrap().is_empty().then_some(())
+    });
+    let received = sink.received();
+    for name in &accepted {
+        let line = format!("Subject: {name}\r\n");
+        for to in ["TO:<one@remote.test>", "TO:<two@remote.test>"] {
+            // A kill between delivery and its record repeats the delivery, but it never prevents it.
+            assert!(
+                received.iter().any(|received| {
+                    text(&received.content).contains(&line)
+                        && received.rcpts.iter().any(|rcpt| rcpt.contains(to))
+                }),
+                "{name} did not reach {to}"
+            );
+        }
+    }
+    site.stop();
+}
+
 /// Lets the clients run, and kills the server after so many answers: a different number each time.
 fn kill_under_load(site: &mut Site, round: u64, told: &Arc<Mutex<Told>>) {
     let load = Arc::new(Load {
@@ -151,10 +224,14 @@ fn kill_under_load(site: &mut Site, round: u64, told: &Arc<Mutex<Told>>) {
             std::thread::spawn(move || load.send(smtp, &format!("k{round}-{sender}")))
         })
         .collect();
+    let appending = Arc::clone(&load);
+    clients.push(std::thread::spawn(move || {
+        appending.append(imap, &format!("a{round}"))
+    }));
     let marking = Arc::clone(&load);
     clients.push(std::thread::spawn(move || marking.mark(imap)));
     let wanted = 15 + (round * 37 % 61) as usize;
-    common::eventually("the clients are answered", || {
+    eventually("the clients are answered", || {
         (load.answers.load(Ordering::Relaxed) >= wanted).then_some(())
     });
     site.kill();
