@@ -106,6 +106,10 @@ fn a_full_disk_puts_mail_off_and_loses_none() {
             appended.unwrap().status.starts_with("NO"),
             "APPEND on a full disk"
         );
+        // A server that dies on a full disk comes back and serves what there is.
+        site.kill();
+        site.start();
+        compare(&read(&site), &accepted);
         std::fs::remove_file(ballast).unwrap();
         let sent = eventually("mail is taken again", || {
             let (reply, sent) = deliver(&site, round * 100 + 99);
