@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::blob::BlobRow;
 use crate::event::{EventHub, Topic};
+use crate::heap_writer::HeapWriter;
 use crate::intent::{Abort, Apply, CommitFailure, Intent, NewBlob, SubmitError};
 use crate::tx::{GroupRows, NeedKind, Tx};
 
@@ -66,16 +67,17 @@ impl Committer {
         let (jobs, incoming) = mpsc::channel(limits.waiting_max);
         let (groups, ready) = mpsc::channel(1);
         let events = EventHub::default();
+        let writer = HeapWriter::start(heap.clone());
         let gather = Gather {
             engine: Arc::clone(&engine),
-            heap: heap.clone(),
+            heap: writer.clone(),
             limits: limits.clone(),
             incoming,
             groups,
         };
         let commit = Commit {
             engine: Arc::clone(&engine),
-            heap: heap.clone(),
+            heap: writer,
             events: events.clone(),
             limits,
             ready,
@@ -208,7 +210,7 @@ struct Group {
 
 struct Gather {
     engine: Arc<dyn Engine>,
-    heap: Heap,
+    heap: HeapWriter,
     limits: CommitLimits,
     incoming: mpsc::Receiver<Box<dyn Job>>,
     groups: mpsc::Sender<Group>,
@@ -274,7 +276,7 @@ fn plain_bytes(job: &dyn Job) -> u64 {
 
 async fn append_missing(
     engine: &Arc<dyn Engine>,
-    heap: &Heap,
+    heap: &HeapWriter,
     mut fresh: HashMap<BlobId, NewBlob>,
 ) -> Result<HashMap<BlobId, Location>, CommitFailure> {
     let ids: Vec<BlobId> = fresh.keys().copied().collect();
@@ -297,16 +299,13 @@ async fn append_missing(
             created,
         })
         .collect();
-    let heap = heap.clone();
-    let locations = tokio::task::spawn_blocking(move || heap.append_group(&records))
-        .await
-        .map_err(|error| CommitFailure::Unavailable(error.to_string()))??;
+    let locations = heap.append(records).await?;
     Ok(ids.into_iter().zip(locations).collect())
 }
 
 struct Commit {
     engine: Arc<dyn Engine>,
-    heap: Heap,
+    heap: HeapWriter,
     events: EventHub,
     limits: CommitLimits,
     ready: mpsc::Receiver<Group>,

@@ -205,10 +205,7 @@ impl Compactor {
                 return Ok(());
             }
             let key = BlobRow::key(record.blob);
-            let moved = BlobRow {
-                location,
-                ..row
-            };
+            let moved = BlobRow { location, ..row };
             let batch = Batch {
                 checks: vec![Check {
                     key: key.clone(),

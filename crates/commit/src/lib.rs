@@ -9,6 +9,7 @@ mod blob;
 mod committer;
 mod compact;
 mod event;
+mod heap_writer;
 mod intent;
 mod reclaim;
 mod tx;

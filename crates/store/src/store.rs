@@ -50,6 +50,8 @@ struct Shared {
     inboxes: Mutex<HashMap<AccountId, MailboxId>>,
 }
 
+/// Messages removed in one step where many are.
+const REMOVED_AT_ONCE: usize = 1000;
 /// INBOX ids kept in memory; the table starts afresh beyond it.
 const INBOXES_MAX: usize = 200_000;
 
@@ -463,22 +465,24 @@ impl Store {
         Ok(self.committer.submit(intent).await?)
     }
 
-    /// Removes messages whatever their flags (POP3 UPDATE). Returns the UIDs that were there.
+    /// Removes messages whatever their flags (POP3 UPDATE), many in several steps. Returns the UIDs that were there.
     pub async fn remove(
         &self,
         account: AccountId,
         mailbox: MailboxId,
-        uids: Vec<u32>,
+        uids: &[u32],
     ) -> Found<Vec<u32>> {
-        let messages = uids.iter().map(|uid| message_key(mailbox, *uid));
-        let reads: Vec<_> = messages
-            .chain([mailbox_key(mailbox), usage_key(account)])
-            .collect();
-        let intent = Intent::synced(move |tx| {
-            tx::store_flags(tx, mailbox, &uids, FlagOperation::Add, Flags::DELETED, &[])?;
-            tx::expunge(tx, mailbox, &uids)
-        });
-        Ok(self.committer.submit(intent.reading(reads)).await?)
+        let mut removed = Vec::with_capacity(uids.len());
+        for step in uids.chunks(REMOVED_AT_ONCE) {
+            let step = step.to_vec();
+            let messages = step.iter().map(|uid| message_key(mailbox, *uid));
+            let reads: Vec<_> = messages
+                .chain([mailbox_key(mailbox), usage_key(account)])
+                .collect();
+            let intent = Intent::synced(move |tx| tx::remove(tx, mailbox, &step)).reading(reads);
+            removed.extend(self.committer.submit(intent).await?);
+        }
+        Ok(removed)
     }
 
     /// Takes the recent messages of a mailbox for one session; returns the first recent UID.

@@ -64,7 +64,7 @@ async fn busy(world: &World, told: &mut Told) {
             {
                 told.moved.push(texts[0].clone());
             }
-        } else if world.store.remove(ALICE, inbox, vec![first]).await.is_ok() {
+        } else if world.store.remove(ALICE, inbox, &[first]).await.is_ok() {
             told.expunged.push(texts[0].clone());
         }
     }

@@ -130,7 +130,7 @@ async fn quota_refuses_what_does_not_fit_and_counts_what_leaves() {
     world.append_within(inbox, small, quota).await.unwrap();
     let third = world.append_within(inbox, small, quota).await;
     assert!(matches!(third, Err(StoreError::OverQuota)));
-    world.store.remove(ALICE, inbox, vec![first]).await.unwrap();
+    world.store.remove(ALICE, inbox, &[first]).await.unwrap();
     world.append_within(inbox, small, quota).await.unwrap();
     let copy = world
         .store
@@ -206,7 +206,7 @@ async fn the_same_bytes_are_stored_once_and_reclaimed_after_the_last_reference()
         (1, 2)
     );
     let reclaimer = reclaimer(&world);
-    world.store.remove(ALICE, inbox, vec![1]).await.unwrap();
+    world.store.remove(ALICE, inbox, &[1]).await.unwrap();
     let kept = reclaimer.run_once(now().plus_millis(2000)).await.unwrap();
     assert_eq!(
         kept,
@@ -215,7 +215,7 @@ async fn the_same_bytes_are_stored_once_and_reclaimed_after_the_last_reference()
             ..ReclaimReport::default()
         }
     );
-    world.store.remove(ALICE, inbox, vec![2]).await.unwrap();
+    world.store.remove(ALICE, inbox, &[2]).await.unwrap();
     let too_soon = reclaimer.run_once(now()).await.unwrap();
     assert_eq!(too_soon, ReclaimReport::default());
     assert_eq!(
@@ -250,7 +250,7 @@ async fn bytes_delivered_again_between_the_two_steps_are_kept() {
     let inbox = world.inbox().await;
     let reclaimer = reclaimer(&world);
     world.append(inbox, "same").await.unwrap();
-    world.store.remove(ALICE, inbox, vec![1]).await.unwrap();
+    world.store.remove(ALICE, inbox, &[1]).await.unwrap();
     assert_eq!(
         reclaimer
             .run_once(now().plus_millis(2000))
@@ -281,7 +281,7 @@ async fn bytes_reclaimed_while_a_delivery_of_them_waits_are_written_again() {
     let inbox = world.inbox().await;
     let reclaimer = reclaimer(&world);
     world.append(inbox, "same").await.unwrap();
-    world.store.remove(ALICE, inbox, vec![1]).await.unwrap();
+    world.store.remove(ALICE, inbox, &[1]).await.unwrap();
     reclaimer.run_once(now().plus_millis(2000)).await.unwrap();
     // Slow commits leave room for the second step between the delivery's two stages.
     world
@@ -330,7 +330,7 @@ async fn compaction_moves_the_living_and_removes_the_rest() {
         .map(|segment| segment.bytes)
         .sum();
     let doomed: Vec<u32> = (1..=60).filter(|uid| uid % 6 != 0).collect();
-    world.store.remove(ALICE, inbox, doomed).await.unwrap();
+    world.store.remove(ALICE, inbox, &doomed).await.unwrap();
     let reclaimer = reclaimer(&world);
     reclaimer.run_once(now().plus_millis(2000)).await.unwrap();
     assert_eq!(

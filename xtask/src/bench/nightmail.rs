@@ -72,7 +72,7 @@ fn add_users(program: &Path, config: &Path) -> Result<(), TaskError> {
     };
     run(&["domain", "add", "example.test"])?;
     for number in 1..=USERS {
-        run(&["account", "add", &user(number), "--password-stdin"])?;
+        run(&["account", "add", &user(number)])?;
     }
     Ok(())
 }

@@ -241,7 +241,7 @@ impl Pop3Session {
             .filter_map(|index| open.uids.get(index.get()).copied())
             .collect();
         let store = &self.service.services.store;
-        match store.remove(open.lock.account, open.inbox, uids).await {
+        match store.remove(open.lock.account, open.inbox, &uids).await {
             Ok(removed) => {
                 debug!(%session, messages = removed.len(), "messages removed");
                 Answer::Updated

@@ -14,15 +14,12 @@ pub fn expunge(tx: &mut Tx<'_>, mailbox: MailboxId, uids: &[u32]) -> Applied<Vec
             doomed.push(*uid);
         }
     }
-    remove(tx, mailbox, &doomed)?;
-    Ok(doomed)
+    remove(tx, mailbox, &doomed)
 }
 
-/// Removes messages whatever their flags, with one entry in the expunge log.
-pub(super) fn remove(tx: &mut Tx<'_>, mailbox: MailboxId, uids: &[u32]) -> Applied<()> {
-    if uids.is_empty() {
-        return Ok(());
-    }
+/// Removes those of `uids` that exist, whatever their flags, with one entry in the expunge log.
+/// Returns the removed UIDs, ascending.
+pub fn remove(tx: &mut Tx<'_>, mailbox: MailboxId, uids: &[u32]) -> Applied<Vec<u32>> {
     let mut state = get_state(tx, mailbox)?;
     let mut usage = get_usage(tx, state.account)?;
     let mut removed: Vec<Uid> = Vec::with_capacity(uids.len());
@@ -36,6 +33,9 @@ pub(super) fn remove(tx: &mut Tx<'_>, mailbox: MailboxId, uids: &[u32]) -> Appli
         usage.messages = usage.messages.saturating_sub(1);
         removed.push(id);
     }
+    if removed.is_empty() {
+        return Ok(Vec::new());
+    }
     removed.sort_unstable();
     state.highest_modseq = state.highest_modseq.next();
     tx.put(
@@ -44,7 +44,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, mailbox: MailboxId, uids: &[u32]) -> Appli
     );
     put_usage(tx, state.account, &usage);
     put_state(tx, mailbox, &state);
-    Ok(())
+    Ok(removed.into_iter().map(Uid::get).collect())
 }
 
 /// Removes rows of a mailbox that has been deleted: its counters and quota are settled already.

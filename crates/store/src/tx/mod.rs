@@ -13,7 +13,7 @@ mod mailboxes;
 pub use account::create_account;
 pub use append::{Appended, NewMessage, Quota, append};
 pub use copy::{Copied, copy, move_messages};
-pub use expunge::{expunge, remove_doomed_messages};
+pub use expunge::{expunge, remove, remove_doomed_messages};
 pub use flags::{FlagOperation, StoredFlags, store_flags};
 pub use mailboxes::{
     create_mailbox, delete_account, delete_mailbox, rename_mailbox, set_subscribed, take_recent,
