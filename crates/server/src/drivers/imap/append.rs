@@ -89,7 +89,10 @@ impl ImapSession {
             .await
             .map_err(Failure::of_target)?;
         debug!(session = %self.id, uid = %appended.uid, octets, "message appended");
-        self.refresh_if_selected(incoming.mailbox).await?;
+        if self.is_selected(incoming.mailbox) {
+            self.refresh().await?;
+            self.tell_new_keywords(&incoming.flags).await?;
+        }
         Ok(Answer::Appended(Some(AppendUid {
             uid_validity: appended.uid_validity,
             uid: appended.uid,
@@ -105,11 +108,8 @@ impl ImapSession {
         Ok(row.finish().into())
     }
 
-    /// Tells of what this session itself put into the selected mailbox.
-    pub(super) async fn refresh_if_selected(&mut self, target: MailboxId) -> Result<(), Failure> {
-        match &self.selected {
-            Some(selected) if selected.mailbox == target => self.refresh().await,
-            _ => Ok(()),
-        }
+    pub(super) fn is_selected(&self, mailbox: MailboxId) -> bool {
+        let selected = self.selected.as_ref();
+        selected.is_some_and(|selected| selected.mailbox == mailbox)
     }
 }

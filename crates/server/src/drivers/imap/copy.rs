@@ -24,7 +24,9 @@ impl ImapSession {
             .copy(self.account()?, quota, source, target, wanted)
             .await
             .map_err(Failure::of_target)?;
-        self.refresh_if_selected(target).await?;
+        if self.is_selected(target) {
+            self.refresh().await?;
+        }
         Ok(answer(&copied))
     }
 

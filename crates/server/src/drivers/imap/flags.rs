@@ -183,7 +183,7 @@ impl ImapSession {
     }
 
     /// A keyword that is new is told although the flags of the messages are not.
-    async fn tell_new_keywords(&mut self, list: &FlagList) -> Result<(), Failure> {
+    pub(super) async fn tell_new_keywords(&mut self, list: &FlagList) -> Result<(), Failure> {
         if list.keywords.is_empty() {
             return Ok(());
         }

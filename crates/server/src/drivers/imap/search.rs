@@ -31,10 +31,8 @@ struct Candidate {
 impl ImapSession {
     pub(super) async fn search(&mut self, key: SearchKey<UidSet>) -> Result<Answer, Failure> {
         self.refresh_if_changed().await?;
-        if self.keywords.is_none() {
-            self.reload_keywords().await?;
-        }
-        let table = self.keywords.clone().unwrap_or_default();
+        let table = self.reload_keywords().await?;
+        self.tell_keywords();
         let program = Arc::new(Program::new(key, &table));
         let mailbox = self.current()?.mailbox;
         let (mut found, open) = self.by_uid(&program);

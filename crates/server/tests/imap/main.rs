@@ -1,0 +1,17 @@
+//! IMAP over loopback: the driver, the machine and the store together.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod append;
+mod corpus;
+mod fetch;
+mod flags;
+mod harness;
+mod mailboxes;
+mod search;
+mod sessions;
