@@ -218,7 +218,7 @@ impl ImapSession {
                 change,
                 silent,
             } => Box::pin(self.store_flags(&uids, change, silent, transport)).await,
-            Ask::Refresh { .. } => {
+            Ask::Refresh { checkpoint: false } => {
                 self.refresh().await?;
                 Ok(Answer::Done)
             }
@@ -248,9 +248,8 @@ impl ImapSession {
             Ask::Move { uids, target } => self.move_messages(&uids, &target).await,
             Ask::Expunge { uids } => self.expunge(uids.as_ref()).await,
             Ask::Search(key) => self.search(key).await,
-            Ask::Fetch { .. } | Ask::Store { .. } | Ask::Refresh { .. } => {
-                Err(Failure::out_of_order())
-            }
+            Ask::Refresh { .. } => self.checkpoint().await,
+            Ask::Fetch { .. } | Ask::Store { .. } => Err(Failure::out_of_order()),
         }
     }
 

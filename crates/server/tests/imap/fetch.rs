@@ -203,3 +203,30 @@ fn many_messages_come_in_order_and_whole() {
         "{flags:?}"
     );
 }
+
+#[test]
+fn a_damaged_message_does_not_hide_the_others() {
+    let server = Server::start();
+    let bodies = ["first 0a1b2c", "second 3d4e5f", "third 6a7b8c"];
+    for body in bodies {
+        server.deliver(b"", body.as_bytes());
+    }
+    let segment = server.data().join("heap/0000000000000000.seg");
+    let mut octets = std::fs::read(&segment).unwrap();
+    let second = bodies[1].as_bytes();
+    let at = octets.windows(second.len()).position(|w| w == second);
+    octets[at.expect("octets as short as these are not packed")] ^= 1;
+    std::fs::write(&segment, octets).unwrap();
+    let mut client = server.selected("INBOX");
+    let responses = client.command("FETCH 1:* BODY.PEEK[]");
+    assert_eq!(responses.len(), 3, "{responses:?}");
+    assert_eq!(responses[0].literal(), bodies[0].as_bytes());
+    assert_eq!(responses[1].literal(), bodies[2].as_bytes());
+    let tagged = &responses[2].text;
+    assert!(tagged.starts_with("NO [UNAVAILABLE]"), "{tagged}");
+    assert_eq!(client.texts("SEARCH BODY 6a7b8c"), ["* SEARCH 3"]);
+    assert_eq!(
+        client.texts("FETCH 2 RFC822.SIZE"),
+        ["* 2 FETCH (RFC822.SIZE 13)"]
+    );
+}

@@ -187,3 +187,24 @@ fn a_move_names_its_uids_before_it_tells_the_expunges() {
         "nothing is left to move"
     );
 }
+
+#[test]
+fn a_move_within_a_mailbox_gives_new_uids() {
+    let server = Server::start();
+    let mut client = server.selected("INBOX");
+    client.fill("INBOX", 2);
+    let texts = client.texts("MOVE 1 INBOX");
+    assert_eq!(texts[1..], ["* 1 EXPUNGE", "* 2 EXISTS", "* 2 RECENT"]);
+    assert_eq!(client.texts("UID SEARCH ALL"), ["* SEARCH 2 3"]);
+}
+
+#[test]
+fn arrivals_do_not_make_a_silent_store_speak() {
+    let server = Server::start();
+    let mut client = server.selected("INBOX");
+    client.fill("INBOX", 2);
+    server.deliver(b"", b"Subject: new\r\n\r\n");
+    let texts = client.texts("STORE 1:2 +FLAGS.SILENT (\\Seen)");
+    assert_eq!(texts, ["* 3 EXISTS", "* 3 RECENT"]);
+    assert_eq!(client.tagged("CHECK"), "OK Checked");
+}

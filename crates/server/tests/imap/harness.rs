@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,6 @@ argon2_iterations = 1
 [[listener]]
 protocol = "imap"
 address = "127.0.0.1:0"
-plaintext_auth = true
 connections_per_address_max = 10000
 "#;
 
@@ -41,7 +41,7 @@ pub struct Server {
     pub services: SharedServices,
     pub account: AccountId,
     pub stopper: Stopper,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -51,8 +51,18 @@ impl Server {
     }
 
     pub fn with_quota(quota: DirectoryQuota) -> Self {
+        Self::with(quota, true)
+    }
+
+    /// A server that takes passwords under TLS only.
+    pub fn strict() -> Self {
+        Self::with(DirectoryQuota::UNLIMITED, false)
+    }
+
+    fn with(quota: DirectoryQuota, plaintext_auth: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::parse(CONFIG).unwrap();
+        config.listeners[0].plaintext_auth = plaintext_auth;
         config.server.data = dir.path().to_owned();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -76,8 +86,13 @@ impl Server {
             services,
             account,
             stopper,
-            _dir: dir,
+            dir,
         }
+    }
+
+    /// The directory that holds everything.
+    pub fn data(&self) -> &Path {
+        self.dir.path()
     }
 
     /// A client that has read the greeting.

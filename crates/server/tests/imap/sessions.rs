@@ -1,5 +1,13 @@
 //! Sessions: logging in, IDLE, stopping.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
 use crate::harness::Server;
 
 #[test]
@@ -100,4 +108,74 @@ fn a_stopping_server_says_goodbye() {
         assert!(client.response().text.starts_with("* BYE [UNAVAILABLE]"));
         assert!(client.is_closed());
     }
+}
+
+fn tls_client(server: &Server, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    let certificate = server.data().join("self-signed.crt");
+    roots
+        .add(CertificateDer::from_pem_file(certificate).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("mx.test").unwrap();
+    StreamOwned::new(
+        ClientConnection::new(Arc::new(config), name).unwrap(),
+        stream,
+    )
+}
+
+#[test]
+fn passwords_are_taken_under_tls_only_and_plaintext_behind_starttls_is_dropped() {
+    let server = Server::strict();
+    let mut plain = server.connect();
+    let capabilities = plain.texts("CAPABILITY");
+    assert!(
+        capabilities[0].contains(" STARTTLS LOGINDISABLED"),
+        "{capabilities:?}"
+    );
+    let tagged = plain.tagged("LOGIN ann@test secret");
+    assert!(tagged.starts_with("NO [PRIVACYREQUIRED]"), "{tagged}");
+
+    let stream = TcpStream::connect(server.address).unwrap();
+    stream
+        .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+        .unwrap();
+    let mut greeting = BufReader::new(&stream);
+    let mut line = String::new();
+    greeting.read_line(&mut line).unwrap();
+    // What follows in clear must have no effect.
+    (&stream).write_all(b"a STARTTLS\r\nb NOOP\r\n").unwrap();
+    let mut answer = [0; 14];
+    (&stream).read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"a OK Begin TLS");
+    (&stream).read_exact(&mut [0; 2]).unwrap();
+    let mut secure = BufReader::new(tls_client(&server, stream));
+    secure
+        .get_mut()
+        .write_all(b"c CAPABILITY\r\nd LOGIN ann@test secret\r\ne SELECT INBOX\r\n")
+        .unwrap();
+    let mut lines = Vec::new();
+    while !lines.iter().any(|line: &String| line.starts_with("e ")) {
+        let mut line = String::new();
+        secure.read_line(&mut line).unwrap();
+        lines.push(line);
+    }
+    assert!(
+        !lines.iter().any(|line| line.starts_with("b ")),
+        "{lines:?}"
+    );
+    assert!(!lines[0].contains("STARTTLS") && lines[0].contains("AUTH=PLAIN"));
+    assert!(
+        lines.iter().any(|line| line.starts_with("d OK")),
+        "{lines:?}"
+    );
+    assert!(
+        lines.iter().any(|line| line.starts_with("e OK")),
+        "{lines:?}"
+    );
 }

@@ -35,6 +35,7 @@ impl ImapSession {
         uids: &UidSet,
         target: &MailboxName,
     ) -> Result<Answer, Failure> {
+        self.refresh_if_changed().await?;
         let target = self.target(target).await?;
         let source = self.current()?.mailbox;
         let wanted = self.uids_in(uids);

@@ -97,10 +97,10 @@ impl ImapSession {
         silent: bool,
         transport: &mut Transport,
     ) -> Result<Answer, Failure> {
-        let before = self.current()?.modseq();
+        let before = self.current()?.flag_news();
         self.refresh_if_changed().await?;
         // Where others changed flags meanwhile, the client could not know what its own change came to.
-        let mut silent = silent && self.current()?.modseq() == before;
+        let mut silent = silent && self.current()?.flag_news() == before;
         let (operation, list) = match change {
             FlagChange::Replace(list) => (FlagOperation::Replace, list),
             FlagChange::Add(list) => (FlagOperation::Add, list),

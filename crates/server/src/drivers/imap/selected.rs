@@ -9,7 +9,7 @@ use nightmail_commit::{Subscription, Topic};
 use nightmail_core::{Flags, MailboxId, ModSeq, Uid, UidValidity};
 use nightmail_imap::io::{FlagsRow, MailboxUpdate, Selected as Opened};
 use nightmail_imap::{Answer, Input, MailboxName, UidSet};
-use nightmail_store::{Changes, MailboxState, Snapshot};
+use nightmail_store::{Changes, MailboxState, Snapshot, StoreError};
 use tracing::warn;
 
 use super::ImapSession;
@@ -30,6 +30,8 @@ pub(super) struct Selected {
     modseq: ModSeq,
     /// As many of the account's keywords the client knows.
     keywords_told: usize,
+    /// How often the machine was told of flags that others changed.
+    flag_news: u64,
     /// Whether messages came that other sessions may still take for recent.
     arrivals: bool,
     subscription: Subscription,
@@ -50,9 +52,9 @@ impl Selected {
         is_next
     }
 
-    /// The change up to which the machine knows everything.
-    pub(super) const fn modseq(&self) -> ModSeq {
-        self.modseq
+    /// Grows whenever the machine is told of flags that others changed.
+    pub(super) const fn flag_news(&self) -> u64 {
+        self.flag_news
     }
 
     fn advance(&mut self, snapshot: &Snapshot) {
@@ -126,6 +128,7 @@ impl ImapSession {
             uid_next: snapshot.uid_next,
             modseq: snapshot.modseq,
             keywords_told: keywords.len(),
+            flag_news: 0,
             arrivals: false,
             subscription,
         }));
@@ -211,6 +214,14 @@ impl ImapSession {
         }
     }
 
+    /// CHECK: brings the machine up to date, and flags to stable storage (RFC 3501 §6.4.1).
+    pub(super) async fn checkpoint(&mut self) -> Result<Answer, Failure> {
+        self.refresh().await?;
+        let synced = self.store().committer().engine().sync().await;
+        synced.map_err(StoreError::from)?;
+        Ok(Answer::Done)
+    }
+
     /// Brings the machine up to date.
     pub(super) async fn refresh(&mut self) -> Result<(), Failure> {
         let selected = self.current_mut()?;
@@ -248,7 +259,9 @@ impl ImapSession {
             changed: changed.collect(),
             keywords: None,
         };
-        self.current_mut()?.advance(&changes.snapshot);
+        let selected = self.current_mut()?;
+        selected.advance(&changes.snapshot);
+        selected.flag_news += u64::from(!update.changed.is_empty());
         self.machine.handle(Instant::now(), Input::Update(update));
         Ok(())
     }
