@@ -65,6 +65,8 @@ impl Backend {
             Committer::start(Arc::clone(&engine) as Arc<dyn Engine>, heap.clone(), limits);
         let store = Store::new(committer.clone(), &StoreOptions::default());
         let options = DirectoryOptions {
+            default_domain: config.server.default_domain.clone(),
+            postmaster: config.server.postmaster.clone(),
             subaddress_separator: config.subaddress_separator(),
             ..DirectoryOptions::default()
         };

@@ -20,6 +20,7 @@ pub fn delivery_options(config: &Config) -> Result<DeliveryOptions, ServerError>
     let mut options = DeliveryOptions::new(name.clone());
     options.own_names = vec![config.server.hostname.clone()];
     options.own_addresses = own_addresses(config);
+    options.postmaster = config.server.postmaster.clone();
     options.mx_port = delivery.port;
     options.mx_tls = delivery.tls != OutboundTls::None;
     options.smarthost = smarthost(config)?;

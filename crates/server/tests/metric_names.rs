@@ -32,7 +32,9 @@ fn every_metric_recorded_is_in_the_table() {
     let names: Vec<&str> = all.iter().flat_map(|source| recorded(source)).collect();
     assert!(names.len() > 5, "the search found only {names:?}");
     for name in names {
-        let known = METRICS.iter().any(|metric| metric.name.strip_prefix("nightmail_") == Some(name));
+        let known = METRICS
+            .iter()
+            .any(|metric| metric.name.strip_prefix("nightmail_") == Some(name));
         assert!(known, "nightmail_{name} is not in the table of metrics");
     }
 }

@@ -43,6 +43,14 @@ pub(super) async fn execute(context: &AdminContext, request: AdminRequest) -> An
             &find_account(context, &account).await?,
         ))),
         R::AccountRemove { account } => remove(context, &account).await,
+        request => change(context, request).await,
+    }
+}
+
+/// Requests that change one account and show it.
+async fn change(context: &AdminContext, request: AdminRequest) -> Answer {
+    use AdminRequest as R;
+    match request {
         R::AccountPassword { account, password } => {
             let hash = match &password {
                 Some(password) => Some(PasswordHash::new(context.hash(password).await?)),

@@ -1,3 +1,5 @@
+//! Tests of the embedded engine: the suite, crashes, full disks and kills.
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};

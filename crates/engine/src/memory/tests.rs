@@ -1,3 +1,5 @@
+//! Tests of the memory engine: the suite and its faults.
+
 use std::sync::Arc;
 
 use super::*;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nightmail_core::Domain;
+use nightmail_core::{Address, Domain};
 
 use super::define::section;
 use super::value::{ByteSize, HostPort, ListenAddress, Switch, choice};
@@ -22,6 +22,11 @@ section! {
         hostname: Domain = localhost();
         /// The one directory that holds all state: messages, mailboxes, queue, accounts.
         data: PathBuf = PathBuf::from("/var/lib/nightmail");
+        /// Completes login names without a domain: "ann" then logs in as ann@ this domain.
+        default_domain: Option<Domain> = None, sample "\"example.org\"";
+        /// Gets mail for the postmaster of any domain that has no such user or alias; without it the first
+        /// administrator does.
+        postmaster: Option<Address> = None, sample "\"ann@example.org\"";
         /// What parts a user's name from a detail in addresses: with "+", mail to ann+news@ is delivered to ann@.
         /// An empty text turns this off.
         subaddress_separator: String = "+".to_owned();
@@ -71,7 +76,7 @@ section! {
     Listener {
         /// What is spoken: "smtp", "submission", "lmtp", "imap", "pop3" or "admin".
         protocol: Protocol = Protocol::Smtp;
-        /// IP address and port, or for "lmtp" and "admin" also a socket such as "unix:/run/nightmail/lmtp.sock".
+        /// IP address and port, or for "lmtp" a socket such as "unix:/run/nightmail/lmtp.sock"; "admin" needs a socket.
         /// "[::]:25" takes IPv6 and IPv4 connections alike.
         address: ListenAddress = any_address(25);
         /// TLS: "none", "starttls", or "implicit" (from the first octet). Sockets of this machine never use it.

@@ -259,6 +259,9 @@ fn read_listeners(root: &DeTable<'_>, report: &mut Report) -> Vec<Listener> {
 
 fn check_listener((listener, reader): (&Listener, &mut TableReader<'_, '_>)) {
     if !matches!(listener.address, ListenAddress::Unix(_)) {
+        if listener.protocol == Protocol::Admin {
+            reader.problem("the admin API asks for no password, so it is served on Unix-domain sockets only: write address = \"unix:/path\"; metrics are under `http` in [admin]");
+        }
         return;
     }
     if !matches!(listener.protocol, Protocol::Lmtp | Protocol::Admin) {

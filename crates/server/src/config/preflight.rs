@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use super::{Config, ListenAddress, Protocol};
+use super::{Config, ListenAddress};
 use crate::log::Secret;
 
 /// How bad a finding is.
@@ -151,11 +151,7 @@ fn check_exposure(config: &Config, found: &mut Preflight) {
         if address.ip().is_loopback() {
             continue;
         }
-        if listener.protocol == Protocol::Admin {
-            found.warn(format!(
-                "the admin listener on {address} has no TLS: use a Unix-domain socket, or an address of this machine alone"
-            ));
-        } else if listener.plaintext_auth {
+        if listener.plaintext_auth {
             found.warn(format!(
                 "the {} listener on {address} takes passwords without TLS: anyone on the way can read them",
                 listener.protocol

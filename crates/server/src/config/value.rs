@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use nightmail_core::Domain;
+use nightmail_core::{Address, Domain};
 use toml::de::DeValue;
 
 /// A kind of value.
@@ -143,6 +143,7 @@ macro_rules! text_settings {
 }
 
 text_settings! {
+    Address: "a mail address such as \"ann@example.org\"",
     Domain: "a domain name such as \"mx.example.org\"",
     SocketAddr: "an IP address and port such as \"192.0.2.1:25\" or \"[2001:db8::1]:25\"",
     HostPort: "a host and port such as \"relay.example.org:587\"",

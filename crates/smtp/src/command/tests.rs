@@ -1,3 +1,5 @@
+//! Tests of the command grammar.
+
 use super::*;
 use proptest::prelude::*;
 
