@@ -115,6 +115,7 @@ impl World {
             .await
             .unwrap();
         let message = NewMessage {
+            missing_line_ends: 0,
             mailbox: inbox.mailbox,
             flags: Flags::EMPTY,
             keywords: Vec::new(),

@@ -13,6 +13,9 @@ use crate::error::DirectoryError;
 use crate::record::{AccountRecord, DomainRecord, Quota, Subaddress, WhenDisabled};
 use crate::row::{AddressRow, DomainRow, address_key, domain_key};
 
+/// Accounts looked at for one that can be the postmaster.
+const POSTMASTER_CANDIDATES_MAX: usize = 100;
+
 /// One place where a message goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
@@ -259,7 +262,11 @@ impl Directory {
                 return Ok(Some(account));
             }
         }
-        Ok(None)
+        // Somebody has to get it: without any administrator, whoever comes first.
+        let first = self
+            .list_accounts(None, None, POSTMASTER_CANDIDATES_MAX)
+            .await?;
+        Ok(first.items.into_iter().find(|account| account.enabled))
     }
 }
 

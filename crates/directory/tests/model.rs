@@ -272,11 +272,21 @@ impl Model {
         let is = |admin: &AccountId, meaning: &Meaning| matches!(meaning, Meaning::Account { id, off: None, .. } if id == admin);
         (local == "postmaster")
             .then(|| {
+                let admin = |admin| self.names.values().find(|meaning| is(admin, meaning));
                 self.admins
                     .iter()
-                    .find_map(|admin| self.names.values().find(|meaning| is(admin, meaning)))
+                    .find_map(admin)
+                    .or_else(|| self.first_account())
             })
             .flatten()
+    }
+
+    /// The first account that takes mail, in the order of domain and local-part.
+    fn first_account(&self) -> Option<&Meaning> {
+        let open = |meaning: &&Meaning| matches!(meaning, Meaning::Account { off: None, .. });
+        let named = self.names.iter().filter(|(_, meaning)| open(meaning));
+        let first = named.min_by_key(|((local, domain), _)| format!("{domain}@{local}"));
+        first.map(|(_, meaning)| meaning)
     }
 }
 

@@ -292,6 +292,12 @@ async fn every_domain_has_a_postmaster() {
         directory.resolve_postmaster().await.unwrap(),
         Resolution::UnknownUser
     );
+    let somebody = NewAccount::at(address("somebody@x.test"));
+    directory.add_account(somebody).await.unwrap();
+    assert!(matches!(
+        directory.resolve_postmaster().await.unwrap(),
+        Resolution::Recipients(_)
+    ));
     let new = NewAccount {
         admin: true,
         ..NewAccount::at(address("root@x.test"))

@@ -39,6 +39,7 @@ impl Reports for SwitchedReports {
                 ret: None,
                 envid: None,
                 trace: Bytes::new(),
+                missing_line_ends: 0,
                 policy: QuotaPolicy::Together,
             };
             let plan = self

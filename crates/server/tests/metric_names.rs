@@ -19,7 +19,10 @@ fn sources(dir: &Path, found: &mut Vec<String>) {
 /// The metric names that stand as literals in a source.
 fn recorded(source: &str) -> impl Iterator<Item = &str> {
     let literals = source.split("\"nightmail_").skip(1);
-    literals.filter_map(|rest| rest.split('"').next())
+    let names = literals.filter_map(|rest| rest.split('"').next());
+    names.filter(|name| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    })
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub struct Plan {
     pub(crate) copies: Vec<LocalCopy>,
     pub(crate) queued: Option<(QueueId, NewQueueMessage)>,
     pub(crate) blob_size: u64,
+    pub(crate) missing_line_ends: u64,
     pub(crate) policy: QuotaPolicy,
     /// For each recipient, the copies that it depends on; one that depends on none is queued.
     pub(crate) copies_of: Vec<Vec<usize>>,
@@ -116,6 +117,7 @@ impl Plan {
             internal_date: tx.now(),
             prefix: copy.prefix.clone(),
             blob_size: self.blob_size,
+            missing_line_ends: self.missing_line_ends,
         };
         match nightmail_store::tx::append(tx, quota, blob, &message) {
             Ok(appended) => Ok(Some(appended)),

@@ -58,6 +58,8 @@ pub struct Envelope {
     pub envid: Option<String>,
     /// Header fields that this hop adds for every recipient, each ended by CRLF: Received and what submission mends.
     pub trace: Bytes,
+    /// Octets that the message grows by when every line ends in CRLF.
+    pub missing_line_ends: u64,
     /// What a full mailbox means for the others.
     pub policy: QuotaPolicy,
 }
@@ -202,6 +204,7 @@ impl Switch {
             copies_of.push(depends_on);
         }
         let policy = envelope.policy;
+        let missing_line_ends = envelope.missing_line_ends;
         let queued = match remote.is_empty() {
             true => None,
             false => Some((
@@ -213,6 +216,7 @@ impl Switch {
             copies,
             queued,
             blob_size,
+            missing_line_ends,
             policy,
             copies_of,
         })

@@ -224,7 +224,7 @@ impl Pop3Session {
                 uids.push(uid);
                 messages.push(MessageEntry {
                     uid: uid_text,
-                    octets: row.size,
+                    octets: row.size + row.missing_line_ends,
                 });
             }
         }

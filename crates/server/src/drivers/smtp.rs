@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use nightmail_commit::NewBlob;
 use nightmail_core::codec::RowWriter;
 use nightmail_core::{AccountId, ForwardPath, Timestamp};
-use nightmail_heap::{BlobBuilder, HeapError};
-use nightmail_mime::{KnownField, Scanner, Structure};
+use nightmail_heap::HeapError;
+use nightmail_mime::KnownField;
 use nightmail_queue::{Notify, Ret, Source};
 use nightmail_smtp::command::{Extensions, Return};
 use nightmail_smtp::sasl::Credentials;
@@ -28,6 +27,7 @@ use nightmail_switch::{
 };
 use tracing::{debug, info, warn};
 
+use super::incoming::{IncomingMessage, Received};
 use super::{Flow, Session, Wake, run};
 use crate::config::{self, Protocol, TlsMode};
 use crate::metrics;
@@ -137,23 +137,7 @@ struct SmtpSession {
     account: Option<AccountId>,
     /// Where each accepted recipient of the transaction goes.
     routed: Vec<Routed>,
-    body: Option<Box<IncomingBody>>,
-}
-
-/// Content on its way into the heap.
-struct IncomingBody {
-    builder: BlobBuilder,
-    scanner: Scanner,
-    failed: Option<HeapError>,
-}
-
-impl IncomingBody {
-    fn push(&mut self, octets: &[u8]) {
-        if self.failed.is_none() {
-            self.scanner.push(octets);
-            self.failed = self.builder.push(octets).err();
-        }
-    }
+    body: Option<Box<IncomingMessage>>,
 }
 
 impl Session for SmtpSession {
@@ -215,11 +199,8 @@ impl SmtpSession {
             }
             Ask::Recipient(rcpt) => self.recipient(&rcpt, transport).await,
             Ask::BeginMessage => {
-                self.body = Some(Box::new(IncomingBody {
-                    builder: BlobBuilder::new(self.service.services.store.heap()),
-                    scanner: Scanner::new(nightmail_mime::Limits::default()),
-                    failed: None,
-                }));
+                let heap = self.service.services.store.heap();
+                self.body = Some(Box::new(IncomingMessage::new(heap)));
                 Answer::Accept
             }
             Ask::EndOfMessage(message) => self.end_of_message(*message, transport).await,
@@ -327,21 +308,14 @@ impl SmtpSession {
                 _ => replies::LOCAL_ERROR,
             }
         };
-        if let Some(error) = body.failed {
-            return Err(failed(error));
-        }
-        let structure = body.scanner.finish();
-        if structure.received_count() as usize > services.config.limits.received_fields_max {
-            info!(%session, hops = structure.received_count(), "message refused: it is going in circles");
+        let received = body.finish(heap_envelope(&message)).map_err(failed)?;
+        let hops = received.structure.received_count();
+        if hops as usize > services.config.limits.received_fields_max {
+            info!(%session, hops, "message refused: it is going in circles");
             return Err(replies::LOOP);
         }
-        let now = nightmail_commit::now();
-        let blob = NewBlob {
-            blob: body.builder.finish().map_err(failed)?,
-            envelope: heap_envelope(&message),
-            meta: structure.encode().into(),
-        };
-        let envelope = self.envelope(&message, &structure, transport, now);
+        let envelope = self.envelope(&message, &received, transport, nightmail_commit::now());
+        let blob = received.blob;
         let size = blob.blob.size();
         let id = blob.blob.id();
         let from = envelope.reverse_path.clone();
@@ -370,12 +344,13 @@ impl SmtpSession {
     fn envelope(
         &mut self,
         message: &EndOfMessage,
-        structure: &Structure,
+        incoming: &Received,
         transport: &Transport,
         now: Timestamp,
     ) -> Envelope {
         let hostname = self.service.services.hostname();
         let mut trace = received(message, transport, hostname, now);
+        let structure = &incoming.structure;
         if message.facts.role == Role::Msa {
             let has_date = structure.has_field(KnownField::Date);
             let has_id = structure.has_field(KnownField::MessageId);
@@ -413,6 +388,7 @@ impl SmtpSession {
             }),
             envid: params.envid.as_ref().map(|envid| envid.as_str().to_owned()),
             trace: trace.into(),
+            missing_line_ends: incoming.missing_line_ends,
             policy: match message.facts.role {
                 Role::Lmtp => QuotaPolicy::PerRecipient,
                 Role::Mta | Role::Msa => QuotaPolicy::Together,

@@ -129,6 +129,7 @@ impl Server {
             let mut builder = BlobBuilder::new(store.heap());
             builder.push(message).unwrap();
             let new = NewMessage {
+                missing_line_ends: 0,
                 mailbox: store.inbox(self.account).await.unwrap(),
                 flags: Flags::EMPTY,
                 keywords: Vec::new(),

@@ -24,6 +24,8 @@ pub struct MessageRow {
     pub save_date: Timestamp,
     /// Octets a client sees: prefix and blob.
     pub size: u64,
+    /// Octets it grows by when every line ends in CRLF, as POP3 sends it.
+    pub missing_line_ends: u64,
     /// The bytes after the prefix.
     pub blob: BlobId,
     /// The conversation it belongs to; equal to `email_id` until threads are kept.
@@ -46,6 +48,7 @@ impl MessageRow {
             .i64(self.internal_date.millis())
             .i64(self.save_date.millis())
             .u64(self.size)
+            .u64(self.missing_line_ends)
             .fixed(self.blob.as_bytes())
             .u64(self.thread_id)
             .u64(self.email_id)
@@ -66,6 +69,7 @@ impl MessageRow {
         let internal_date = Timestamp::from_millis(reader.i64()?);
         let save_date = Timestamp::from_millis(reader.i64()?);
         let size = reader.u64()?;
+        let missing_line_ends = reader.u64()?;
         let blob = BlobId::new(reader.array()?);
         let thread_id = reader.u64()?;
         let email_id = reader.u64()?;
@@ -85,6 +89,7 @@ impl MessageRow {
             internal_date,
             save_date,
             size,
+            missing_line_ends,
             blob,
             thread_id,
             email_id,
@@ -235,6 +240,7 @@ mod tests {
                         internal_date: Timestamp::from_millis(internal),
                         save_date: Timestamp::from_millis(saved),
                         size,
+                        missing_line_ends: size / 2,
                         blob: BlobId::new(blob),
                         thread_id: size,
                         email_id: created,

@@ -43,6 +43,8 @@ pub struct NewMessage {
     pub prefix: Bytes,
     /// Octets of the bytes without the prefix.
     pub blob_size: u64,
+    /// Octets that the bytes grow by when every line ends in CRLF.
+    pub missing_line_ends: u64,
 }
 
 /// Where a message ended up (RFC 4315 APPENDUID).
@@ -80,6 +82,7 @@ pub fn append(
         internal_date: message.internal_date,
         save_date: tx.now(),
         size,
+        missing_line_ends: message.missing_line_ends,
         blob,
         thread_id: email_id,
         email_id,

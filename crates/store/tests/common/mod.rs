@@ -130,5 +130,6 @@ pub fn message(mailbox: MailboxId, size: usize) -> NewMessage {
         internal_date: Timestamp::from_secs(1),
         prefix: Bytes::from_static(b"Delivered-To: alice@example.test\r\n"),
         blob_size: size as u64,
+        missing_line_ends: 0,
     }
 }

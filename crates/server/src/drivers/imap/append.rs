@@ -1,16 +1,14 @@
 //! APPEND (RFC 3501 §6.3.11): a message comes in chunks, and is durable before it is answered.
 
 use bytes::Bytes;
-use nightmail_commit::NewBlob;
 use nightmail_core::codec::RowWriter;
 use nightmail_core::{MailboxId, Timestamp};
-use nightmail_heap::{BlobBuilder, HeapError};
 use nightmail_imap::io::{AppendBegin, AppendUid};
 use nightmail_imap::{Answer, FlagList};
-use nightmail_mime::Scanner;
 use nightmail_store::{NewMessage, Quota, StoreError};
 use tracing::debug;
 
+use super::super::incoming::IncomingMessage;
 use super::ImapSession;
 use super::failure::{Failure, store_name};
 
@@ -20,18 +18,13 @@ pub(super) struct Incoming {
     quota: Quota,
     flags: FlagList,
     internal_date: Option<Timestamp>,
-    builder: BlobBuilder,
-    scanner: Scanner,
-    failed: Option<HeapError>,
+    message: IncomingMessage,
 }
 
 impl Incoming {
     /// Takes octets of the message. What fails is told at its end.
     pub(super) fn push(&mut self, octets: &[u8]) {
-        if self.failed.is_none() {
-            self.scanner.push(octets);
-            self.failed = self.builder.push(octets).err();
-        }
+        self.message.push(octets);
     }
 }
 
@@ -55,19 +48,15 @@ impl ImapSession {
             quota,
             flags: begin.flags,
             internal_date: begin.internal_date,
-            builder: BlobBuilder::new(store.heap()),
-            scanner: Scanner::new(nightmail_mime::Limits::default()),
-            failed: None,
+            message: IncomingMessage::new(store.heap()),
         }));
         Ok(Answer::AppendReady)
     }
 
     pub(super) async fn finish_append(&mut self) -> Result<Answer, Failure> {
         let incoming = self.incoming.take().ok_or_else(Failure::out_of_order)?;
-        if let Some(error) = incoming.failed {
-            return Err(StoreError::from(error).into());
-        }
-        let prepared = incoming.builder.finish().map_err(StoreError::from)?;
+        let received = incoming.message.finish(self.heap_envelope()?);
+        let received = received.map_err(StoreError::from)?;
         let keywords = incoming.flags.keywords.iter();
         let message = NewMessage {
             mailbox: incoming.mailbox,
@@ -75,17 +64,13 @@ impl ImapSession {
             keywords: keywords.map(|keyword| keyword.as_str().into()).collect(),
             internal_date: incoming.internal_date.unwrap_or_else(nightmail_commit::now),
             prefix: Bytes::new(),
-            blob_size: prepared.size(),
+            blob_size: received.blob.blob.size(),
+            missing_line_ends: received.missing_line_ends,
         };
         let octets = message.blob_size;
-        let blob = NewBlob {
-            blob: prepared,
-            envelope: self.heap_envelope()?,
-            meta: incoming.scanner.finish().encode().into(),
-        };
         let appended = self
             .store()
-            .append(self.account()?, incoming.quota, blob, message)
+            .append(self.account()?, incoming.quota, received.blob, message)
             .await
             .map_err(Failure::of_target)?;
         debug!(session = %self.id, uid = %appended.uid, octets, "message appended");
