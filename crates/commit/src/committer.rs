@@ -26,6 +26,8 @@ use crate::tx::{GroupRows, NeedKind, Tx};
 pub struct CommitLimits {
     /// Intents in one group.
     pub group_intents_max: usize,
+    /// Rows that the intents of one group declare; one intent may exceed it alone.
+    pub group_rows_max: usize,
     /// Plain message bytes in one group; one message may exceed it alone.
     pub group_bytes_max: u64,
     /// Intents waiting for a group; callers wait beyond it.
@@ -42,6 +44,7 @@ impl Default for CommitLimits {
     fn default() -> Self {
         Self {
             group_intents_max: 512,
+            group_rows_max: 8192,
             group_bytes_max: 16 << 20,
             waiting_max: 4096,
             conflict_reruns_max: 1000,
@@ -233,12 +236,17 @@ impl Gather {
 
     fn collect(&mut self, first: Box<dyn Job>) -> Vec<Box<dyn Job>> {
         let mut bytes = plain_bytes(first.as_ref());
+        let mut rows = first.reads().len();
         let mut jobs = vec![first];
-        while jobs.len() < self.limits.group_intents_max && bytes < self.limits.group_bytes_max {
+        while jobs.len() < self.limits.group_intents_max
+            && rows < self.limits.group_rows_max
+            && bytes < self.limits.group_bytes_max
+        {
             let Ok(job) = self.incoming.try_recv() else {
                 break;
             };
             bytes += plain_bytes(job.as_ref());
+            rows += job.reads().len();
             jobs.push(job);
         }
         jobs

@@ -86,18 +86,42 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 impl Store {
-    /// Where blobs lie.
+    /// Where blobs lie. What was found a while ago may have been moved since: whoever reads there and finds the
+    /// segment gone calls [`Self::forget_place`] and looks again.
     async fn locate(&self, blobs: &[BlobId]) -> Result<Vec<Option<Location>>, StoreError> {
-        let keys: Vec<_> = blobs.iter().map(|blob| BlobRow::key(*blob)).collect();
-        let rows = self.engine().get_many(&keys).await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(row
-                    .map(|row| BlobRow::decode(&row))
-                    .transpose()?
-                    .map(|row| row.location))
-            })
-            .collect()
+        let places = self.places();
+        let mut found: Vec<_> = blobs.iter().map(|blob| places.get(blob)).collect();
+        let unknown: Vec<BlobId> = blobs
+            .iter()
+            .zip(&found)
+            .filter(|(_, place)| place.is_none())
+            .map(|(blob, _)| *blob)
+            .collect();
+        if unknown.is_empty() {
+            return Ok(found);
+        }
+        let keys: Vec<_> = unknown.iter().map(|blob| BlobRow::key(*blob)).collect();
+        let mut rows = self.engine().get_many(&keys).await?.into_iter();
+        for (blob, place) in blobs.iter().zip(&mut found) {
+            if place.is_some() {
+                continue;
+            }
+            if let Some(row) = rows.next().flatten() {
+                let location = BlobRow::decode(&row)?.location;
+                places.insert(*blob, location);
+                *place = Some(location);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks up where blobs lie that are to be read soon.
+    pub async fn find_places(&self, blobs: &[BlobId]) -> Result<(), StoreError> {
+        self.locate(blobs).await.map(drop)
+    }
+
+    fn forget_place(&self, blob: BlobId) {
+        self.places().remove(&blob);
     }
 
     /// Opens a blob; looks its place up again where compaction has just moved it.
@@ -108,7 +132,10 @@ impl Store {
             let location = location.ok_or(nightmail_commit::LinkError::NoSuchBlob)?;
             match self.heap().reader_range(&location, range.clone()) {
                 Ok(reader) => return Ok(reader),
-                Err(error @ HeapError::Gone { .. }) => gone = Some(error),
+                Err(error @ HeapError::Gone { .. }) => {
+                    self.forget_place(blob);
+                    gone = Some(error);
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use nightmail_core::{Flags, MailboxId, ModSeq, UidValidity};
+use nightmail_core::{Flags, MailboxId, ModSeq, Uid, UidValidity};
 use nightmail_engine::{Engine, Order, Space};
 use parking_lot::Mutex;
 
@@ -32,7 +32,7 @@ pub struct Snapshot {
     /// The UID the next message gets.
     pub uid_next: u32,
     /// The UIDs, ascending.
-    pub uids: Arc<[u32]>,
+    pub uids: Arc<[Uid]>,
 }
 
 /// A message whose flags may have changed.
@@ -60,6 +60,18 @@ pub struct Changes {
 }
 
 impl Snapshot {
+    /// Whether the mailbox has this UID.
+    pub fn contains(&self, uid: u32) -> bool {
+        self.uids
+            .binary_search_by_key(&uid, |known| known.get())
+            .is_ok()
+    }
+
+    /// The UIDs as rows are asked for.
+    pub fn raw_uids(&self) -> Vec<u32> {
+        self.uids.iter().map(|uid| uid.get()).collect()
+    }
+
     /// Reads the whole mailbox.
     pub(crate) async fn load(
         engine: &dyn Engine,
@@ -70,7 +82,7 @@ impl Snapshot {
         Ok(Self::new(mailbox, state, uids))
     }
 
-    fn new(mailbox: MailboxId, state: &MailboxState, uids: Vec<u32>) -> Self {
+    fn new(mailbox: MailboxId, state: &MailboxState, uids: Vec<Uid>) -> Self {
         Self {
             mailbox,
             uid_validity: state.uid_validity,
@@ -87,13 +99,13 @@ impl Snapshot {
         state: &MailboxState,
     ) -> Result<Arc<Self>, StoreError> {
         let gone = expunged_since(engine, self.mailbox, self.modseq, state.highest_modseq).await?;
-        let mut uids: Vec<u32> = match gone.is_empty() {
+        let mut uids: Vec<Uid> = match gone.is_empty() {
             true => self.uids.to_vec(),
             false => self
                 .uids
                 .iter()
                 .copied()
-                .filter(|uid| !gone.contains(uid))
+                .filter(|uid| !gone.contains(&uid.get()))
                 .collect(),
         };
         if self.uid_next != state.uid_next {
@@ -109,10 +121,7 @@ impl Snapshot {
         newer: Arc<Self>,
     ) -> Result<Changes, StoreError> {
         let gone = expunged_since(engine, self.mailbox, self.modseq, newer.modseq).await?;
-        let mut expunged: Vec<u32> = gone
-            .into_iter()
-            .filter(|uid| self.uids.binary_search(uid).is_ok())
-            .collect();
+        let mut expunged: Vec<u32> = gone.into_iter().filter(|uid| self.contains(*uid)).collect();
         expunged.sort_unstable();
         let changed = self.flags_changed(engine, newer.modseq).await?;
         Ok(Changes {
@@ -144,7 +153,7 @@ impl Snapshot {
                     return self.read_flags(engine, uids).await;
                 }
                 since = modseq;
-                if self.uids.binary_search(&uid).is_ok() {
+                if self.contains(uid) {
                     uids.push(uid);
                 }
             }
@@ -165,7 +174,7 @@ impl Snapshot {
 
     /// For the rare mailbox where one change touched more messages than a page holds.
     async fn all_flags(&self, engine: &dyn Engine) -> Result<Vec<FlagChange>, StoreError> {
-        self.read_flags(engine, self.uids.to_vec()).await
+        self.read_flags(engine, self.raw_uids()).await
     }
 
     async fn read_flags(
@@ -209,8 +218,8 @@ async fn read_uids(
     mailbox: MailboxId,
     from: u32,
     until: u32,
-    mut uids: Vec<u32>,
-) -> Result<Vec<u32>, StoreError> {
+    mut uids: Vec<Uid>,
+) -> Result<Vec<Uid>, StoreError> {
     let mut from = from;
     loop {
         let page = engine
@@ -226,7 +235,7 @@ async fn read_uids(
             if uid >= until && until != 0 {
                 return Ok(uids);
             }
-            uids.push(uid);
+            uids.extend(Uid::new(uid));
             from = uid.saturating_add(1);
         }
         if page.len() < PAGE {
@@ -360,7 +369,7 @@ mod tests {
             uid_validity: UidValidity::new(1).unwrap(),
             modseq: ModSeq::new(modseq),
             uid_next: uids + 1,
-            uids: (1..=uids).collect(),
+            uids: (1..=uids).filter_map(Uid::new).collect(),
         })
     }
 

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use nightmail_commit::{Committer, Intent, NewBlob};
 use nightmail_core::{AccountId, BlobId, Flags, MailboxId};
 use nightmail_engine::{Engine, KeyRange, Order, RowKey, Space};
-use nightmail_heap::Heap;
+use nightmail_heap::{Heap, Location};
 use nightmail_mime::{Scanner, Structure};
 use parking_lot::Mutex;
+use quick_cache::sync::Cache;
 
 use crate::error::StoreError;
 use crate::name::MailboxName;
@@ -46,10 +47,14 @@ pub struct Store {
 
 struct Shared {
     snapshots: SnapshotCache,
+    /// Where blobs were found. A segment's number is never used again, so an old place is right or gone.
+    places: Cache<BlobId, Location>,
     /// An account keeps its INBOX for life, so that a known one need not be looked up.
     inboxes: Mutex<HashMap<AccountId, MailboxId>>,
 }
 
+/// Places of blobs kept in memory.
+const PLACES_MAX: usize = 32_768;
 /// Messages removed in one step where many are.
 const REMOVED_AT_ONCE: usize = 1000;
 /// INBOX ids kept in memory; the table starts afresh beyond it.
@@ -83,6 +88,7 @@ impl Store {
             committer,
             shared: Arc::new(Shared {
                 snapshots,
+                places: Cache::new(PLACES_MAX),
                 inboxes: Mutex::default(),
             }),
         }
@@ -96,6 +102,10 @@ impl Store {
     /// The heap, for preparing blobs.
     pub fn heap(&self) -> &Heap {
         self.committer.heap()
+    }
+
+    pub(crate) fn places(&self) -> &Cache<BlobId, Location> {
+        &self.shared.places
     }
 
     pub(crate) fn engine(&self) -> &dyn Engine {
@@ -430,8 +440,10 @@ impl Store {
         keywords: Vec<String>,
     ) -> Found<Vec<StoredFlags>> {
         let messages = uids.iter().map(|uid| message_key(mailbox, *uid));
+        let table = (!keywords.is_empty()).then(|| keywords_key(account));
         let reads: Vec<_> = messages
-            .chain([mailbox_key(mailbox), keywords_key(account)])
+            .chain([mailbox_key(mailbox)])
+            .chain(table)
             .collect();
         let intent = Intent::soon(move |tx| {
             tx::store_flags(tx, mailbox, &uids, operation, flags, &keywords)
@@ -545,7 +557,7 @@ impl Store {
     async fn rename_inbox(&self, account: AccountId, new: MailboxName) -> Found<()> {
         let inbox = self.lookup(account, &MailboxName::inbox()).await?.mailbox;
         let target = self.create_mailbox(account, new, None).await?;
-        let uids = self.snapshot(inbox).await?.uids.to_vec();
+        let uids = self.snapshot(inbox).await?.raw_uids();
         if !uids.is_empty() {
             self.move_messages(account, inbox, target, uids).await?;
         }

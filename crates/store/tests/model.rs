@@ -79,9 +79,8 @@ impl Watcher {
         }
         let new: Vec<u32> = changes
             .snapshot
-            .uids
-            .iter()
-            .copied()
+            .raw_uids()
+            .into_iter()
             .filter(|uid| !self.flags.contains_key(uid))
             .collect();
         assert!(

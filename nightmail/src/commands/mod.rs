@@ -46,7 +46,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
 }
 
 /// Threads for blocking work: few, as each keeps memory of its own, and the disk serves no more at once.
-const BLOCKING_THREADS_PER_CORE: usize = 4;
+const BLOCKING_THREADS_PER_CORE: usize = 2;
 
 fn runtime(mut builder: Builder) -> Result<Runtime, CommandError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

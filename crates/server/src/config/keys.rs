@@ -234,7 +234,7 @@ section! {
     /// The store of messages and mailboxes.
     Store {
         /// Memory for the cache of the index.
-        cache: ByteSize = ByteSize::mib(32), within ByteSize::mib(1)..=ByteSize::mib(1 << 20);
+        cache: ByteSize = ByteSize::mib(16), within ByteSize::mib(1)..=ByteSize::mib(1 << 20);
         /// Messages are kept in files of this size.
         segment: ByteSize = ByteSize::mib(64), within ByteSize::mib(1)..=ByteSize::mib(4096);
         /// How long a message that nobody refers to any more is kept.

@@ -15,7 +15,7 @@ use nightmail_pop3::{
     Answer, Ask, Config, DotStuffer, Input, Limits, LoginRefusal, Maildrop, MessageEntry,
     MessageIndex, Output, RetrieveMode, Session as Machine, UniqueId,
 };
-use nightmail_store::{MessageReader, StoreError};
+use nightmail_store::{MessageReader, MessageRow, StoreError};
 use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
@@ -108,7 +108,12 @@ struct Open {
     lock: MaildropLock,
     inbox: MailboxId,
     uids: Vec<u32>,
+    /// The rows of the messages that RETR will most likely ask for next, from the number they begin at.
+    ahead: (usize, Vec<(u32, MessageRow)>),
 }
+
+/// Messages whose rows and places are looked up together.
+const AHEAD: usize = 64;
 
 struct Pop3Session {
     machine: Machine,
@@ -215,7 +220,7 @@ impl Pop3Session {
         let snapshot = store.snapshot(inbox).await?;
         let mut uids = Vec::with_capacity(snapshot.uids.len());
         let mut messages = Vec::with_capacity(snapshot.uids.len());
-        for page in snapshot.uids.chunks(1000) {
+        for page in snapshot.raw_uids().chunks(1000) {
             for (uid, row) in store.rows(inbox, page).await? {
                 let unique = format!("{:08x}{uid:08x}", snapshot.uid_validity.get());
                 let Some(uid_text) = UniqueId::parse(&unique) else {
@@ -228,7 +233,13 @@ impl Pop3Session {
                 });
             }
         }
-        Ok((Open { lock, inbox, uids }, Maildrop { messages }))
+        let open = Open {
+            lock,
+            inbox,
+            uids,
+            ahead: (0, Vec::new()),
+        };
+        Ok((open, Maildrop { messages }))
     }
 
     async fn update(&mut self, delete: &[MessageIndex], transport: &Transport) -> Answer {
@@ -295,15 +306,31 @@ impl Pop3Session {
     }
 
     /// The message, unless somebody else has removed it since login.
-    async fn open_message(&self, index: MessageIndex) -> Result<Option<MessageReader>, StoreError> {
+    async fn open_message(
+        &mut self,
+        index: MessageIndex,
+    ) -> Result<Option<MessageReader>, StoreError> {
         let store = &self.service.services.store;
-        let Some(open) = &self.open else {
+        let Some(open) = &mut self.open else {
             return Ok(None);
         };
-        let Some(uid) = open.uids.get(index.get()) else {
+        let Some(&uid) = open.uids.get(index.get()) else {
             return Ok(None);
         };
-        let row = store.rows(open.inbox, &[*uid]).await?.pop();
+        let (from, rows) = &open.ahead;
+        if !(*from..from + AHEAD).contains(&index.get()) || rows.is_empty() {
+            let to = (index.get() + AHEAD).min(open.uids.len());
+            let page = open.uids.get(index.get()..to).unwrap_or_default();
+            let rows = store.rows(open.inbox, page).await?;
+            let blobs: Vec<_> = rows.iter().map(|(_, row)| row.blob).collect();
+            store.find_places(&blobs).await?;
+            open.ahead = (index.get(), rows);
+        }
+        let (_, rows) = &open.ahead;
+        let row = rows
+            .binary_search_by_key(&uid, |(uid, _)| *uid)
+            .ok()
+            .and_then(|at| rows.get(at));
         Ok(row
             .map(|(_, row)| MessageReader::new(store.clone(), &row.prefix, row.blob, 0..row.size)))
     }

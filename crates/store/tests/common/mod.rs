@@ -105,7 +105,11 @@ impl World {
     /// Every message of a mailbox as (UID, flags, text).
     pub async fn content(&self, mailbox: MailboxId) -> Vec<(u32, Flags, String)> {
         let snapshot = self.store.snapshot(mailbox).await.unwrap();
-        let rows = self.store.rows(mailbox, &snapshot.uids).await.unwrap();
+        let rows = self
+            .store
+            .rows(mailbox, &snapshot.raw_uids())
+            .await
+            .unwrap();
         assert_eq!(rows.len(), snapshot.uids.len());
         let blobs: Vec<_> = rows.iter().map(|(_, row)| row.blob).collect();
         let texts = self.store.read_blobs(&blobs).await.unwrap();

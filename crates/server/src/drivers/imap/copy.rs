@@ -68,7 +68,7 @@ impl ImapSession {
         let removed = match uids {
             Some(uids) => store.expunge(account, mailbox, &self.uids_in(uids)).await,
             None => match store.snapshot(mailbox).await {
-                Ok(snapshot) => store.expunge(account, mailbox, &snapshot.uids).await,
+                Ok(snapshot) => store.expunge(account, mailbox, &snapshot.raw_uids()).await,
                 Err(error) => Err(error),
             },
         };

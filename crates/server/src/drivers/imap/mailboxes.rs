@@ -59,7 +59,7 @@ impl ImapSession {
             return Ok(0);
         }
         let snapshot = self.store().snapshot(status.mailbox).await?;
-        let before = snapshot.uids.partition_point(|uid| *uid < floor);
+        let before = snapshot.uids.partition_point(|uid| uid.get() < floor);
         Ok(u32::try_from(snapshot.uids.len() - before).unwrap_or(u32::MAX))
     }
 

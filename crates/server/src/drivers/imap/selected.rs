@@ -64,13 +64,13 @@ impl Selected {
     }
 
     /// What the machine knows, as the store compares it.
-    fn snapshot(&self, uids: &[Uid]) -> Snapshot {
+    fn snapshot(&self, uids: &Arc<[Uid]>) -> Snapshot {
         Snapshot {
             mailbox: self.mailbox,
             uid_validity: self.uid_validity,
             modseq: self.modseq,
             uid_next: self.uid_next,
-            uids: uids.iter().map(|uid| uid.get()).collect(),
+            uids: Arc::clone(uids),
         }
     }
 }
@@ -134,7 +134,7 @@ impl ImapSession {
         }));
         Ok(Answer::Selected(Opened {
             read_only,
-            uids: typed(&snapshot.uids),
+            uids: Arc::clone(&snapshot.uids),
             uid_validity: snapshot.uid_validity,
             uid_next: uid_or_last(snapshot.uid_next),
             first_unseen,
@@ -157,10 +157,11 @@ impl ImapSession {
         let mut width = UNSEEN_ROWS_FIRST;
         while !rest.is_empty() {
             let (page, after) = rest.split_at_checked(width).unwrap_or((rest, &[]));
+            let page: Vec<u32> = page.iter().map(|uid| uid.get()).collect();
             let is_unseen = |flags: Flags| !flags.contains(Flags::SEEN);
             let found = self
                 .store()
-                .uids_where(snapshot.mailbox, page, 1, is_unseen)
+                .uids_where(snapshot.mailbox, &page, 1, is_unseen)
                 .await?;
             if let Some(uid) = found.first() {
                 return Ok(Uid::new(*uid));
@@ -255,7 +256,7 @@ impl ImapSession {
             })
         });
         let update = MailboxUpdate {
-            uids: typed(&changes.snapshot.uids),
+            uids: Arc::clone(&changes.snapshot.uids),
             changed: changed.collect(),
             keywords: None,
         };
@@ -285,11 +286,6 @@ impl ImapSession {
         };
         self.machine.handle(Instant::now(), Input::Update(update));
     }
-}
-
-/// UIDs of rows are never zero.
-fn typed(uids: &[u32]) -> Arc<[Uid]> {
-    uids.iter().filter_map(|uid| Uid::new(*uid)).collect()
 }
 
 /// Zero stands for the UID after the last.

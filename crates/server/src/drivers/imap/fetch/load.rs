@@ -17,9 +17,9 @@ use super::{Body, cut};
 /// Rows read at once.
 const ROWS_MAX: usize = 512;
 /// Messages whose content is read at once.
-const CONTENTS_MAX: usize = 128;
+const CONTENTS_MAX: usize = 64;
 /// And so many octets of them.
-const CONTENT_OCTETS_MAX: u64 = 512 * 1024;
+const CONTENT_OCTETS_MAX: u64 = 256 * 1024;
 /// A longer message is not held as a whole.
 const WHOLE_OCTETS_MAX: u64 = 128 * 1024;
 
