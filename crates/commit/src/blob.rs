@@ -62,15 +62,6 @@ pub(crate) fn meta_key(blob: BlobId) -> RowKey {
     }
 }
 
-/// What kind of row refers to a blob.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OwnerKind {
-    /// A message row.
-    Message,
-    /// A queue row.
-    Queue,
-}
-
 /// A row that refers to a blob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Owner {
@@ -117,14 +108,6 @@ impl Owner {
             _ => return None,
         };
         Some((BlobId::new(*blob), owner))
-    }
-
-    /// The kind of row this is.
-    pub const fn kind(self) -> OwnerKind {
-        match self {
-            Self::Message(..) => OwnerKind::Message,
-            Self::Queue(_) => OwnerKind::Queue,
-        }
     }
 }
 

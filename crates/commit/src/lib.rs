@@ -14,7 +14,7 @@ mod intent;
 mod reclaim;
 mod tx;
 
-pub use blob::{BlobRow, Owner, OwnerKind};
+pub use blob::{BlobRow, Owner};
 pub use committer::{CommitLimits, Committer};
 pub use compact::{CompactionReport, Compactor};
 pub use event::{EventHub, Subscription, Topic};

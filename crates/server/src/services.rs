@@ -1,7 +1,7 @@
 //! What the drivers of all protocols share: the layers below, logins, limits.
 
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nightmail_core::{AccountId, Address, Domain};
 use nightmail_directory::{AccountRecord, Directory, DirectoryError};
@@ -12,6 +12,7 @@ use crate::auth::{AuthError, Verifier};
 use crate::config::Config;
 use crate::drivers::pop3::MaildropLocks;
 use crate::metrics;
+use crate::net::Transport;
 use crate::tls::TlsContext;
 
 /// The layers below, as the drivers use them.
@@ -71,9 +72,10 @@ impl Services {
         &self.config.server.hostname
     }
 
-    /// Bound of a TLS handshake.
-    pub const fn handshake_timeout(&self) -> Duration {
-        self.config.timeouts.tls_handshake
+    /// Answers the TLS handshake that a client begins, after what waits has been sent.
+    pub async fn start_tls(&self, transport: &mut Transport) -> io::Result<()> {
+        let timeout = self.config.timeouts.tls_handshake;
+        transport.start_tls(self.tls.server_config(), timeout).await
     }
 
     /// Checks a name and a password. `acting_as` is whom the client wants to be, where it said so: only itself.

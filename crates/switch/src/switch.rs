@@ -19,15 +19,6 @@ pub struct Routed {
     targets: Vec<Target>,
 }
 
-impl Routed {
-    /// Whether every copy stays here.
-    pub fn is_local(&self) -> bool {
-        self.targets
-            .iter()
-            .all(|target| matches!(target, Target::Account { .. }))
-    }
-}
-
 /// One recipient of a message to be accepted.
 #[derive(Clone, Debug)]
 pub struct EnvelopeRecipient {

@@ -323,11 +323,6 @@ impl ByteSize {
     pub const fn get(self) -> u64 {
         self.0
     }
-
-    /// The size in octets as an in-memory length, at most `usize::MAX`.
-    pub fn as_len(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
 }
 
 impl Setting for ByteSize {

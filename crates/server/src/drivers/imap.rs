@@ -283,10 +283,7 @@ impl ImapSession {
     }
 
     async fn start_tls(&mut self, transport: &mut Transport) -> io::Result<()> {
-        let services = &self.service.services;
-        transport
-            .start_tls(services.tls.server_config(), services.handshake_timeout())
-            .await?;
+        self.service.services.start_tls(transport).await?;
         self.machine.handle(Instant::now(), Input::TlsEstablished);
         Ok(())
     }

@@ -135,11 +135,7 @@ impl Session for Pop3Session {
                     self.machine.handle(Instant::now(), Input::Answer(answer));
                 }
                 Output::StartTls => {
-                    transport.flush().await?;
-                    let services = &self.service.services;
-                    transport
-                        .start_tls(services.tls.server_config(), services.handshake_timeout())
-                        .await?;
+                    self.service.services.start_tls(transport).await?;
                     self.machine.handle(Instant::now(), Input::TlsEstablished);
                 }
                 Output::Close => return Ok(Flow::Close),

@@ -156,11 +156,7 @@ impl Session for SmtpSession {
                     self.machine.handle(Instant::now(), Input::Answer(answer));
                 }
                 Output::StartTls => {
-                    transport.flush().await?;
-                    let services = &self.service.services;
-                    transport
-                        .start_tls(services.tls.server_config(), services.handshake_timeout())
-                        .await?;
+                    self.service.services.start_tls(transport).await?;
                     let facts = tls_facts(transport).unwrap_or_default();
                     self.machine
                         .handle(Instant::now(), Input::TlsEstablished(facts));
