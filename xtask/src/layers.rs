@@ -28,28 +28,35 @@ const TABLE: &[Row] = &[
     row("pop3",      0, &["core"]),
     row("engine",    1, &["core"]),
     row("heap",      1, &["core"]),
+    row("postgres",  1, &["core", "engine", "heap"]),
     row("commit",    1, &["core", "engine", "heap"]),
+    row("events",    1, &["core", "commit", "postgres"]),
+    row("cluster",   2, &["core", "L1"]),
     row("store",     2, &["L0", "L1"]),
     row("directory", 2, &["core", "L1"]),
-    row("queue",     2, &["core", "L1", "store"]),
+    row("queue",     2, &["core", "L1", "cluster", "store"]),
     row("switch",    3, &["L0", "L1", "L2"]),
     row("delivery",  3, &["L0", "L1", "L2", "switch"]),
     row("server",    4, &["L0", "L1", "L2", "L3", "admin"]),
     row("admin",     4, &["L0", "L1", "L2", "L3"]),
     row("bench",     5, &["core"]),
+    row("testbed",   5, &[]),
     row("nightmail", 5, &["L0", "L1", "L2", "L3", "L4", "bench"]),
-    row("xtask",     5, &[]),
+    row("xtask",     5, &["testbed"]),
 ];
 
 /// Crates from elsewhere that would bring I/O, clocks or randomness into the lowest layer.
 const IMPURE: &[&str] = &[
+    "async-nats",
     "fjall",
     "getrandom",
     "hyper",
+    "object_store",
     "rand",
     "rustls",
     "socket2",
     "tokio",
+    "tokio-postgres",
     "tokio-rustls",
 ];
 

@@ -1,0 +1,1 @@
+//! Events between nodes: hints that something changed, carried by PostgreSQL or NATS.

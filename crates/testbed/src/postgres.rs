@@ -1,0 +1,1 @@
+//! PostgreSQL: a server, its synchronous replica, restarts and failover.
