@@ -230,9 +230,22 @@ section! {
     }
 }
 
+choice! {
+    /// Where the index of the store is.
+    pub enum EngineKind {
+        /// In the data directory, for one server.
+        Embedded = "embedded",
+        /// In PostgreSQL, for any number of servers (nodes).
+        Postgresql = "postgresql",
+    }
+}
+
 section! {
     /// The store of messages and mailboxes.
     Store {
+        /// "embedded": everything in the data directory, for one server. "postgresql": in the database of
+        /// [postgresql], for any number of servers (nodes), with the messages in the object store of [objects].
+        engine: EngineKind = EngineKind::Embedded;
         /// Memory for the cache of the index.
         cache: ByteSize = ByteSize::mib(16), within ByteSize::mib(1)..=ByteSize::mib(1 << 20);
         /// Messages are kept in files of this size.
@@ -243,6 +256,123 @@ section! {
         compaction_dead_percent: u32 = 30, within 1..=99;
         /// Flags and read marks are on disk after this time at the latest; mail always is before it is acknowledged.
         sync_interval: Duration = Duration::from_millis(200), within Duration::from_millis(1)..=MINUTE;
+    }
+}
+
+choice! {
+    /// How connections to the database are protected.
+    pub enum DatabaseTls {
+        /// Not at all.
+        None = "none",
+        /// By TLS with a valid certificate.
+        Verify = "verify",
+    }
+}
+
+section! {
+    /// The database that the nodes share, for engine = "postgresql". Run `nightmail cluster init` once before the
+    /// first node starts, and after every upgrade.
+    Postgresql {
+        /// Where it is and as whom to log in. Name several hosts with target_session_attrs=read-write where a
+        /// replica can take over.
+        url: Option<String> = None, sample "\"postgresql://nightmail@db1,db2/nightmail?target_session_attrs=read-write\"";
+        /// File whose first line is the password. Only the server's user should be able to read it.
+        password_file: Option<PathBuf> = None, sample "\"/etc/nightmail/postgresql.password\"";
+        /// TLS: "none" or "verify" (the server's certificate must be valid for its name).
+        tls: DatabaseTls = DatabaseTls::Verify;
+        /// PEM file with further authorities to trust for that.
+        authorities: Option<PathBuf> = None, sample "\"/etc/nightmail/postgresql-ca.pem\"";
+        /// Most connections of this node, besides one for events.
+        connections_max: usize = 16, within 2..=1000;
+        /// How long an operation waits for a connection before clients are told to try again later.
+        acquire_timeout: Duration = 5 * SECOND, within Duration::from_millis(100)..=MINUTE;
+        /// A connection that takes longer than this for a statement counts as lost.
+        statement_timeout: Duration = 30 * SECOND, within SECOND..=10 * MINUTE;
+        /// Largest message that is kept in the database, where there is no object store.
+        message_size_max: ByteSize = ByteSize::mib(16), within ByteSize::kib(64)..=ByteSize::mib(256);
+    }
+}
+
+section! {
+    /// The object store that keeps the messages, for engine = "postgresql". Without it they are kept in the
+    /// database, and none may be larger than `message_size_max` there.
+    Objects {
+        /// "s3://bucket/prefix", or "file:///directory" for a directory that all nodes share.
+        url: Option<String> = None, sample "\"s3://mail/packs\"";
+        /// Where the S3 service is, when it is not that of the region.
+        endpoint: Option<String> = None, sample "\"https://s3.example.org\"";
+        /// The region of the bucket.
+        region: String = "us-east-1".to_owned();
+        /// The id of the access key.
+        access_key: Option<String> = None, sample "\"GK31c2f218a2e44f485b94239e\"";
+        /// File whose first line is the secret of the access key. Only the server's user should be able to read it.
+        secret_key_file: Option<PathBuf> = None, sample "\"/etc/nightmail/objects.secret\"";
+        /// How long a request may take before clients are told to try again later.
+        request_timeout: Duration = 10 * SECOND, within SECOND..=10 * MINUTE;
+        /// Disk space under the data directory for messages read or written lately; "0" for none.
+        cache: ByteSize = ByteSize::mib(1024), within ByteSize::mib(0)..=ByteSize::mib(1 << 20);
+    }
+}
+
+choice! {
+    /// What carries events between nodes.
+    pub enum EventBus {
+        /// LISTEN and NOTIFY of the database.
+        Postgresql = "postgresql",
+        /// A NATS server.
+        Nats = "nats",
+    }
+}
+
+section! {
+    /// How nodes wake each other. Without the bus mail flows all the same; IDLE clients hear of it later.
+    Events {
+        /// "postgresql" (needs nothing more) or "nats".
+        bus: EventBus = EventBus::Postgresql;
+        /// The NATS servers.
+        nats_servers: Vec<HostPort> = Vec::new();
+        /// The user to log in as; no login when absent.
+        nats_user: Option<String> = None, sample "\"nightmail\"";
+        /// File whose first line is the password.
+        nats_password_file: Option<PathBuf> = None, sample "\"/etc/nightmail/nats.password\"";
+        /// Whether the connection must use TLS.
+        nats_tls: bool = false;
+        /// Parts clusters that share a bus.
+        cluster: String = "nightmail".to_owned();
+    }
+}
+
+choice! {
+    /// What a node does.
+    pub enum Role {
+        /// Takes mail from other sites and other MTAs: listeners of "smtp" and "lmtp".
+        Mx = "mx",
+        /// Takes mail from users: listeners of "submission".
+        Submission = "submission",
+        /// Serves mailboxes: listeners of "imap".
+        Imap = "imap",
+        /// Serves maildrops: listeners of "pop3".
+        Pop3 = "pop3",
+        /// Sends queued mail to other sites.
+        Delivery = "delivery",
+        /// Serves the admin API on its listeners, and does the periodic jobs.
+        Admin = "admin",
+    }
+}
+
+section! {
+    /// This server as one of several nodes.
+    Node {
+        /// Its name, unlike that of any other node; the hostname when absent.
+        name: Option<String> = None, sample "\"mx1\"";
+        /// What it does: "mx", "submission", "imap", "pop3", "delivery", "admin". Listeners of other roles are
+        /// not opened.
+        roles: Vec<Role> = Role::ALL.to_vec();
+        /// How often it says that it is alive.
+        heartbeat: Duration = 2 * SECOND, within Duration::from_millis(50)..=MINUTE;
+        /// A node that has not said so for this long is shut out, and others go on with its work. At least
+        /// three heartbeats.
+        lease: Duration = 6 * SECOND, within Duration::from_millis(150)..=10 * MINUTE;
     }
 }
 

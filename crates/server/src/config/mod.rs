@@ -18,8 +18,9 @@ use toml::de::{DeTable, DeValue};
 
 use define::{Row, Section, TableReader, describe};
 pub use keys::{
-    Admin, Auth, Delivery, Limits, Listener, Log, LogFormat, OutboundTls, Protocol, Server,
-    Smarthost, Store, Timeouts, Tls, TlsMode,
+    Admin, Auth, DatabaseTls, Delivery, EngineKind, EventBus, Events, Limits, Listener, Log,
+    LogFormat, Node, Objects, OutboundTls, Postgresql, Protocol, Role, Server, Smarthost, Store,
+    Timeouts, Tls, TlsMode,
 };
 pub use preflight::{Finding, Preflight, Severity, preflight, read_secret};
 use report::Report;
@@ -82,6 +83,14 @@ tables! {
     smarthost: Smarthost,
     /// `[store]`
     store: Store,
+    /// `[postgresql]`
+    postgresql: Postgresql,
+    /// `[objects]`
+    objects: Objects,
+    /// `[events]`
+    events: Events,
+    /// `[node]`
+    node: Node,
     /// `[auth]`
     auth: Auth,
     /// `[log]`
@@ -204,6 +213,7 @@ impl Config {
             !crate::log::is_filter(&self.log.level),
             "`level` in [log]: expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or a list such as \"info,nightmail_smtp=debug\"",
         );
+        self.validate_cluster(&mut refuse);
         for (index, listener) in self.listeners.iter().enumerate() {
             let port_zero = matches!(&listener.address, ListenAddress::Tcp(tcp) if tcp.port() == 0);
             let mut earlier = self.listeners.iter().take(index);
@@ -214,6 +224,68 @@ impl Config {
                     listener.address
                 ),
             );
+        }
+    }
+}
+
+impl Config {
+    /// What is wrong with the tables that only many nodes need.
+    fn validate_cluster(&self, refuse: &mut impl FnMut(bool, &str)) {
+        let shared = self.store.engine == EngineKind::Postgresql;
+        let objects = &self.objects;
+        refuse(
+            shared && self.postgresql.url.is_none(),
+            "[postgresql]: engine = \"postgresql\" in [store] needs a `url`",
+        );
+        refuse(
+            objects.access_key.is_some() != objects.secret_key_file.is_some(),
+            "[objects]: give both `access_key` and `secret_key_file`, or neither",
+        );
+        refuse(
+            self.events.bus == EventBus::Nats && self.events.nats_servers.is_empty(),
+            "[events]: bus = \"nats\" needs `nats_servers`",
+        );
+        refuse(
+            self.events.nats_user.is_some() != self.events.nats_password_file.is_some(),
+            "[events]: give both `nats_user` and `nats_password_file`, or neither",
+        );
+        refuse(
+            self.node.lease < self.node.heartbeat * 3,
+            "[node]: `lease` must be at least three times `heartbeat`",
+        );
+    }
+
+    /// Largest message accepted. One that is kept in the database must fit there.
+    pub fn message_size_max(&self) -> ByteSize {
+        let limit = self.limits.message_size_max;
+        if self.store.engine == EngineKind::Postgresql && self.objects.url.is_none() {
+            limit.min(self.postgresql.message_size_max)
+        } else {
+            limit
+        }
+    }
+
+    /// The name of this node.
+    pub fn node_name(&self) -> &str {
+        let name = self.node.name.as_deref();
+        name.unwrap_or(self.server.hostname.as_str())
+    }
+
+    /// Whether this node does what `role` says.
+    pub fn has_role(&self, role: Role) -> bool {
+        self.node.roles.contains(&role)
+    }
+}
+
+impl Protocol {
+    /// The role of a node that listens for this.
+    pub const fn role(self) -> Role {
+        match self {
+            Self::Smtp | Self::Lmtp => Role::Mx,
+            Self::Submission => Role::Submission,
+            Self::Imap => Role::Imap,
+            Self::Pop3 => Role::Pop3,
+            Self::Admin => Role::Admin,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use super::{Config, ListenAddress};
+use super::{Config, EngineKind, ListenAddress, Setting};
 use crate::log::Secret;
 
 /// How bad a finding is.
@@ -87,8 +87,33 @@ pub fn preflight(config: &Config) -> Preflight {
         config.smarthost.password_file.as_deref(),
         &mut found,
     );
+    check_shared_store(config, &mut found);
     check_exposure(config, &mut found);
     found
+}
+
+fn check_shared_store(config: &Config, found: &mut Preflight) {
+    if config.store.engine == EngineKind::Embedded {
+        if config.objects.url.is_some() {
+            found.warn(
+                "[objects] is not used with engine = \"embedded\" in [store]: messages are kept in the data directory"
+                    .to_owned(),
+            );
+        }
+        return;
+    }
+    let (database, objects) = (&config.postgresql, &config.objects);
+    check_secret("password_file", database.password_file.as_deref(), found);
+    check_readable("authorities", database.authorities.as_deref(), found);
+    check_secret("secret_key_file", objects.secret_key_file.as_deref(), found);
+    let secret = config.events.nats_password_file.as_deref();
+    check_secret("nats_password_file", secret, found);
+    if config.message_size_max() < config.limits.message_size_max {
+        found.warn(format!(
+            "without [objects] messages are kept in the database, and none larger than {} is taken",
+            config.message_size_max().write().unwrap_or_default()
+        ));
+    }
 }
 
 fn check_data(data: &Path, found: &mut Preflight) {

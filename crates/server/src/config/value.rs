@@ -369,6 +369,9 @@ macro_rules! choice {
         pub enum $name { $( $(#[$vmeta])* $variant, )+ }
 
         impl $name {
+            /// Every choice.
+            pub const ALL: &'static [Self] = &[$( Self::$variant ),+];
+
             /// The word used in the configuration, in the log and in metrics.
             pub const fn as_str(self) -> &'static str {
                 match self { $( Self::$variant => $word, )+ }

@@ -68,7 +68,7 @@ fn machine_config(services: &Services, listener: &config::Listener) -> Config {
         starttls: listener.tls_mode() == TlsMode::Starttls,
         plaintext_login: listener.plaintext_auth,
         limits: Limits {
-            message_octets_max: settings.limits.message_size_max.get(),
+            message_octets_max: settings.message_size_max().get(),
             bad_commands_max: count(settings.limits.errors_max),
             login_failures_max: count(settings.limits.auth_failures_max),
             login_time_max: settings.timeouts.login,

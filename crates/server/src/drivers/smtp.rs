@@ -78,7 +78,7 @@ fn machine_config(services: &Services, listener: &config::Listener, role: Role) 
         ..Extensions::ALL
     };
     machine.limits = Limits {
-        message_octets_max: settings.limits.message_size_max.get(),
+        message_octets_max: settings.message_size_max().get(),
         recipients_max: settings.limits.recipients_max,
         errors_max: count(settings.limits.errors_max),
         auth_failures_max: count(settings.limits.auth_failures_max),
