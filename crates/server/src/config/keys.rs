@@ -32,6 +32,10 @@ section! {
         subaddress_separator: String = "+".to_owned();
         /// How long sessions may take to finish after the server is told to stop.
         shutdown_grace: Duration = 30 * SECOND, within Duration::ZERO..=HOUR;
+        /// How long the server goes on as before after it is told to stop, while /readyz already says that it is
+        /// stopping: a load balancer in front of it needs this long to send new clients elsewhere. Sessions are told
+        /// to finish after it. A second SIGTERM cuts it short.
+        drain_delay: Duration = Duration::ZERO, within Duration::ZERO..=10 * MINUTE;
     }
 }
 
@@ -87,6 +91,10 @@ section! {
         connections_max: usize = 10_000, within 1..=1_000_000;
         /// Most connections open at once from one IP address.
         connections_per_address_max: usize = 100, within 1..=1_000_000;
+        /// The proxies in front of this listener, as addresses and networks: ["10.0.0.0/8", "2001:db8::5"]. A
+        /// connection from there must begin with a PROXY header (version 1 or 2), and is treated as one from the
+        /// client that the header names. List no place that clients connect from by themselves.
+        proxy_protocol_from: Vec<IpNetwork> = Vec::new();
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod define;
 mod keys;
+mod network;
 mod preflight;
 mod report;
 mod suggest;
@@ -22,6 +23,7 @@ pub use keys::{
     LogFormat, Node, Objects, OutboundTls, Postgresql, Protocol, Role, Server, Smarthost, Store,
     Timeouts, Tls, TlsMode,
 };
+pub use network::IpNetwork;
 pub use preflight::{Finding, Preflight, Severity, preflight, read_secret};
 use report::Report;
 pub use report::{ConfigError, Problem};
@@ -341,6 +343,11 @@ fn check_listener((listener, reader): (&Listener, &mut TableReader<'_, '_>)) {
     }
     if listener.tls == TlsMode::Implicit {
         reader.problem("a Unix-domain socket does not use TLS; leave `tls` out");
+    }
+    if !listener.proxy_protocol_from.is_empty() {
+        reader.problem(
+            "the processes behind a Unix-domain socket have no IP address; leave `proxy_protocol_from` out",
+        );
     }
 }
 

@@ -12,6 +12,8 @@ use std::time::Duration;
 use nightmail_core::{Address, Domain};
 use toml::de::DeValue;
 
+use super::network::IpNetwork;
+
 /// A kind of value.
 pub trait Setting: Sized {
     /// What a value must look like, to end the sentence "expected …".
@@ -147,6 +149,7 @@ text_settings! {
     Domain: "a domain name such as \"mx.example.org\"",
     SocketAddr: "an IP address and port such as \"192.0.2.1:25\" or \"[2001:db8::1]:25\"",
     HostPort: "a host and port such as \"relay.example.org:587\"",
+    IpNetwork: "an IP address or a network such as \"10.0.0.0/8\" or \"2001:db8::/32\", with zeros behind its prefix",
     ListenAddress: "an IP address and port such as \"[::]:25\", or a socket such as \"unix:/run/nightmail/lmtp.sock\"",
 }
 
