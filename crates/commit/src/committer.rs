@@ -17,7 +17,6 @@ use tokio::time::Instant;
 
 use crate::blob::BlobRow;
 use crate::event::{EventHub, Topic};
-use crate::heap_writer::HeapWriter;
 use crate::intent::{Abort, Apply, CommitFailure, Intent, NewBlob, SubmitError};
 use crate::tx::{GroupRows, NeedKind, Tx};
 
@@ -70,17 +69,16 @@ impl Committer {
         let (jobs, incoming) = mpsc::channel(limits.waiting_max);
         let (groups, ready) = mpsc::channel(1);
         let events = EventHub::default();
-        let writer = HeapWriter::start(heap.clone());
         let gather = Gather {
             engine: Arc::clone(&engine),
-            heap: writer.clone(),
+            heap: heap.clone(),
             limits: limits.clone(),
             incoming,
             groups,
         };
         let commit = Commit {
             engine: Arc::clone(&engine),
-            heap: writer,
+            heap: heap.clone(),
             events: events.clone(),
             limits,
             ready,
@@ -213,7 +211,7 @@ struct Group {
 
 struct Gather {
     engine: Arc<dyn Engine>,
-    heap: HeapWriter,
+    heap: Heap,
     limits: CommitLimits,
     incoming: mpsc::Receiver<Box<dyn Job>>,
     groups: mpsc::Sender<Group>,
@@ -284,7 +282,7 @@ fn plain_bytes(job: &dyn Job) -> u64 {
 
 async fn append_missing(
     engine: &Arc<dyn Engine>,
-    heap: &HeapWriter,
+    heap: &Heap,
     mut fresh: HashMap<BlobId, NewBlob>,
 ) -> Result<HashMap<BlobId, Location>, CommitFailure> {
     let ids: Vec<BlobId> = fresh.keys().copied().collect();
@@ -307,13 +305,13 @@ async fn append_missing(
             created,
         })
         .collect();
-    let locations = heap.append(records).await?;
+    let locations = heap.append_group(records).await?;
     Ok(ids.into_iter().zip(locations).collect())
 }
 
 struct Commit {
     engine: Arc<dyn Engine>,
-    heap: HeapWriter,
+    heap: Heap,
     events: EventHub,
     limits: CommitLimits,
     ready: mpsc::Receiver<Group>,

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use nightmail_core::Timestamp;
 use nightmail_engine::{Batch, Check, CommitError, Durability, Value, Write};
-use nightmail_heap::{Heap, Location, Record, ScannedRecord};
+use nightmail_heap::{Location, ScannedRecord, SegmentInfo};
 
 use crate::blob::BlobRow;
 use crate::committer::Committer;
@@ -27,8 +27,8 @@ pub struct Compactor {
     grace_millis: i64,
     /// Compact when less than this part of a segment is live, in percent.
     live_percent_max: u64,
-    /// Live bytes of segments as last counted.
-    counted: HashMap<u64, u64>,
+    /// Segments as last counted.
+    counted: HashMap<u64, Counted>,
 }
 
 /// What one run did.
@@ -42,6 +42,12 @@ pub struct CompactionReport {
     pub moved: u64,
     /// Bytes of the segments removed, less the bytes moved.
     pub reclaimed_bytes: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Counted {
+    bytes: u64,
+    live_bytes: u64,
 }
 
 struct Census {
@@ -73,27 +79,22 @@ impl Compactor {
         segments_max: usize,
     ) -> Result<CompactionReport, CommitFailure> {
         let mut report = CompactionReport::default();
-        let segments = self.committer.heap().segments();
-        let newest = segments.iter().map(|segment| segment.id).max();
-        let candidates: Vec<_> = segments
-            .into_iter()
-            .filter(|segment| {
-                segment.sealed
-                    && Some(segment.id) != newest
-                    && !self.counted.contains_key(&segment.id)
-            })
-            .take(segments_max)
-            .collect();
+        let candidates = self.candidates(segments_max).await?;
         for segment in candidates {
             let census = self.census(segment.id).await?;
             report.examined += 1;
             if census.newest.plus_millis(self.grace_millis) > now {
                 continue;
             }
-            self.counted.insert(segment.id, census.live_bytes);
+            let counted = Counted {
+                bytes: segment.bytes,
+                live_bytes: census.live_bytes,
+            };
+            self.counted.insert(segment.id, counted);
             if census.live_bytes * 100 < segment.bytes * self.live_percent_max {
                 let moved = self.rewrite(segment.id, census.live).await?;
                 report.moved += moved.records;
+                self.counted.remove(&segment.id);
                 report.removed += 1;
                 report.reclaimed_bytes += segment.bytes.saturating_sub(moved.bytes);
             }
@@ -106,23 +107,28 @@ impl Compactor {
 
     /// Bytes of the segments counted that no row names.
     pub fn reclaimable(&self) -> u64 {
-        let segments = self.committer.heap().segments();
-        let dead = segments.iter().filter_map(|segment| {
-            let live = self.counted.get(&segment.id)?;
-            Some(segment.bytes.saturating_sub(*live))
-        });
-        dead.sum()
+        let dead = |counted: &Counted| counted.bytes.saturating_sub(counted.live_bytes);
+        self.counted.values().map(dead).sum()
+    }
+
+    /// The first sealed segments that have not been counted.
+    async fn candidates(&self, segments_max: usize) -> Result<Vec<SegmentInfo>, CommitFailure> {
+        let segments = self.committer.heap().segments(None, usize::MAX).await?;
+        let newest = segments.iter().map(|segment| segment.id).max();
+        Ok(segments
+            .into_iter()
+            .filter(|segment| {
+                segment.sealed
+                    && Some(segment.id) != newest
+                    && !self.counted.contains_key(&segment.id)
+            })
+            .take(segments_max)
+            .collect())
     }
 
     /// Which records of a segment rows still name.
     async fn census(&self, segment: u64) -> Result<Census, CommitFailure> {
-        let heap = self.committer.heap().clone();
-        let records = blocking(move || {
-            let mut records = Vec::new();
-            heap.scan_segment(segment, |record| records.push(record))
-                .map(|_| records)
-        })
-        .await?;
+        let (records, _) = self.committer.heap().scan_segment(segment).await?;
         let mut census = Census {
             live: Vec::new(),
             live_bytes: 0,
@@ -163,7 +169,7 @@ impl Compactor {
         }
         moved += self.move_group(group).await?;
         self.committer.engine().sync().await?;
-        self.committer.heap().remove_segment(segment)?;
+        self.committer.heap().remove_segment(segment).await?;
         Ok(moved)
     }
 
@@ -171,16 +177,9 @@ impl Compactor {
         if group.is_empty() {
             return Ok(Moved::default());
         }
-        let heap: Heap = self.committer.heap().clone();
+        let heap = self.committer.heap();
         let old: Vec<Location> = group.iter().map(|record| record.location).collect();
-        let new = blocking(move || {
-            let records = old
-                .iter()
-                .map(|from| heap.copy_record(from))
-                .collect::<Result<Vec<Record>, _>>()?;
-            heap.append_group(&records)
-        })
-        .await?;
+        let new = heap.append_group(heap.copy_records(old).await?).await?;
         let mut moved = Moved::default();
         for (record, location) in group.into_iter().zip(new) {
             moved.bytes += location.length;
@@ -244,11 +243,4 @@ fn names(row: Option<&Value>, location: &Location) -> Result<bool, CommitFailure
         Some(row) => BlobRow::decode(row)?.location == *location,
         None => false,
     })
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, nightmail_heap::HeapError> + Send + 'static,
-) -> Result<T, CommitFailure> {
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.map_err(|error| CommitFailure::Unavailable(error.to_string()))??)
 }

@@ -9,7 +9,6 @@ mod blob;
 mod committer;
 mod compact;
 mod event;
-mod heap_writer;
 mod intent;
 mod reclaim;
 mod tx;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use nightmail_commit::{BlobRow, Committer, LinkError};
 use nightmail_core::BlobId;
-use nightmail_heap::{BlobReader, Heap, HeapError, Location};
+use nightmail_heap::{BlobReader, HeapError, Location};
 use nightmail_queue::QueueMessage;
 
 use crate::error::DeliveryError;
@@ -13,8 +13,12 @@ const MOVES_MAX: usize = 5;
 
 /// The bytes of one message, in order. Holds one chunk at a time.
 pub(crate) struct Content {
+    committer: Committer,
+    blob: BlobId,
     prefix: Bytes,
-    /// Away while a chunk is being read, and after the last.
+    /// Octets of the blob handed out.
+    given: u64,
+    /// None after the last chunk and after an error.
     reader: Option<BlobReader>,
 }
 
@@ -24,19 +28,13 @@ impl Content {
         committer: &Committer,
         message: &QueueMessage,
     ) -> Result<Self, DeliveryError> {
-        for _ in 0..MOVES_MAX {
-            let location = locate(committer, message.blob).await?;
-            match open_reader(committer.heap(), location).await {
-                Err(HeapError::Gone { .. }) => {}
-                opened => {
-                    return Ok(Self {
-                        prefix: message.prefix.clone(),
-                        reader: Some(opened?),
-                    });
-                }
-            }
-        }
-        Err(LinkError::NoSuchBlob.into())
+        Ok(Self {
+            committer: committer.clone(),
+            blob: message.blob,
+            prefix: message.prefix.clone(),
+            given: 0,
+            reader: Some(open_reader(committer, message.blob, 0).await?),
+        })
     }
 
     /// The next bytes; `None` after the last. An error ends the content.
@@ -44,17 +42,24 @@ impl Content {
         if !self.prefix.is_empty() {
             return Ok(Some(std::mem::take(&mut self.prefix)));
         }
-        let Some(mut reader) = self.reader.take() else {
-            return Ok(None);
-        };
-        let (reader, chunk) = blocking(move || {
-            let chunk = reader.next_chunk();
-            (reader, chunk)
-        })
-        .await?;
-        let chunk = chunk?;
-        self.reader = chunk.is_some().then_some(reader);
-        Ok(chunk)
+        for _ in 0..MOVES_MAX {
+            let Some(mut reader) = self.reader.take() else {
+                return Ok(None);
+            };
+            match reader.next_chunk().await {
+                Err(HeapError::Gone { .. }) => {
+                    let again = open_reader(&self.committer, self.blob, self.given).await?;
+                    self.reader = Some(again);
+                }
+                Ok(Some(chunk)) => {
+                    self.given += chunk.len() as u64;
+                    self.reader = Some(reader);
+                    return Ok(Some(chunk));
+                }
+                ended => return Ok(ended?),
+            }
+        }
+        Err(LinkError::NoSuchBlob.into())
     }
 
     /// The first `octets_max` bytes, all if there are fewer.
@@ -83,18 +88,18 @@ async fn locate(committer: &Committer, blob: BlobId) -> Result<Location, Deliver
     Ok(BlobRow::decode(&row)?.location)
 }
 
-async fn open_reader(heap: &Heap, location: Location) -> Result<BlobReader, HeapError> {
-    let heap = heap.clone();
-    match tokio::task::spawn_blocking(move || heap.reader(&location)).await {
-        Ok(opened) => opened,
-        Err(error) => Err(HeapError::Io(error.to_string())),
+/// Opens a blob from `octet` on; looks its place up again where compaction has just moved it.
+async fn open_reader(
+    committer: &Committer,
+    blob: BlobId,
+    octet: u64,
+) -> Result<BlobReader, DeliveryError> {
+    for _ in 0..MOVES_MAX {
+        let location = locate(committer, blob).await?;
+        match committer.heap().reader(&location, octet..u64::MAX).await {
+            Err(HeapError::Gone { .. }) => {}
+            opened => return Ok(opened?),
+        }
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, DeliveryError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| HeapError::Io(error.to_string()).into())
+    Err(LinkError::NoSuchBlob.into())
 }

@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::HeapError;
 use crate::builder::Stored;
-use crate::chunk::ChunkTable;
-use crate::heap::Shared;
+use crate::chunk::{Chunk, ChunkTable};
+use crate::heap::{INLINE_BYTES, Shared, blocking};
 
 /// Reads a range of a blob chunk by chunk, holding one chunk at a time.
 ///
@@ -44,30 +44,33 @@ impl BlobReader {
     }
 
     /// The next plain bytes, at most 256 KiB; `None` after the last.
-    pub fn next_chunk(&mut self) -> Result<Option<Bytes>, HeapError> {
+    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, HeapError> {
         let Some(index) = self.next.next() else {
             return Ok(None);
         };
-        let chunk = *self
-            .table
-            .chunks
-            .get(index)
-            .ok_or_else(|| self.stored.corrupt("chunk table"))?;
-        let stored = self.stored.read(chunk.start, chunk.len as usize)?;
-        let plain = self
-            .shared
-            .coders
-            .unpack(chunk, stored, self.table.plain_len(index))
-            .map_err(|what| self.stored.corrupt(what))?;
-        let start = self.table.plain_start(index);
-        let from = self.range.start.saturating_sub(start) as usize;
-        let to = (self.range.end.saturating_sub(start) as usize).min(plain.len());
-        Ok(Some(plain.slice(from.min(to)..to)))
+        let chunk = self.chunk(index)?;
+        let plain = match self.is_inline() {
+            true => chunk.read()?,
+            false => blocking(move || chunk.read()).await?,
+        };
+        Ok(Some(self.cut(index, &plain)))
     }
 
     /// All bytes that are left.
-    pub fn read_to_end(mut self) -> Result<Bytes, HeapError> {
-        let Some(first) = self.next_chunk()? else {
+    pub async fn read_to_end(self) -> Result<Bytes, HeapError> {
+        match self.is_inline() {
+            true => self.read_now(),
+            false => blocking(move || self.read_now()).await,
+        }
+    }
+
+    fn is_inline(&self) -> bool {
+        self.table.size <= INLINE_BYTES
+    }
+
+    /// All bytes that are left; blocks.
+    pub(crate) fn read_now(mut self) -> Result<Bytes, HeapError> {
+        let Some(first) = self.next_now()? else {
             return Ok(Bytes::new());
         };
         if self.next.is_empty() {
@@ -75,9 +78,56 @@ impl BlobReader {
         }
         let mut all = BytesMut::with_capacity((self.range.end - self.range.start) as usize);
         all.extend_from_slice(&first);
-        while let Some(chunk) = self.next_chunk()? {
+        while let Some(chunk) = self.next_now()? {
             all.extend_from_slice(&chunk);
         }
         Ok(all.freeze())
+    }
+
+    fn next_now(&mut self) -> Result<Option<Bytes>, HeapError> {
+        let Some(index) = self.next.next() else {
+            return Ok(None);
+        };
+        let plain = self.chunk(index)?.read()?;
+        Ok(Some(self.cut(index, &plain)))
+    }
+
+    fn chunk(&self, index: usize) -> Result<StoredChunk, HeapError> {
+        let chunk = self.table.chunks.get(index);
+        Ok(StoredChunk {
+            chunk: *chunk.ok_or_else(|| self.stored.corrupt("chunk table"))?,
+            plain_len: self.table.plain_len(index),
+            stored: self.stored.clone(),
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    /// What of chunk `index` lies in the range.
+    fn cut(&self, index: usize, plain: &Bytes) -> Bytes {
+        let start = self.table.plain_start(index);
+        let from = self.range.start.saturating_sub(start) as usize;
+        let to = (self.range.end.saturating_sub(start) as usize).min(plain.len());
+        plain.slice(from.min(to)..to)
+    }
+}
+
+/// A chunk on its way from where it is stored.
+struct StoredChunk {
+    chunk: Chunk,
+    plain_len: usize,
+    stored: Stored,
+    shared: Arc<Shared>,
+}
+
+impl StoredChunk {
+    /// The plain bytes; blocks.
+    fn read(self) -> Result<Bytes, HeapError> {
+        let stored = self
+            .stored
+            .read(self.chunk.start, self.chunk.len as usize)?;
+        self.shared
+            .coders
+            .unpack(self.chunk, stored, self.plain_len)
+            .map_err(|what| self.stored.corrupt(what))
     }
 }

@@ -116,7 +116,7 @@ impl BlobBuilder {
         let spill = match &mut self.spilled {
             Some(spill) => spill,
             empty => empty.insert(Spill {
-                file: tempfile::tempfile_in(&self.shared.dir)?,
+                file: tempfile::tempfile_in(&self.shared.spill_dir)?,
                 len: 0,
             }),
         };
@@ -225,19 +225,15 @@ impl PreparedBlob {
         self.inner.table.stored_bytes()
     }
 
-    /// The plain bytes of `range`, cut to what there is.
+    /// The plain bytes of `range`, cut to what there is. Blocks while a large blob is read from its file.
     pub fn read(&self, range: Range<u64>) -> Result<Bytes, HeapError> {
-        self.reader(range).read_to_end()
-    }
-
-    /// Reads the plain bytes of `range`, cut to what there is, chunk by chunk.
-    pub fn reader(&self, range: Range<u64>) -> BlobReader {
-        BlobReader::new(
+        let reader = BlobReader::new(
             Arc::clone(&self.inner.shared),
             self.inner.table.clone(),
             self.inner.stored.clone(),
             range,
-        )
+        );
+        reader.read_now()
     }
 
     pub(crate) fn table(&self) -> &ChunkTable {

@@ -49,6 +49,9 @@ pub enum HeapError {
         /// The segment's number.
         segment: u64,
     },
+    /// The store of message bytes does not answer now; it may later. What was being written may be there or not.
+    #[error("the store of message bytes is not available: {0}")]
+    Unavailable(String),
     /// Any other failure to read or write.
     #[error("the heap failed: {0}")]
     Io(String),

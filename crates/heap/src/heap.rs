@@ -1,36 +1,24 @@
 //! The heap itself: opening, appending, reading, and taking segments away.
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use nightmail_core::Timestamp;
-use parking_lot::Mutex;
 
 use crate::blob::BlobReader;
-use crate::builder::{PreparedBlob, Source, Stored};
+use crate::builder::PreparedBlob;
 use crate::chunk::Coders;
-use crate::record::{HEADER_BYTES_MAX, Header};
-use crate::scan::Scan;
-use crate::segment::{self, Handles, SEGMENT_HEADER_BYTES, Start};
+use crate::segments::Segments;
+use crate::writer::Writer;
 use crate::{HeapError, HeapKey, Location, ScanSummary, ScannedRecord, SegmentInfo};
 
-/// Bytes gathered before they are written; a group of usual size is one write.
-const WRITE_BYTES: usize = 1 << 20;
-/// Records up to this length are read at once.
-const READ_AT_ONCE_BYTES: u64 = 64 << 10;
+/// Blobs up to this size are read and unpacked without leaving the task; larger ones on a blocking thread.
+pub(crate) const INLINE_BYTES: u64 = 64 << 10;
 
-const LOCK_ATTEMPTS: usize = 10;
-const LOCK_WAIT: Duration = Duration::from_millis(30);
-
-/// How a heap is kept.
+/// How a heap of segments is kept.
 #[derive(Clone, Debug)]
 pub struct HeapOptions {
     /// The key of blob ids; `None`: the one kept in the directory, made when there is none.
@@ -62,7 +50,7 @@ pub struct Record {
     pub created: Timestamp,
 }
 
-/// Counters since the heap was opened; they only grow.
+/// Counters since the heap was opened, which only grow, and its extent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct HeapStats {
     /// Groups appended.
@@ -77,82 +65,62 @@ pub struct HeapStats {
     pub failures: u64,
     /// Blobs opened for reading.
     pub reads: u64,
+    /// Segments there are.
+    pub segments: u64,
+    /// Bytes of all segments.
+    pub segment_bytes: u64,
 }
 
-/// The message heap of one directory. Cloning shares it.
+/// A message heap. Cloning shares it.
 #[derive(Clone)]
 pub struct Heap {
     pub(crate) shared: Arc<Shared>,
+    segments: Arc<Segments>,
+    writer: Writer,
 }
 
 /// What a heap, its builders and its readers share.
 pub(crate) struct Shared {
-    pub dir: PathBuf,
     pub key: HeapKey,
     pub coders: Coders,
-    segment_bytes: u64,
-    handles: Handles,
-    segments: Mutex<BTreeMap<u64, SegmentInfo>>,
-    tail: Mutex<Tail>,
-    counters: Counters,
-    _lock: File,
-}
-
-/// Where the next group goes. Held while a group is written and synced.
-#[derive(Default)]
-struct Tail {
-    active: Option<Active>,
-    next_segment: u64,
-    buffer: Vec<u8>,
-}
-
-struct Active {
-    segment: u64,
-    tag: [u8; 8],
-    file: File,
-    end: u64,
+    /// Where large blobs wait for their group.
+    pub spill_dir: PathBuf,
+    pub counters: Counters,
 }
 
 #[derive(Default)]
-struct Counters {
-    groups: AtomicU64,
-    records: AtomicU64,
-    bytes_written: AtomicU64,
-    syncs: AtomicU64,
-    failures: AtomicU64,
-    reads: AtomicU64,
+pub(crate) struct Counters {
+    pub groups: AtomicU64,
+    pub records: AtomicU64,
+    pub bytes_written: AtomicU64,
+    pub syncs: AtomicU64,
+    pub failures: AtomicU64,
+    pub reads: AtomicU64,
+}
+
+impl Shared {
+    pub fn new(key: HeapKey, spill_dir: PathBuf) -> Self {
+        Self {
+            key,
+            coders: Coders::default(),
+            spill_dir,
+            counters: Counters::default(),
+        }
+    }
 }
 
 impl Heap {
-    /// Opens the heap in `dir`, making the directory if it is not there.
+    /// Opens the heap of segments in `dir`, making the directory if it is not there.
     ///
     /// What a crash left behind the last whole record is cut off: no group that was answered reaches there.
     /// Fails with [`HeapError::Locked`] while another process has the heap open, and with
     /// [`HeapError::WrongKey`] under a key that is not the heap's.
     pub fn open(dir: impl AsRef<Path>, options: HeapOptions) -> Result<Self, HeapError> {
-        let dir = dir.as_ref();
-        std::fs::create_dir_all(dir)?;
-        let above = dir.canonicalize()?;
-        segment::sync_directory(above.parent().unwrap_or(Path::new("/")))?;
-        let lock = lock(dir)?;
-        let key = match options.key {
-            Some(key) => key,
-            None => HeapKey::load_or_create(dir)?,
-        };
-        let shared = Shared {
-            dir: dir.to_path_buf(),
-            key,
-            coders: Coders::default(),
-            segment_bytes: options.segment_bytes,
-            handles: Handles::new(dir.to_path_buf(), options.open_files_max),
-            segments: Mutex::default(),
-            tail: Mutex::default(),
-            counters: Counters::default(),
-            _lock: lock,
-        };
-        shared.find_segments()?;
+        let (shared, segments) = Segments::open(dir.as_ref(), options)?;
         Ok(Self {
-            shared: Arc::new(shared),
+            writer: Writer::start(Arc::clone(&segments))?,
+            shared,
+            segments,
         })
     }
 
@@ -160,38 +128,43 @@ impl Heap {
     ///
     /// When it returns `Ok` they are on stable storage. After an error nothing of the group is kept, as far as
     /// this process sees; a crash right then may leave some of its records, to which no row refers.
-    pub fn append_group(&self, records: &[Record]) -> Result<Vec<Location>, HeapError> {
-        if records.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut tail = self.shared.tail.lock();
-        let result = self.shared.append(&mut tail, records);
-        if result.is_err() {
-            count(&self.shared.counters.failures, 1);
-        }
-        result
+    /// Dropping the future does not take the group back.
+    pub async fn append_group(&self, records: Vec<Record>) -> Result<Vec<Location>, HeapError> {
+        self.writer.append(records).await
     }
 
     /// The plain bytes of `range`, cut to what there is. Reads and unpacks only the chunks it touches.
     ///
     /// Fails with [`HeapError::Gone`] when the segment was removed (look the location up again) and with
     /// [`HeapError::Corrupt`] when a checksum does not hold.
-    pub fn read(&self, location: &Location, range: Range<u64>) -> Result<Bytes, HeapError> {
-        self.reader_range(location, range)?.read_to_end()
+    pub async fn read(&self, location: &Location, range: Range<u64>) -> Result<Bytes, HeapError> {
+        self.reader(location, range).await?.read_to_end().await
     }
 
-    /// Reads a whole blob chunk by chunk. Fails as [`Heap::read`] does.
-    pub fn reader(&self, location: &Location) -> Result<BlobReader, HeapError> {
-        self.reader_range(location, 0..u64::MAX)
+    /// Reads whole blobs, each as [`Heap::read`] does, in one go. The caller bounds the sum of their sizes.
+    pub async fn read_many(&self, locations: Vec<Location>) -> Vec<Result<Bytes, HeapError>> {
+        let octets: u64 = locations.iter().map(|location| location.size).sum();
+        let count = locations.len();
+        let heap = self.clone();
+        let read = move |at: &Location| heap.open_reader(at, 0..u64::MAX)?.read_now();
+        if octets <= INLINE_BYTES {
+            return locations.iter().map(read).collect();
+        }
+        let done = blocking(move || Ok(locations.iter().map(read).collect())).await;
+        done.unwrap_or_else(|error| vec![Err(error); count])
     }
 
     /// Reads the plain bytes of `range`, cut to what there is, chunk by chunk. Fails as [`Heap::read`] does.
-    pub fn reader_range(
+    pub async fn reader(
         &self,
         location: &Location,
         range: Range<u64>,
     ) -> Result<BlobReader, HeapError> {
-        let (header, stored) = self.shared.open_record(location)?;
+        self.open_reader(location, range)
+    }
+
+    fn open_reader(&self, location: &Location, range: Range<u64>) -> Result<BlobReader, HeapError> {
+        let (header, stored) = self.segments.open_record(location)?;
         count(&self.shared.counters.reads, 1);
         Ok(BlobReader::new(
             Arc::clone(&self.shared),
@@ -201,67 +174,48 @@ impl Heap {
         ))
     }
 
-    /// The record at `from`, to be appended again as it is stored: how compaction moves it.
+    /// The records at `from`, to be appended again as they are stored: how compaction moves them.
     ///
-    /// It stays readable although its segment is removed. Fails as [`Heap::read`] does.
-    pub fn copy_record(&self, from: &Location) -> Result<Record, HeapError> {
-        let (header, stored) = self.shared.open_record(from)?;
-        Ok(Record {
-            blob: PreparedBlob::new(Arc::clone(&self.shared), header.blob, header.table, stored),
-            envelope: header.envelope,
-            created: header.created,
-        })
+    /// They stay readable although their segment is removed. Fails as [`Heap::read`] does.
+    pub async fn copy_records(&self, from: Vec<Location>) -> Result<Vec<Record>, HeapError> {
+        let segments = Arc::clone(&self.segments);
+        blocking(move || from.iter().map(|from| segments.copy_record(from)).collect()).await
     }
 
-    /// The segments, oldest first.
-    pub fn segments(&self) -> Vec<SegmentInfo> {
-        self.shared.segments.lock().values().copied().collect()
+    /// At most `limit` segments with a number above `after`, oldest first.
+    pub async fn segments(
+        &self,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<SegmentInfo>, HeapError> {
+        Ok(self.segments.list(after, limit))
     }
 
-    /// Calls `visit` with every record of segment `segment` whose header is whole, oldest first.
+    /// Every record of `segment` whose header is whole, oldest first.
     ///
     /// Chunks are not read: [`Heap::read`] finds out whether they are whole.
-    pub fn scan_segment(
+    pub async fn scan_segment(
         &self,
         segment: u64,
-        visit: impl FnMut(ScannedRecord),
-    ) -> Result<ScanSummary, HeapError> {
-        let info = self.shared.segments.lock().get(&segment).copied();
-        let info = info.ok_or(HeapError::Gone { segment })?;
-        let scan = Scan {
-            file: &*self.shared.handles.get(segment)?,
-            segment,
-            tag: self.shared.key.segment_tag(segment),
-            to: info.bytes,
-            check_chunks: false,
-        };
-        Ok(scan.run(visit)?)
+    ) -> Result<(Vec<ScannedRecord>, ScanSummary), HeapError> {
+        let segments = Arc::clone(&self.segments);
+        blocking(move || segments.scan(segment)).await
     }
 
     /// Removes a segment that no location names any more.
     ///
     /// Refuses the newest, so that no number is ever used twice. A crash may bring the file back; then it is
     /// as it was, and can be removed again.
-    pub fn remove_segment(&self, segment: u64) -> Result<(), HeapError> {
-        let mut segments = self.shared.segments.lock();
-        if segments.keys().next_back() == Some(&segment) {
-            return Err(HeapError::Newest { segment });
-        }
-        match std::fs::remove_file(segment::path(&self.shared.dir, segment)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        self.shared.handles.forget(segment);
-        match segments.remove(&segment) {
-            Some(_) => Ok(()),
-            None => Err(HeapError::Gone { segment }),
-        }
+    pub async fn remove_segment(&self, segment: u64) -> Result<(), HeapError> {
+        let segments = Arc::clone(&self.segments);
+        blocking(move || segments.remove(segment)).await
     }
 
-    /// The counters.
+    /// The counters and the extent.
     pub fn stats(&self) -> HeapStats {
         let counters = &self.shared.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (segments, segment_bytes) = self.segments.extent();
         HeapStats {
             groups: get(&counters.groups),
             records: get(&counters.records),
@@ -269,250 +223,22 @@ impl Heap {
             syncs: get(&counters.syncs),
             failures: get(&counters.failures),
             reads: get(&counters.reads),
+            segments,
+            segment_bytes,
         }
     }
 }
 
-fn lock(dir: &Path) -> Result<File, HeapError> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(dir.join("heap.lock"))?;
-    // A process that is just ending, or one just being started by the last owner, holds it for a moment more.
-    for _ in 0..LOCK_ATTEMPTS {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-        }
-    }
-    Err(HeapError::Locked(dir.display().to_string()))
-}
-
-fn count(counter: &AtomicU64, by: u64) {
+pub(crate) fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
-impl Shared {
-    /// Takes stock of the directory and makes the newest segment ready for the next group.
-    fn find_segments(&self) -> Result<(), HeapError> {
-        let numbers = segment::list(&self.dir)?;
-        for &id in &numbers {
-            let bytes = std::fs::metadata(segment::path(&self.dir, id))?.len();
-            let info = SegmentInfo {
-                id,
-                bytes,
-                sealed: true,
-            };
-            self.segments.lock().insert(id, info);
-        }
-        let mut tail = self.tail.lock();
-        if let Some(&newest) = numbers.last() {
-            tail.next_segment = newest + 1;
-            tail.active = self.resume(newest)?;
-        }
-        Ok(())
-    }
-
-    /// Cuts the torn tail of the newest segment; `None` when it takes no more groups.
-    fn resume(&self, segment: u64) -> Result<Option<Active>, HeapError> {
-        let path = segment::path(&self.dir, segment);
-        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-        let len = file.metadata()?.len();
-        let start = segment::start(&file, len, segment, &self.key)?;
-        let tag = self.key.segment_tag(segment);
-        let mut end = SEGMENT_HEADER_BYTES;
-        let mut damaged = start == Start::Damaged;
-        match start {
-            Start::WrongKey => return Err(HeapError::WrongKey { segment }),
-            Start::Unfinished => file = segment::create(&self.dir, segment, &self.key)?,
-            Start::Good | Start::Damaged => {
-                let scan = Scan {
-                    file: &file,
-                    segment,
-                    tag,
-                    to: len,
-                    check_chunks: true,
-                };
-                let summary = scan.run(|_| ())?;
-                end = summary.end;
-                damaged |= summary.damaged_bytes > 0;
-            }
-        }
-        if damaged {
-            tracing::error!(segment, "heap segment is damaged before its end");
-        } else if end < len {
-            tracing::warn!(segment, end, cut_bytes = len - end, "cut a torn heap tail");
-            file.set_len(end)?;
-            file.sync_all()?;
-        }
-        let usable = !damaged && end < self.segment_bytes;
-        self.note(segment, if damaged { len } else { end }, !usable);
-        Ok(usable.then_some(Active {
-            segment,
-            tag,
-            file,
-            end,
-        }))
-    }
-
-    fn note(&self, id: u64, bytes: u64, sealed: bool) {
-        let info = SegmentInfo { id, bytes, sealed };
-        self.segments.lock().insert(id, info);
-    }
-
-    fn append(&self, tail: &mut Tail, records: &[Record]) -> Result<Vec<Location>, HeapError> {
-        let mut active = self.active(tail)?;
-        let mut writer = GroupWriter {
-            file: &active.file,
-            buffer: &mut tail.buffer,
-            at: active.end,
-        };
-        let written = writer.write(&active, records);
-        tail.buffer.clear();
-        let (locations, end) = match written {
-            Ok(written) => written,
-            Err(error) => {
-                // Nothing was synced, so cutting the file back undoes the group.
-                match active.file.set_len(active.end) {
-                    Ok(()) => tail.active = Some(active),
-                    Err(_) => self.note(active.segment, active.end, true),
-                }
-                return Err(error);
-            }
-        };
-        count(&self.counters.syncs, 1);
-        if let Err(error) = active.file.sync_data() {
-            // After a failed sync the kernel may count unwritten pages as written: nothing more goes here.
-            drop(active.file.set_len(active.end));
-            self.note(active.segment, active.end, true);
-            return Err(error.into());
-        }
-        count(&self.counters.groups, 1);
-        count(&self.counters.records, records.len() as u64);
-        count(&self.counters.bytes_written, end - active.end);
-        active.end = end;
-        self.note(active.segment, end, false);
-        tail.active = Some(active);
-        Ok(locations)
-    }
-
-    /// Takes the active segment out of `tail`, a new one if the last is full or was given up.
-    fn active(&self, tail: &mut Tail) -> Result<Active, HeapError> {
-        if let Some(active) = tail.active.take() {
-            if active.end < self.segment_bytes {
-                return Ok(active);
-            }
-            self.note(active.segment, active.end, true);
-        }
-        let segment = tail.next_segment;
-        let file = segment::create(&self.dir, segment, &self.key)?;
-        tail.next_segment = segment + 1;
-        self.note(segment, SEGMENT_HEADER_BYTES, false);
-        Ok(Active {
-            segment,
-            tag: self.key.segment_tag(segment),
-            file,
-            end: SEGMENT_HEADER_BYTES,
-        })
-    }
-
-    /// Reads a record's header, and its body too when it is short.
-    fn open_record(&self, location: &Location) -> Result<(Header, Stored), HeapError> {
-        let file = self.handles.get(location.segment)?;
-        let place = (location.segment, location.offset);
-        let corrupt = |what| HeapError::Corrupt {
-            segment: location.segment,
-            offset: location.offset,
-            what,
-        };
-        let at_once = location.length <= READ_AT_ONCE_BYTES;
-        let len = if at_once {
-            location.length as usize
-        } else {
-            location.header as usize
-        };
-        if len > HEADER_BYTES_MAX {
-            return Err(corrupt("header length"));
-        }
-        let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, location.offset)
-            .map_err(|error| match error.kind() {
-                ErrorKind::UnexpectedEof => corrupt("record ends early"),
-                _ => error.into(),
-            })?;
-        let tag = self.key.segment_tag(location.segment);
-        let header = Header::decode(&bytes, tag).map_err(corrupt)?;
-        let lengths = Header::peek(&bytes, tag);
-        if lengths.map(|lengths| (lengths.header, lengths.total()))
-            != Some((location.header, location.length))
-            || header.table.size != location.size
-        {
-            return Err(corrupt("another record is here"));
-        }
-        let source = if at_once {
-            Source::Memory(Bytes::from(bytes).slice(location.header as usize..))
-        } else {
-            Source::File(file, location.offset + u64::from(location.header))
-        };
-        Ok((header, Stored { source, place }))
-    }
-}
-
-/// Writes one group at the end of the active segment.
-struct GroupWriter<'a> {
-    file: &'a File,
-    buffer: &'a mut Vec<u8>,
-    at: u64,
-}
-
-impl GroupWriter<'_> {
-    fn write(
-        &mut self,
-        active: &Active,
-        records: &[Record],
-    ) -> Result<(Vec<Location>, u64), HeapError> {
-        let mut locations = Vec::with_capacity(records.len());
-        for record in records {
-            locations.push(self.record(active, record)?);
-        }
-        self.flush()?;
-        Ok((locations, self.at))
-    }
-
-    fn record(&mut self, active: &Active, record: &Record) -> Result<Location, HeapError> {
-        let offset = self.at + self.buffer.len() as u64;
-        let header = Header {
-            blob: record.blob.id(),
-            created: record.created,
-            envelope: record.envelope.clone(),
-            table: record.blob.table().clone(),
-        };
-        let lengths = header.encode(active.tag, self.buffer)?;
-        let mut start = 0;
-        while start < lengths.body {
-            let len = (lengths.body - start).min(WRITE_BYTES as u64);
-            let bytes = record.blob.stored().read(start, len as usize)?;
-            self.buffer.extend_from_slice(&bytes);
-            start += len;
-            if self.buffer.len() >= WRITE_BYTES {
-                self.flush()?;
-            }
-        }
-        Ok(Location {
-            segment: active.segment,
-            offset,
-            length: lengths.total(),
-            header: lengths.header,
-            size: header.table.size,
-        })
-    }
-
-    fn flush(&mut self) -> Result<(), HeapError> {
-        self.file.write_all_at(self.buffer, self.at)?;
-        self.at += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
+/// Runs `work` on a blocking thread of the runtime.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HeapError> + Send + 'static,
+) -> Result<T, HeapError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(HeapError::Io(error.to_string())),
     }
 }

@@ -20,6 +20,8 @@ mod pack_store;
 pub mod record;
 mod scan;
 mod segment;
+mod segments;
+mod writer;
 
 pub use blob::BlobReader;
 pub use builder::{BlobBuilder, PreparedBlob};

@@ -10,16 +10,24 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use nightmail_core::Timestamp;
 use nightmail_heap::{
     BlobBuilder, BlobReader, Heap, HeapError, HeapKey, HeapOptions, Location, PreparedBlob, Record,
+    SegmentInfo,
 };
 use proptest::prelude::*;
+use tokio::runtime::Runtime;
 
 const CHUNK: usize = 256 * 1024;
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+    RUNTIME.block_on(work)
+}
 
 fn open(dir: &Path) -> Heap {
     Heap::open(dir, HeapOptions::default()).unwrap()
@@ -51,7 +59,7 @@ fn record(heap: &Heap, plain: &[u8]) -> Record {
 }
 
 fn append(heap: &Heap, plain: &[u8]) -> Location {
-    heap.append_group(&[record(heap, plain)]).unwrap()[0]
+    run(heap.append_group(vec![record(heap, plain)])).unwrap()[0]
 }
 
 /// Text that compresses, different for each seed.
@@ -74,8 +82,16 @@ fn segment_file(dir: &Path, segment: u64) -> PathBuf {
     dir.join(format!("{segment:016x}.seg"))
 }
 
+fn reader(heap: &Heap, location: &Location) -> BlobReader {
+    run(heap.reader(location, 0..u64::MAX)).unwrap()
+}
+
+fn segments(heap: &Heap) -> Vec<SegmentInfo> {
+    run(heap.segments(None, usize::MAX)).unwrap()
+}
+
 fn whole(heap: &Heap, location: &Location) -> Result<Bytes, HeapError> {
-    heap.read(location, 0..u64::MAX)
+    run(heap.read(location, 0..u64::MAX))
 }
 
 #[test]
@@ -92,7 +108,7 @@ fn a_blob_reads_back_whole_and_by_any_range() {
             .collect();
         for &from in &edges {
             for &to in &edges {
-                let found = heap.read(&location, from as u64..to as u64).unwrap();
+                let found = run(heap.read(&location, from as u64..to as u64)).unwrap();
                 let to = to.min(plain.len());
                 let expected = plain.get(from..to).unwrap_or(&[]);
                 assert!(found == expected, "{from}..{to} of {}", plain.len());
@@ -119,8 +135,8 @@ fn an_empty_blob_is_a_blob() {
     let location = append(&heap, b"");
     assert_eq!(location.size, 0);
     assert_eq!(whole(&heap, &location).unwrap(), Bytes::new());
-    assert_eq!(heap.reader(&location).unwrap().next_chunk().unwrap(), None);
-    assert_eq!(heap.append_group(&[]).unwrap(), []);
+    assert_eq!(run(reader(&heap, &location).next_chunk()).unwrap(), None);
+    assert_eq!(run(heap.append_group(Vec::new())).unwrap(), []);
 }
 
 #[test]
@@ -129,10 +145,10 @@ fn a_reader_gives_chunk_after_chunk() {
     let heap = open(dir.path());
     let plain = text(3, 5 * CHUNK / 2);
     let location = append(&heap, &plain);
-    let mut reader = heap.reader(&location).unwrap();
+    let mut reader = reader(&heap, &location);
     let mut lengths = Vec::new();
     let mut all = Vec::new();
-    while let Some(chunk) = reader.next_chunk().unwrap() {
+    while let Some(chunk) = run(reader.next_chunk()).unwrap() {
         lengths.push(chunk.len());
         all.extend_from_slice(&chunk);
     }
@@ -180,8 +196,8 @@ fn records_are_there_after_reopening_and_scans_find_them() {
     let heap = open(dir.path());
     let plains: Vec<_> = (0..10).map(|n| text(n, n * 1000)).collect();
     let records: Vec<_> = plains.iter().map(|plain| record(&heap, plain)).collect();
-    let mut locations = heap.append_group(&records[..6]).unwrap();
-    locations.extend(heap.append_group(&records[6..]).unwrap());
+    let mut locations = run(heap.append_group(records[..6].to_vec())).unwrap();
+    locations.extend(run(heap.append_group(records[6..].to_vec())).unwrap());
     drop((heap, records));
 
     let heap = open(dir.path());
@@ -190,15 +206,14 @@ fn records_are_there_after_reopening_and_scans_find_them() {
     }
     locations.push(append(&heap, b"one more"));
     let mut found = Vec::new();
-    let summary = heap
-        .scan_segment(0, |record| {
-            assert_eq!(&record.envelope[..], b"<a@example.org> <b@example.net>");
-            assert_eq!(record.created.millis(), 1_795_364_520_123);
-            let plain = whole(&heap, &record.location).unwrap();
-            assert_eq!(prepare(&heap, &plain).id(), record.blob);
-            found.push(record.location);
-        })
-        .unwrap();
+    let (records, summary) = run(heap.scan_segment(0)).unwrap();
+    for record in records {
+        assert_eq!(&record.envelope[..], b"<a@example.org> <b@example.net>");
+        assert_eq!(record.created.millis(), 1_795_364_520_123);
+        let plain = whole(&heap, &record.location).unwrap();
+        assert_eq!(prepare(&heap, &plain).id(), record.blob);
+        found.push(record.location);
+    }
     assert_eq!(found, locations);
     assert_eq!((summary.records, summary.damaged_bytes), (11, 0));
     assert_eq!(heap.stats().records, 1);
@@ -209,7 +224,7 @@ fn a_full_segment_is_followed_by_another() {
     let dir = tempfile::tempdir().unwrap();
     let heap = open_with_segments_of(dir.path(), 20_000);
     let locations: Vec<_> = (0..41).map(|n| append(&heap, &noise(n, 5000))).collect();
-    let segments = heap.segments();
+    let segments = segments(&heap);
     assert!(segments.len() >= 8, "{segments:?}");
     let (last, sealed) = segments.split_last().unwrap();
     assert!(!last.sealed && sealed.iter().all(|segment| segment.sealed));
@@ -218,7 +233,12 @@ fn a_full_segment_is_followed_by_another() {
     }
     drop(heap);
     let heap = open_with_segments_of(dir.path(), 20_000);
-    let ids = |heap: &Heap| heap.segments().iter().map(|s| s.id).collect::<Vec<_>>();
+    let ids = |heap: &Heap| {
+        self::segments(heap)
+            .iter()
+            .map(|s| s.id)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(
         ids(&heap),
         segments.iter().map(|s| s.id).collect::<Vec<_>>()
@@ -234,31 +254,31 @@ fn compaction_moves_records_and_the_old_segment_is_gone() {
     let plains = [noise(1, 6000), text(2, 2 * CHUNK), noise(3, CHUNK + 9)];
     let old: Vec<_> = plains.iter().map(|plain| append(&heap, plain)).collect();
     assert_eq!(
-        heap.remove_segment(old[2].segment),
+        run(heap.remove_segment(old[2].segment)),
         Err(HeapError::Newest {
             segment: old[2].segment
         })
     );
-    let moved: Vec<Record> = old
-        .iter()
-        .map(|from| heap.copy_record(from).unwrap())
-        .collect();
+    let moved = run(heap.copy_records(old.clone())).unwrap();
     assert_eq!(moved[0].blob.id(), prepare(&heap, &plains[0]).id());
     append(&heap, &noise(9, 20_000));
-    let new = heap.append_group(&moved).unwrap();
-    let slow = heap.reader(&old[2]).unwrap();
-    for segment in heap.segments().iter().filter(|s| s.id < new[0].segment) {
-        heap.remove_segment(segment.id).unwrap();
+    let new = run(heap.append_group(moved)).unwrap();
+    let slow = reader(&heap, &old[2]);
+    for segment in segments(&heap).iter().filter(|s| s.id < new[0].segment) {
+        run(heap.remove_segment(segment.id)).unwrap();
     }
     for ((old, new), plain) in old.iter().zip(&new).zip(&plains) {
         let gone = HeapError::Gone {
             segment: old.segment,
         };
         assert_eq!(whole(&heap, old), Err(gone.clone()));
-        assert_eq!(heap.remove_segment(old.segment), Err(gone));
+        assert_eq!(run(heap.remove_segment(old.segment)), Err(gone));
         assert!(whole(&heap, new).unwrap() == *plain);
     }
-    assert!(slow.read_to_end().unwrap() == plains[2], "readers read on");
+    assert!(
+        run(slow.read_to_end()).unwrap() == plains[2],
+        "readers read on"
+    );
 }
 
 #[test]
@@ -351,10 +371,10 @@ fn a_flipped_bit_is_an_error_and_costs_no_other_record() {
     }
     file.write_all_at(&[0xff], hurt.offset + 40).unwrap();
     let heap = open(dir.path());
-    let mut found = Vec::new();
-    let summary = heap.scan_segment(0, |record| found.push(record.location));
+    let (records, summary) = run(heap.scan_segment(0)).unwrap();
+    let found: Vec<_> = records.iter().map(|record| record.location).collect();
     assert_eq!(found, [locations[0], locations[2]]);
-    assert_eq!(summary.unwrap().damaged_bytes, hurt.length);
+    assert_eq!(summary.damaged_bytes, hurt.length);
 }
 
 #[test]
@@ -420,7 +440,7 @@ fn readers_read_while_groups_are_appended() {
                         (0..8).map(|n| writer * 1000 + group * 8 + n).collect();
                     let records: Vec<_> =
                         numbers.iter().map(|&n| record(heap, &plain(n))).collect();
-                    let locations = heap.append_group(&records).unwrap();
+                    let locations = run(heap.append_group(records)).unwrap();
                     written.lock().extend(numbers.into_iter().zip(locations));
                 }
             });
@@ -482,14 +502,14 @@ fn a_full_disk_keeps_nothing_of_the_group_and_the_heap_goes_on() {
     let refused = loop {
         let seed = written.len() as u64 * 2;
         let plains = [noise(seed, 70_000), noise(seed + 1, 70_000)];
-        let group = plains.each_ref().map(|plain| record(&heap, plain));
-        match heap.append_group(&group) {
+        let group = plains.iter().map(|plain| record(&heap, plain)).collect();
+        match run(heap.append_group(group)) {
             Ok(locations) => written.push((plains, locations)),
             Err(error) => break error,
         }
     };
     assert!(matches!(refused, HeapError::Full(_)), "{refused}");
-    let before = heap.segments();
+    let before = segments(&heap);
     let small = append(&heap, b"a small one still fits");
     assert!(small.offset >= before.last().unwrap().bytes);
     let mut builder = BlobBuilder::new(&heap);
@@ -508,10 +528,9 @@ fn a_full_disk_keeps_nothing_of_the_group_and_the_heap_goes_on() {
     }
     assert_eq!(whole(&heap, &small).unwrap(), "a small one still fits");
     assert!(whole(&heap, &later).unwrap() == noise(999, 500_000));
-    let found: u64 = heap
-        .segments()
+    let found: u64 = segments(&heap)
         .iter()
-        .map(|segment| heap.scan_segment(segment.id, |_| ()).unwrap().records)
+        .map(|segment| run(heap.scan_segment(segment.id)).unwrap().1.records)
         .sum();
     assert_eq!(found, written.len() as u64 * 2 + 2, "and nothing else");
 }
@@ -543,7 +562,7 @@ proptest! {
                     ..record(&heap, plain)
                 })
                 .collect();
-            let locations = heap.append_group(&records).unwrap();
+            let locations = run(heap.append_group(records)).unwrap();
             expected.extend(locations.into_iter().zip(plains));
         }
         drop(heap);
@@ -552,8 +571,9 @@ proptest! {
             prop_assert!(whole(&heap, location).unwrap() == *plain);
         }
         let mut found = Vec::new();
-        for segment in heap.segments() {
-            heap.scan_segment(segment.id, |record| found.push(record.location)).unwrap();
+        for segment in segments(&heap) {
+            let (records, _) = run(heap.scan_segment(segment.id)).unwrap();
+            found.extend(records.iter().map(|record| record.location));
         }
         prop_assert_eq!(found, expected.into_iter().map(|(location, _)| location).collect::<Vec<_>>());
     }

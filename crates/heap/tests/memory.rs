@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use nightmail_core::Timestamp;
 use nightmail_heap::{BlobBuilder, Heap, HeapOptions, Record};
+use tokio::runtime::Runtime;
 
 /// Anonymous resident memory in bytes.
 fn resident() -> u64 {
@@ -32,6 +33,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 #[test]
 fn a_blob_of_30_mib_passes_through_bounded_memory() {
     let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new().unwrap();
     let heap = Heap::open(dir.path(), HeapOptions::default()).unwrap();
     let before = resident();
     let mut most = 0;
@@ -45,11 +47,13 @@ fn a_blob_of_30_mib_passes_through_bounded_memory() {
         envelope: Bytes::new(),
         created: Timestamp::default(),
     };
-    let location = heap.append_group(&[record]).unwrap()[0];
+    let location = runtime.block_on(heap.append_group(vec![record])).unwrap()[0];
     most = most.max(resident() - before);
-    let mut reader = heap.reader(&location).unwrap();
+    let mut reader = runtime
+        .block_on(heap.reader(&location, 0..u64::MAX))
+        .unwrap();
     let mut digest = blake3::Hasher::new();
-    while let Some(chunk) = reader.next_chunk().unwrap() {
+    while let Some(chunk) = runtime.block_on(reader.next_chunk()).unwrap() {
         digest.update(&chunk);
         most = most.max(resident() - before);
     }
@@ -68,6 +72,7 @@ fn a_blob_of_30_mib_passes_through_bounded_memory() {
 #[ignore = "a measurement"]
 fn measure_groups_of_64_messages() {
     let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let runtime = Runtime::new().unwrap();
     let heap = Heap::open(dir.path(), HeapOptions::default()).unwrap();
     let (mut packing, mut appending, mut times) = (0.0, 0.0, Vec::new());
     let mut some = Vec::new();
@@ -88,7 +93,7 @@ fn measure_groups_of_64_messages() {
             .collect();
         packing += start.elapsed().as_secs_f64();
         let start = Instant::now();
-        let locations = heap.append_group(&records).unwrap();
+        let locations = runtime.block_on(heap.append_group(records)).unwrap();
         times.push(start.elapsed());
         appending += start.elapsed().as_secs_f64();
         some.push(locations[group as usize % 64]);
@@ -106,7 +111,7 @@ fn measure_groups_of_64_messages() {
     );
     let start = Instant::now();
     for location in &some {
-        heap.read(location, 0..u64::MAX).unwrap();
+        runtime.block_on(heap.read(location, 0..u64::MAX)).unwrap();
     }
     eprintln!("{:?} a read", start.elapsed() / some.len() as u32);
     drop(heap);

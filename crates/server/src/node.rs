@@ -192,13 +192,7 @@ fn publish_stats(backend: &Backend) {
     ] {
         metrics::plain_counter(name).absolute(value);
     }
-    let octets: u64 = backend
-        .heap
-        .segments()
-        .iter()
-        .map(|segment| segment.bytes)
-        .sum();
-    metrics::plain_gauge(metrics::HEAP_OCTETS).set(octets as f64);
+    metrics::plain_gauge(metrics::HEAP_OCTETS).set(heap.segment_bytes as f64);
 }
 
 fn start_admin(socket: UnixListener, routes: Router, shutdown: &Shutdown, tasks: &mut Tasks) {

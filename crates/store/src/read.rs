@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use nightmail_commit::BlobRow;
+use nightmail_commit::{BlobRow, LinkError};
 use nightmail_core::BlobId;
 use nightmail_heap::{BlobReader, HeapError, Location};
 
@@ -44,46 +44,38 @@ impl MessageReader {
         if self.range.is_empty() {
             return Ok(None);
         }
-        let reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => self.store.open_blob(self.blob, self.range.clone()).await?,
-        };
-        let (reader, chunk) = read_chunk(reader).await?;
-        self.reader = Some(reader);
-        if chunk.is_none() {
-            self.range = 0..0;
+        let mut moved = None;
+        for _ in 0..MOVES_MAX {
+            if self.reader.is_none() {
+                let reader = self.store.open_blob(self.blob, self.range.clone());
+                self.reader = Some(reader.await?);
+            }
+            let Some(reader) = &mut self.reader else {
+                break;
+            };
+            match reader.next_chunk().await {
+                Ok(Some(chunk)) => {
+                    self.range.start += chunk.len() as u64;
+                    return Ok(Some(chunk));
+                }
+                Ok(None) => {
+                    self.range = 0..0;
+                    return Ok(None);
+                }
+                Err(error @ HeapError::Gone { .. }) => {
+                    self.store.forget_place(self.blob);
+                    self.reader = None;
+                    moved = Some(error);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(chunk)
+        Err(moved.map_or(LinkError::NoSuchBlob.into(), StoreError::from))
     }
 }
 
-/// So much is read and unpacked at once; more on a blocking thread.
-const INLINE_BYTES: u64 = 64 << 10;
-
-async fn read_chunk(mut reader: BlobReader) -> Result<(BlobReader, Option<Bytes>), StoreError> {
-    if reader.size() <= INLINE_BYTES {
-        let chunk = reader.next_chunk()?;
-        return Ok((reader, chunk));
-    }
-    blocking(move || {
-        let chunk = reader.next_chunk()?;
-        Ok((reader, chunk))
-    })
-    .await
-}
-
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, HeapError> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| {
-            StoreError::Failed(nightmail_commit::CommitFailure::Unavailable(
-                error.to_string(),
-            ))
-        })?
-        .map_err(StoreError::from)
-}
+/// Times a blob's place is looked up again when compaction has just moved it.
+const MOVES_MAX: usize = 3;
 
 impl Store {
     /// Where blobs lie. What was found a while ago may have been moved since: whoever reads there and finds the
@@ -127,10 +119,10 @@ impl Store {
     /// Opens a blob; looks its place up again where compaction has just moved it.
     async fn open_blob(&self, blob: BlobId, range: Range<u64>) -> Result<BlobReader, StoreError> {
         let mut gone = None;
-        for _ in 0..3 {
+        for _ in 0..MOVES_MAX {
             let location = self.locate(&[blob]).await?.pop().flatten();
-            let location = location.ok_or(nightmail_commit::LinkError::NoSuchBlob)?;
-            match self.heap().reader_range(&location, range.clone()) {
+            let location = location.ok_or(LinkError::NoSuchBlob)?;
+            match self.heap().reader(&location, range.clone()).await {
                 Ok(reader) => return Ok(reader),
                 Err(error @ HeapError::Gone { .. }) => {
                     self.forget_place(blob);
@@ -139,25 +131,17 @@ impl Store {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(gone.map_or(
-            StoreError::Link(nightmail_commit::LinkError::NoSuchBlob),
-            StoreError::from,
-        ))
+        Err(gone.map_or(StoreError::Link(LinkError::NoSuchBlob), StoreError::from))
     }
 
-    /// Reads whole blobs in one go: on a blocking thread unless they are little together. The caller bounds their sum.
+    /// Reads whole blobs in one go. The caller bounds their sum.
     pub async fn read_blobs(&self, blobs: &[BlobId]) -> Result<Vec<Bytes>, StoreError> {
         let locations = self.locate(blobs).await?;
-        let octets: u64 = locations.iter().flatten().map(|at| at.size).sum();
-        let heap = self.heap().clone();
-        let read_all = move || {
-            let read = |at: Option<Location>| heap.read(&at?, 0..u64::MAX).ok();
-            Ok(locations.into_iter().map(read).collect::<Vec<_>>())
-        };
-        let read = match octets <= INLINE_BYTES {
-            true => read_all()?,
-            false => blocking(read_all).await?,
-        };
+        let known = locations.iter().flatten().copied().collect();
+        let mut read = self.heap().read_many(known).await.into_iter();
+        let read = locations
+            .iter()
+            .map(|location| location.and_then(|_| read.next()?.ok()));
         let mut found = Vec::with_capacity(blobs.len());
         for (blob, bytes) in blobs.iter().zip(read) {
             match bytes {
@@ -170,7 +154,17 @@ impl Store {
 
     /// Reads one whole blob.
     pub async fn read_blob(&self, blob: BlobId) -> Result<Bytes, StoreError> {
-        let reader = self.open_blob(blob, 0..u64::MAX).await?;
-        blocking(move || reader.read_to_end()).await
+        let mut moved = None;
+        for _ in 0..MOVES_MAX {
+            let reader = self.open_blob(blob, 0..u64::MAX).await?;
+            match reader.read_to_end().await {
+                Err(error @ HeapError::Gone { .. }) => {
+                    self.forget_place(blob);
+                    moved = Some(error);
+                }
+                read => return Ok(read?),
+            }
+        }
+        Err(moved.map_or(LinkError::NoSuchBlob.into(), StoreError::from))
     }
 }

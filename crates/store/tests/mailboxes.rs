@@ -323,12 +323,7 @@ async fn compaction_moves_the_living_and_removes_the_rest() {
     for i in 0..60 {
         world.append(inbox, &text(i)).await.unwrap();
     }
-    let before: u64 = world
-        .heap
-        .segments()
-        .iter()
-        .map(|segment| segment.bytes)
-        .sum();
+    let before: u64 = world.heap.stats().segment_bytes;
     let doomed: Vec<u32> = (1..=60).filter(|uid| uid % 6 != 0).collect();
     world.store.remove(ALICE, inbox, &doomed).await.unwrap();
     let reclaimer = reclaimer(&world);
@@ -347,12 +342,7 @@ async fn compaction_moves_the_living_and_removes_the_rest() {
         .await
         .unwrap();
     assert!(report.removed > 0 && report.moved > 0, "{report:?}");
-    let after: u64 = world
-        .heap
-        .segments()
-        .iter()
-        .map(|segment| segment.bytes)
-        .sum();
+    let after: u64 = world.heap.stats().segment_bytes;
     assert!(after < before / 2, "{before} bytes before, {after} after");
     assert_eq!(world.content(inbox).await.len(), 10);
     world.assert_consistent().await;

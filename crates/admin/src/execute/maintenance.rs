@@ -77,12 +77,8 @@ async fn compact(
     let mut compactor = context.compactor.lock().await;
     compactor.recount();
     // Files that are too young stay uncounted and would be looked at again without end.
-    let steps = context
-        .store
-        .heap()
-        .segments()
-        .len()
-        .div_ceil(SEGMENTS_STEP);
+    let heap = context.store.heap().stats();
+    let steps = heap.segments.div_ceil(SEGMENTS_STEP as u64);
     for _ in 0..steps {
         let report = compactor
             .run_once(nightmail_commit::now(), SEGMENTS_STEP)

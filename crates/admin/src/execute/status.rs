@@ -11,15 +11,14 @@ pub(super) async fn status(context: &AdminContext) -> Answer {
     let committer = context.store.committer();
     let queue = context.queue.stats(nightmail_commit::now()).await?;
     let (engine, heap) = (committer.engine().stats(), committer.heap().stats());
-    let segments = committer.heap().segments();
     let mut view = StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: context.uptime_seconds(),
         queued: queue.messages,
         queue_due: queue.due,
         queue_next: queue.earliest_due.map(|due| due.to_string()),
-        segments: segments.len() as u64,
-        segment_bytes: segments.iter().map(|segment| segment.bytes).sum(),
+        segments: heap.segments,
+        segment_bytes: heap.segment_bytes,
         commits: engine.commits,
         syncs: engine.syncs + heap.syncs,
         failures: engine.failures + heap.failures,

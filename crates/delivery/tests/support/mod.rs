@@ -215,7 +215,7 @@ impl World {
                 .flatten()
                 .unwrap();
             let location = BlobRow::decode(&row).unwrap().location;
-            let bytes = self.heap.reader(&location).unwrap().read_to_end().unwrap();
+            let bytes = self.heap.read(&location, 0..u64::MAX).await.unwrap();
             let to = String::from_utf8(value[..split].to_vec()).unwrap();
             reports.push((to, String::from_utf8(bytes.to_vec()).unwrap()));
         }
