@@ -13,7 +13,7 @@ use crate::shutdown::Shutdown;
 
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// Whether the server can do its work: no check fails and it is not stopping.
+/// Whether the server can do its work and will go on doing it: no check fails and it has not been told to stop.
 #[derive(Clone)]
 pub struct Readiness {
     shutdown: Shutdown,
@@ -38,18 +38,21 @@ impl Readiness {
         self.checks.lock().push((name, Box::new(check)));
     }
 
-    /// What keeps the server from its work, a line each; `Ok` when nothing does.
+    /// What keeps the server from its work, or will shortly, in one line; `Ok` when nothing does.
     pub fn check(&self) -> Result<(), String> {
-        let mut wrong = String::new();
-        if self.shutdown.is_draining() {
-            wrong.push_str("stopping\n");
+        let mut wrong = Vec::new();
+        if self.shutdown.is_leaving() {
+            wrong.push("stopping".to_owned());
         }
         for (name, check) in self.checks.lock().iter() {
             if let Err(error) = check() {
-                wrong.push_str(&format!("{name}: {error}\n"));
+                wrong.push(format!("{name}: {}", error.replace(['\r', '\n'], " ")));
             }
         }
-        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(wrong.join("; ")),
+        }
     }
 }
 
@@ -65,7 +68,7 @@ pub fn watch_routes(metrics: Metrics, readiness: Readiness) -> Router {
     let ready = move || async move {
         match readiness.check() {
             Ok(()) => (StatusCode::OK, "ready\n".to_owned()).into_response(),
-            Err(wrong) => (StatusCode::SERVICE_UNAVAILABLE, wrong).into_response(),
+            Err(wrong) => (StatusCode::SERVICE_UNAVAILABLE, format!("{wrong}\n")).into_response(),
         }
     };
     Router::new()
@@ -94,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn health_and_metrics_are_served_and_readiness_ends_with_draining() {
+    async fn health_and_metrics_are_served_and_readiness_ends_before_draining() {
         let (stopper, shutdown) = shutdown_pair();
         let (metrics, _recorder) = Metrics::detached();
         let readiness = Readiness::new(shutdown.clone());
@@ -102,7 +105,7 @@ mod tests {
         let seen = Arc::clone(&full);
         readiness.add_check("store", move || {
             match seen.load(std::sync::atomic::Ordering::Relaxed) {
-                true => Err("no space left".to_owned()),
+                true => Err("no space\nleft".to_owned()),
                 false => Ok(()),
             }
         });
@@ -119,8 +122,16 @@ mod tests {
         full.store(true, std::sync::atomic::Ordering::Relaxed);
         let unready = fetch(address, "/readyz").await;
         assert!(unready.starts_with("HTTP/1.1 503") && unready.ends_with("store: no space left\n"));
+        stopper.leave();
+        let leaving = fetch(address, "/readyz").await;
+        assert!(leaving.starts_with("HTTP/1.1 503"), "{leaving}");
+        assert!(
+            leaving.ends_with("\r\n\r\nstopping; store: no space left\n"),
+            "{leaving}"
+        );
+        assert!(fetch(address, "/healthz").await.ends_with("ok\n"));
         stopper.drain();
-        assert!(fetch(address, "/readyz").await.contains("stopping"));
+        assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 503"));
         assert!(fetch(address, "/healthz").await.ends_with("ok\n"));
         stopper.abort();
         server.await.unwrap().unwrap();

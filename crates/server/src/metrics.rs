@@ -46,6 +46,8 @@ metrics_table! {
     CONNECTIONS = "nightmail_connections_total" Counter "protocol";
     /// Connections turned away because a bound was reached.
     CONNECTIONS_REFUSED = "nightmail_connections_refused_total" Counter "protocol";
+    /// Connections from proxies that were closed because they did not begin with a PROXY header.
+    PROXY_HEADERS_REFUSED = "nightmail_proxy_headers_refused_total" Counter "protocol";
     /// Connections open now.
     CONNECTIONS_OPEN = "nightmail_connections_open" Gauge "protocol";
     /// TLS handshakes that failed.

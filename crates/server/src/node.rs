@@ -24,7 +24,9 @@ use crate::net::{BoundListener, ServiceOptions};
 use crate::outbound::delivery_options;
 use crate::reports::SwitchedReports;
 use crate::services::{Services, SharedServices};
-use crate::shutdown::{Ended, Shutdown, Stopper, Tasks, obey_signals, shutdown_pair, supervise};
+use crate::shutdown::{
+    Ended, Pace, Shutdown, Stopper, Tasks, obey_signals, shutdown_pair, supervise,
+};
 use crate::tls::TlsContext;
 
 /// How often unreferenced messages are looked for.
@@ -105,7 +107,12 @@ async fn finish(
     services: SharedServices,
     backend: Backend,
 ) -> Ended {
-    let ended = supervise(tasks, stopper, services.config.server.shutdown_grace).await;
+    let settings = &services.config.server;
+    let pace = Pace {
+        drain_delay: settings.drain_delay,
+        grace: settings.shutdown_grace,
+    };
+    let ended = supervise(tasks, stopper, pace).await;
     if let Err(error) = backend.engine.sync().await {
         error!(%error, "the last flag changes could not be synced");
     }

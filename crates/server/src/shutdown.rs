@@ -1,5 +1,6 @@
-//! Stopping the server in two steps: *draining* (nothing new is accepted, sessions finish) and *aborting* (what
-//! has not finished is dropped).
+//! Stopping the server in three steps: *leaving* (all goes on as before, but those who watch the server are told
+//! that it will be gone), *draining* (nothing new is accepted, sessions finish) and *aborting* (what has not
+//! finished is dropped).
 //!
 //! **Invariant:** mail that was acknowledged is on disk already, so that aborting loses none; a session that is
 //! dropped was not answered, and its client tries again.
@@ -17,6 +18,7 @@ const ABORT_GRACE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Phase {
     Running,
+    Leaving,
     Draining,
     Aborting,
 }
@@ -26,6 +28,12 @@ enum Phase {
 pub struct Stopper(watch::Sender<Phase>);
 
 impl Stopper {
+    /// Begins leaving; without effect when that or more has begun. Who supervises the server begins the draining
+    /// after the delay that is configured for it.
+    pub fn leave(&self) {
+        self.raise(Phase::Leaving);
+    }
+
     /// Begins draining; without effect when that or more has begun.
     pub fn drain(&self) {
         self.raise(Phase::Draining);
@@ -55,6 +63,16 @@ impl Stopper {
 pub struct Shutdown(watch::Receiver<Phase>);
 
 impl Shutdown {
+    /// Whether leaving has begun: whoever can choose should turn to another server.
+    pub fn is_leaving(&self) -> bool {
+        *self.0.borrow() >= Phase::Leaving
+    }
+
+    /// Waits until leaving begins.
+    pub async fn leaving(&mut self) {
+        self.reached(Phase::Leaving).await;
+    }
+
     /// Whether draining has begun.
     pub fn is_draining(&self) -> bool {
         *self.0.borrow() >= Phase::Draining
@@ -86,7 +104,8 @@ pub fn shutdown_pair() -> (Stopper, Shutdown) {
 }
 
 /// Takes over the signals at once, and obeys them in the future returned, until aborting: SIGTERM or SIGINT
-/// begins draining, a second one aborting; SIGHUP calls `reload`.
+/// begins leaving, another one draining if that has not begun by itself, and one more aborting; SIGHUP calls
+/// `reload`.
 pub fn obey_signals(
     stopper: Stopper,
     reload: impl Fn() + Send,
@@ -109,13 +128,26 @@ pub fn obey_signals(
 }
 
 fn step(stopper: &Stopper) {
-    if stopper.token().is_draining() {
-        warn!("told to stop a second time: dropping what has not finished");
+    let token = stopper.token();
+    if token.is_draining() {
+        warn!("told to stop once more: dropping what has not finished");
         stopper.abort();
-    } else {
-        info!("told to stop: finishing sessions");
+    } else if token.is_leaving() {
+        info!("told to stop once more: not waiting until clients are sent elsewhere");
         stopper.drain();
+    } else {
+        info!("told to stop");
+        stopper.leave();
     }
+}
+
+/// How long the steps of stopping take, at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    /// From the beginning of leaving to that of draining.
+    pub drain_delay: Duration,
+    /// From the beginning of draining to that of aborting.
+    pub grace: Duration,
 }
 
 /// How a supervised server ended.
@@ -149,12 +181,13 @@ impl Tasks {
 }
 
 /// Waits for tasks that are to run as long as the server: once one of them ends early the others are drained.
-/// From the beginning of draining they have `grace` to finish, then they are aborted.
-pub async fn supervise(mut tasks: Tasks, stopper: &Stopper, grace: Duration) -> Ended {
+/// Begins draining when leaving has lasted for its time, and aborting when draining has.
+pub async fn supervise(mut tasks: Tasks, stopper: &Stopper, pace: Pace) -> Ended {
     let mut token = stopper.token();
     let early = tokio::select! {
         biased;
         () = token.draining() => false,
+        () = leave(stopper, pace.drain_delay) => false,
         ended = tasks.ended() => match stopper.token().is_draining() {
             // Those who are told of the draining first may end before this task is told.
             true => false,
@@ -165,10 +198,11 @@ pub async fn supervise(mut tasks: Tasks, stopper: &Stopper, grace: Duration) -> 
             }
         },
     };
+    info!("finishing sessions");
     let finished = tokio::select! {
         () = join_all(&mut tasks.draining) => true,
         () = token.aborting() => false,
-        () = tokio::time::sleep(grace) => false,
+        () = tokio::time::sleep(pace.grace) => false,
     };
     stopper.abort();
     let rest = async {
@@ -182,6 +216,16 @@ pub async fn supervise(mut tasks: Tasks, stopper: &Stopper, grace: Duration) -> 
         (false, true) => Ended::Drained,
         (false, false) => Ended::Aborted,
     }
+}
+
+/// Waits until leaving begins and has lasted for `delay`, then begins draining.
+async fn leave(stopper: &Stopper, delay: Duration) {
+    stopper.token().leaving().await;
+    if !delay.is_zero() {
+        info!(?delay, "serving on until clients are sent elsewhere");
+        tokio::time::sleep(delay).await;
+    }
+    stopper.drain();
 }
 
 async fn join_all(tasks: &mut JoinSet<()>) {
@@ -203,7 +247,15 @@ fn report_early_end(ended: Result<(), tokio::task::JoinError>) {
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(5);
+    const SOON: Duration = Duration::from_secs(60);
+
+    /// Draining without delay, and aborting after `grace`.
+    const fn at_once(grace: Duration) -> Pace {
+        Pace {
+            drain_delay: Duration::ZERO,
+            grace,
+        }
+    }
 
     #[tokio::test]
     async fn draining_is_seen_by_tokens_taken_before_and_after() {
@@ -234,7 +286,10 @@ mod tests {
             .background
             .spawn(async move { watching.aborting().await });
         stopper.drain();
-        assert_eq!(supervise(tasks, &stopper, 100 * SOON).await, Ended::Drained);
+        assert_eq!(
+            supervise(tasks, &stopper, at_once(100 * SOON)).await,
+            Ended::Drained
+        );
     }
 
     #[tokio::test]
@@ -244,17 +299,22 @@ mod tests {
         tasks.draining.spawn(async move { token.aborting().await });
         stopper.drain();
         let grace = Duration::from_millis(20);
-        assert_eq!(supervise(tasks, &stopper, grace).await, Ended::Aborted);
+        assert_eq!(
+            supervise(tasks, &stopper, at_once(grace)).await,
+            Ended::Aborted
+        );
     }
 
     #[tokio::test]
-    async fn a_second_stop_does_not_wait_for_the_grace_period() {
+    async fn a_stop_while_draining_does_not_wait_for_the_grace_period() {
         let (stopper, mut token) = shutdown_pair();
         let mut tasks = Tasks::default();
         tasks.draining.spawn(async move { token.aborting().await });
         step(&stopper);
         step(&stopper);
-        let ended = tokio::time::timeout(SOON, supervise(tasks, &stopper, 100 * SOON)).await;
+        step(&stopper);
+        let ended =
+            tokio::time::timeout(SOON, supervise(tasks, &stopper, at_once(100 * SOON))).await;
         assert_eq!(ended.unwrap(), Ended::Aborted);
     }
 
@@ -264,6 +324,72 @@ mod tests {
         let mut tasks = Tasks::default();
         tasks.draining.spawn(async {});
         tasks.draining.spawn(async move { token.draining().await });
-        assert_eq!(supervise(tasks, &stopper, SOON).await, Ended::Failed);
+        assert_eq!(
+            supervise(tasks, &stopper, at_once(SOON)).await,
+            Ended::Failed
+        );
+    }
+
+    /// A task that ends when draining begins.
+    fn draining_task(token: &Shutdown) -> Tasks {
+        let mut tasks = Tasks::default();
+        let mut token = token.clone();
+        tasks.draining.spawn(async move { token.draining().await });
+        tasks
+    }
+
+    #[tokio::test]
+    async fn a_server_that_leaves_is_not_draining_yet() {
+        let (stopper, token) = shutdown_pair();
+        assert!(!token.is_leaving());
+        step(&stopper);
+        assert!(token.is_leaving() && !token.is_draining());
+        stopper.drain();
+        stopper.leave();
+        assert!(token.is_leaving() && token.is_draining());
+    }
+
+    #[tokio::test]
+    async fn without_a_delay_leaving_turns_into_draining_at_once() {
+        let (stopper, token) = shutdown_pair();
+        let tasks = draining_task(&token);
+        stopper.leave();
+        let ended = tokio::time::timeout(SOON, supervise(tasks, &stopper, at_once(SOON))).await;
+        assert_eq!(ended.unwrap(), Ended::Drained);
+    }
+
+    #[tokio::test]
+    async fn draining_begins_when_the_delay_is_over() {
+        let (stopper, token) = shutdown_pair();
+        let pace = Pace {
+            drain_delay: Duration::from_millis(20),
+            grace: 100 * SOON,
+        };
+        let tasks = draining_task(&token);
+        stopper.leave();
+        let ended = tokio::time::timeout(SOON, supervise(tasks, &stopper, pace)).await;
+        assert_eq!(ended.unwrap(), Ended::Drained);
+        assert!(token.is_draining());
+    }
+
+    #[tokio::test]
+    async fn a_second_stop_cuts_the_delay_short() {
+        let (stopper, token) = shutdown_pair();
+        let pace = Pace {
+            drain_delay: 100 * SOON,
+            grace: 100 * SOON,
+        };
+        let tasks = draining_task(&token);
+        step(&stopper);
+        let supervised = supervise(tasks, &stopper, pace);
+        tokio::pin!(supervised);
+        // Polled once, it waits for the delay to pass.
+        let early = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(supervised.as_mut().poll(context).is_ready())
+        });
+        assert!(!early.await && !token.is_draining());
+        step(&stopper);
+        let ended = tokio::time::timeout(SOON, supervised).await;
+        assert_eq!(ended.unwrap(), Ended::Drained);
     }
 }

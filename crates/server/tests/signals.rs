@@ -20,13 +20,16 @@ fn send(signal: &str) {
 }
 
 #[tokio::test]
-async fn hup_reloads_term_drains_and_int_after_it_aborts() {
+async fn hup_reloads_and_each_term_or_int_stops_one_step_further() {
     let (stopper, mut token) = shutdown_pair();
     let reloaded = Arc::new(Notify::new());
     let notify = Arc::clone(&reloaded);
     let obeying = tokio::spawn(obey_signals(stopper, move || notify.notify_one()));
     send("-HUP");
     timeout(SOON, reloaded.notified()).await.unwrap();
+    assert!(!token.is_leaving());
+    send("-TERM");
+    timeout(SOON, token.leaving()).await.unwrap();
     assert!(!token.is_draining());
     send("-TERM");
     timeout(SOON, token.draining()).await.unwrap();

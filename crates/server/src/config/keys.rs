@@ -7,6 +7,7 @@ use std::time::Duration;
 use nightmail_core::{Address, Domain};
 
 use super::define::section;
+use super::network::IpNetwork;
 use super::value::{ByteSize, HostPort, ListenAddress, Switch, choice};
 
 const SECOND: Duration = Duration::from_secs(1);

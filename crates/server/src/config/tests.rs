@@ -67,6 +67,7 @@ fn values_reach_their_fields() {
         [server]
         hostname = "MX.Example.org"
         data = "/srv/mail"
+        drain_delay = "15s"
         [limits]
         message_size_max = "10MiB"
         [delivery]
@@ -83,6 +84,7 @@ fn values_reach_their_fields() {
         address = "127.0.0.1:1143"
         tls = "none"
         plaintext_auth = true
+        proxy_protocol_from = ["10.0.0.0/8", "2001:db8::5"]
         "#,
     )
     .unwrap();
@@ -101,6 +103,11 @@ fn values_reach_their_fields() {
     let modes: Vec<_> = config.listeners.iter().map(Listener::tls_mode).collect();
     assert_eq!(modes, [TlsMode::None, TlsMode::None]);
     assert!(config.listeners[1].plaintext_auth);
+    assert_eq!(config.server.drain_delay, Duration::from_secs(15));
+    let proxies = &config.listeners[1].proxy_protocol_from;
+    let trusted = |text: &str| proxies.iter().any(|it| it.contains(text.parse().unwrap()));
+    assert!(trusted("10.1.2.3") && trusted("2001:db8::5") && !trusted("127.0.0.1"));
+    assert_eq!(config.listeners[0].proxy_protocol_from, []);
 }
 
 #[test]
@@ -165,6 +172,15 @@ fn keys_that_need_each_other_are_checked() {
             "[[listener]]\naddress = \"0.0.0.0:25\"\n[[listener]]\naddress = \"0.0.0.0:25\"",
             "two [[listener]]",
         ),
+        (
+            "[[listener]]\nprotocol = \"lmtp\"\naddress = \"unix:/a\"\nproxy_protocol_from = [\"10.0.0.0/8\"]",
+            "leave `proxy_protocol_from` out",
+        ),
+        (
+            "[[listener]]\nproxy_protocol_from = [\"10.0.0.1/8\"]",
+            "with zeros behind its prefix",
+        ),
+        ("[server]\ndrain_delay = \"11m\"", "from \"0s\" to \"10m\""),
     ] {
         let found = problems(text);
         assert!(

@@ -1,6 +1,8 @@
 //! Listening sockets: binding them, and accepting within bounds.
 //!
-//! A connection beyond a bound is told so in the words of its protocol and closed; it never reaches a session.
+//! A connection beyond a bound is told so in the words of its protocol and closed; it never reaches a session. Behind
+//! a proxy the bound of a listener counts connections as they are accepted, and that of an address once the proxy has
+//! said which address it is.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,9 +21,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
+use super::proxy::{self, Origin};
 use super::stream::{Peer, Stream};
 use super::transport::Transport;
-use crate::config::{ListenAddress, Listener, Protocol};
+use crate::config::{IpNetwork, ListenAddress, Listener, Protocol};
 use crate::log::next_session;
 use crate::metrics;
 use crate::shutdown::Shutdown;
@@ -93,7 +96,7 @@ pub trait Service: Send + Sync + 'static {
 pub struct ServiceOptions {
     /// Where TLS comes first.
     pub implicit_tls: Option<Arc<ServerConfig>>,
-    /// Bound of the TLS handshake.
+    /// Bound of the TLS handshake, and of the wait for the header that a proxy sends.
     pub handshake_timeout: Duration,
     /// Bound of each wait for a client to take something.
     pub write_timeout: Duration,
@@ -158,10 +161,14 @@ impl BoundListener {
         options: ServiceOptions,
         mut shutdown: Shutdown,
     ) {
-        let mut door = Door {
+        let lobby = Lobby {
             census: Arc::new(Census::new(&self.config)),
             service,
             options,
+            proxies: self.config.proxy_protocol_from.clone(),
+        };
+        let mut door = Door {
+            lobby: Arc::new(lobby),
             shutdown: shutdown.clone(),
             sessions: JoinSet::new(),
         };
@@ -223,64 +230,120 @@ impl BoundListener {
 
 /// Lets connections in, or turns them away.
 struct Door<S> {
-    census: Arc<Census>,
-    service: Arc<S>,
-    options: ServiceOptions,
+    lobby: Arc<Lobby<S>>,
     shutdown: Shutdown,
     sessions: JoinSet<()>,
 }
 
+/// What the connections of one listener share.
+struct Lobby<S> {
+    census: Arc<Census>,
+    service: Arc<S>,
+    options: ServiceOptions,
+    /// Connections from there begin with a PROXY header.
+    proxies: Vec<IpNetwork>,
+}
+
+/// A connection that has been let in.
+struct Visitor {
+    transport: Box<Transport>,
+    /// Counted for as long as the visitor is there.
+    entry: Entry,
+}
+
 impl<S: Service> Door<S> {
     fn open(&mut self, stream: Stream, peer: Peer) {
-        let protocol = self.census.protocol;
-        match self.census.enter(peer) {
-            Ok(entry) => {
-                metrics::counter(metrics::CONNECTIONS, protocol).increment(1);
-                let write_timeout = self.options.write_timeout;
-                let transport = Transport::new(stream, peer, next_session(), write_timeout);
-                let session = session(
-                    Box::new(transport),
-                    Arc::clone(&self.service),
-                    &self.options,
-                    self.shutdown.clone(),
-                );
-                self.sessions.spawn(async move {
-                    let _entry = entry;
-                    session.await;
-                });
-            }
-            Err(refusal) => {
-                metrics::counter(metrics::CONNECTIONS_REFUSED, protocol).increment(1);
-                debug!(%peer, protocol, ?refusal, "connection turned away");
-                if self.options.implicit_tls.is_none() {
-                    // A socket this young takes a line at once; if not, the client learns from the close.
-                    let text = IoSlice::new(self.service.refusal(refusal));
-                    let _ = stream.try_write_vectored(&[text]);
-                    let _ = stream.finish();
+        let (lobby, shutdown) = (Arc::clone(&self.lobby), self.shutdown.clone());
+        let entry = match lobby.census.enter() {
+            Ok(entry) => entry,
+            Err(refusal) => return lobby.turn_away(&stream, peer, refusal),
+        };
+        if lobby.is_proxy(peer) {
+            self.sessions.spawn(async move {
+                // Boxed, so that it takes no room in a session that has long been introduced.
+                let introduced = Box::pin(lobby.introduce(stream, peer, entry)).await;
+                if let Some(visitor) = introduced {
+                    lobby.receive(visitor, shutdown).await;
                 }
-            }
+            });
+        } else if let Some(visitor) = lobby.admit(stream, peer, entry) {
+            self.sessions
+                .spawn(async move { lobby.receive(visitor, shutdown).await });
         }
     }
 }
 
-fn session<S: Service>(
-    mut transport: Box<Transport>,
-    service: Arc<S>,
-    options: &ServiceOptions,
-    shutdown: Shutdown,
-) -> impl Future<Output = ()> + Send + use<S> {
-    let tls = options.implicit_tls.clone();
-    let handshake_timeout = options.handshake_timeout;
-    async move {
-        if let Some(tls) = tls
-            && let Err(error) = Box::pin(transport.start_tls(&tls, handshake_timeout)).await
-        {
-            let (session, peer) = (transport.session(), transport.peer());
-            metrics::plain_counter(metrics::TLS_HANDSHAKES_FAILED).increment(1);
-            debug!(%session, %peer, %error, "TLS handshake failed");
-            return;
+impl<S: Service> Lobby<S> {
+    fn is_proxy(&self, peer: Peer) -> bool {
+        let ip = peer.ip();
+        ip.is_some_and(|ip| self.proxies.iter().any(|network| network.contains(ip)))
+    }
+
+    /// Hears from a proxy whom it speaks for. What the client sent behind the header stays in the socket.
+    async fn introduce(&self, stream: Stream, proxy: Peer, entry: Entry) -> Option<Visitor> {
+        let protocol = self.census.protocol;
+        let limit = self.options.handshake_timeout;
+        let read = match &stream {
+            Stream::Tcp(socket) => proxy::read_header(socket, limit).await,
+            Stream::Unix(_) => Ok(Origin::Proxy),
+        };
+        match read {
+            Ok(Origin::Client(client)) => {
+                debug!(%proxy, %client, protocol, "connection through a proxy");
+                self.admit(stream, Peer::tcp(client), entry)
+            }
+            Ok(Origin::Proxy) => self.admit(stream, proxy, entry),
+            Err(error) => {
+                metrics::counter(metrics::PROXY_HEADERS_REFUSED, protocol).increment(1);
+                warn!(%proxy, protocol, %error, "connection from a proxy closed");
+                None
+            }
         }
-        service.serve(transport, shutdown).await;
+    }
+
+    /// Lets a client in whose address is known.
+    fn admit(&self, stream: Stream, client: Peer, mut entry: Entry) -> Option<Visitor> {
+        if let Err(refusal) = entry.settle(client) {
+            self.turn_away(&stream, client, refusal);
+            return None;
+        }
+        metrics::counter(metrics::CONNECTIONS, self.census.protocol).increment(1);
+        let write_timeout = self.options.write_timeout;
+        let transport = Transport::new(stream, client, next_session(), write_timeout);
+        Some(Visitor {
+            transport: Box::new(transport),
+            entry,
+        })
+    }
+
+    fn turn_away(&self, stream: &Stream, peer: Peer, refusal: Refusal) {
+        let protocol = self.census.protocol;
+        metrics::counter(metrics::CONNECTIONS_REFUSED, protocol).increment(1);
+        debug!(%peer, protocol, ?refusal, "connection turned away");
+        if self.options.implicit_tls.is_none() {
+            // A socket this young takes a line at once; if not, the client learns from the close.
+            let text = IoSlice::new(self.service.refusal(refusal));
+            let _ = stream.try_write_vectored(&[text]);
+            let _ = stream.finish();
+        }
+    }
+
+    /// Serves a client to its end.
+    async fn receive(&self, visitor: Visitor, shutdown: Shutdown) {
+        let Visitor {
+            mut transport,
+            entry: _counted,
+        } = visitor;
+        if let Some(tls) = &self.options.implicit_tls {
+            let limit = self.options.handshake_timeout;
+            if let Err(error) = Box::pin(transport.start_tls(tls, limit)).await {
+                let (session, peer) = (transport.session(), transport.peer());
+                metrics::plain_counter(metrics::TLS_HANDSHAKES_FAILED).increment(1);
+                debug!(%session, %peer, %error, "TLS handshake failed");
+                return;
+            }
+        }
+        Arc::clone(&self.service).serve(transport, shutdown).await;
     }
 }
 
@@ -378,23 +441,17 @@ impl Census {
         }
     }
 
-    fn enter(self: &Arc<Self>, peer: Peer) -> Result<Entry, Refusal> {
+    /// Counts a connection whose client need not be known yet.
+    fn enter(self: &Arc<Self>) -> Result<Entry, Refusal> {
         let mut counts = self.counts.lock();
         if counts.total >= self.connections_max {
             return Err(Refusal::TooMany);
-        }
-        if let Some(ip) = peer.ip() {
-            let here = counts.by_address.entry(ip).or_default();
-            if *here >= self.per_address_max {
-                return Err(Refusal::TooManyFromAddress);
-            }
-            *here += 1;
         }
         counts.total += 1;
         metrics::gauge(metrics::CONNECTIONS_OPEN, self.protocol).increment(1.0);
         Ok(Entry {
             census: Arc::clone(self),
-            ip: peer.ip(),
+            ip: None,
         })
     }
 }
@@ -402,7 +459,25 @@ impl Census {
 /// One counted connection; leaves the census when dropped.
 struct Entry {
     census: Arc<Census>,
+    /// The address that it is counted for, once that is known.
     ip: Option<IpAddr>,
+}
+
+impl Entry {
+    /// Counts the connection for the address of its client.
+    fn settle(&mut self, client: Peer) -> Result<(), Refusal> {
+        let Some(ip) = client.ip() else {
+            return Ok(());
+        };
+        let mut counts = self.census.counts.lock();
+        let here = counts.by_address.entry(ip).or_default();
+        if *here >= self.census.per_address_max {
+            return Err(Refusal::TooManyFromAddress);
+        }
+        *here += 1;
+        self.ip = Some(ip);
+        Ok(())
+    }
 }
 
 impl Drop for Entry {

@@ -2,6 +2,7 @@
 
 pub mod listener;
 pub mod outgoing;
+pub mod proxy;
 pub mod stream;
 pub mod transport;
 

@@ -77,7 +77,10 @@ pub fn scan(octets: &[u8]) -> Result<Scan, HeaderError> {
 
 /// Whether the octets begin with the signature, or could once there are more of them.
 fn agree(octets: &[u8], signature: &[u8]) -> bool {
-    octets.iter().zip(signature).all(|(left, right)| left == right)
+    octets
+        .iter()
+        .zip(signature)
+        .all(|(left, right)| left == right)
 }
 
 /// Why no header was read.

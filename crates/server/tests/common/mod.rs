@@ -1,4 +1,4 @@
-//! A line protocol to drive connections with: it echoes lines, and knows the words STARTTLS, BIG and QUIT.
+//! A line protocol to drive connections with: it echoes lines, and knows the words STARTTLS, BIG, WHO and QUIT.
 
 #[allow(dead_code, reason = "not every test program does TLS")]
 pub mod client;
@@ -48,6 +48,7 @@ impl Service for Echo {
     async fn serve(self: Arc<Self>, transport: Box<Transport>, shutdown: Shutdown) {
         let mut session = EchoSession {
             service: self,
+            peer: transport.peer().to_string(),
             input: Vec::new(),
             output: vec![Bytes::from_static(b"hello\n")],
             last: Instant::now(),
@@ -60,6 +61,7 @@ impl Service for Echo {
 
 struct EchoSession {
     service: Arc<Echo>,
+    peer: String,
     input: Vec<u8>,
     output: Vec<Bytes>,
     last: Instant,
@@ -80,6 +82,7 @@ impl EchoSession {
                 self.input.clear();
             }
             b"BIG\n" => self.output.push(Bytes::from(vec![b'x'; BIG_OCTETS])),
+            b"WHO\n" => self.output.push(format!("{}\n", self.peer).into()),
             b"QUIT\n" => {
                 self.say("bye\n");
                 self.close = true;

@@ -9,8 +9,9 @@ use super::{HeaderError, Origin, Scan};
 pub const LINE_OCTETS_MAX: usize = 107;
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 
-const MALFORMED: HeaderError =
-    HeaderError::Malformed("version 1 is a line such as \"PROXY TCP4 192.0.2.1 192.0.2.2 56324 25\"");
+const MALFORMED: HeaderError = HeaderError::Malformed(
+    "version 1 is a line such as \"PROXY TCP4 192.0.2.1 192.0.2.2 56324 25\"",
+);
 
 /// Octets that agree with the signature.
 pub(super) fn scan(octets: &[u8]) -> Result<Scan, HeaderError> {
