@@ -18,15 +18,16 @@ pub struct BlobRow {
     pub location: Location,
     /// Its plain size in bytes.
     pub size: u64,
-    /// Set by the reclaimer when it found no link; cleared by whoever links it again.
-    pub condemned: bool,
+    /// How often it was marked for deletion by the reclaimer, which found no link, or taken back by whoever linked it
+    /// again: marked when odd. It only grows, so that a row never again is what a slow reclaimer once saw.
+    pub marks: u64,
 }
 
 impl BlobRow {
     /// The byte form.
     pub fn encode(&self) -> Vec<u8> {
         let mut row = RowWriter::new(VERSION);
-        row.u8(u8::from(self.condemned))
+        row.varint(self.marks)
             .varint(self.size)
             .bytes(&self.location.encode());
         row.finish()
@@ -35,14 +36,28 @@ impl BlobRow {
     /// Reads the byte form.
     pub fn decode(row: &[u8]) -> Result<Self, RowError> {
         let (mut reader, _) = RowReader::new(row, VERSION)?;
-        let condemned = reader.u8()? != 0;
+        let marks = reader.varint()?;
         let size = reader.varint()?;
         let location = Location::decode(reader.bytes()?)?;
         Ok(Self {
             location,
             size,
-            condemned,
+            marks,
         })
+    }
+
+    /// Whether it is marked for deletion.
+    pub const fn is_condemned(&self) -> bool {
+        self.marks % 2 == 1
+    }
+
+    /// The row with its mark set, or taken back.
+    #[must_use]
+    pub const fn with_mark_changed(self) -> Self {
+        Self {
+            marks: self.marks.wrapping_add(1),
+            ..self
+        }
     }
 
     /// The key of a blob's row.
@@ -137,6 +152,26 @@ pub(crate) const PRESENT: Bytes = Bytes::from_static(&[1]);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_that_was_marked_and_taken_back_is_another_row() {
+        let row = BlobRow {
+            location: Location {
+                segment: 1,
+                offset: 2,
+                length: 3,
+                header: 1,
+                size: 4,
+            },
+            size: 4,
+            marks: 0,
+        };
+        let marked = row.clone().with_mark_changed();
+        let taken_back = marked.clone().with_mark_changed();
+        assert!(!row.is_condemned() && marked.is_condemned() && !taken_back.is_condemned());
+        assert_ne!(row.encode(), taken_back.encode());
+        assert_eq!(BlobRow::decode(&taken_back.encode()), Ok(taken_back));
+    }
 
     #[test]
     fn link_keys_name_their_owner() {

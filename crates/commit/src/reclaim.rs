@@ -3,7 +3,8 @@
 //! A blob that lost a reference is listed. After the grace period a blob without links is *condemned*: a mark in its
 //! row, so that whoever links it afterwards has to write that row. After another grace period a blob that is still
 //! condemned and still without links loses its row. Each step is a commit whose check is the row as it was read, so a
-//! delivery of the same bytes at any moment in between either conflicts with the step or takes the mark back.
+//! delivery of the same bytes at any moment in between either conflicts with the step or takes the mark back. A blob
+//! with a link leaves the list under the check that the link is still there: whoever takes that away lists it again.
 //!
 //! The bytes stay in their segment until compaction; a crash between steps leaves the blob on the list.
 
@@ -12,8 +13,7 @@ use std::sync::Arc;
 use nightmail_core::codec::RowError;
 use nightmail_core::{BlobId, Timestamp};
 use nightmail_engine::{
-    Batch, Check, CommitError, Durability, Engine, EngineError, KeyRange, Order, RowKey, Space,
-    Value, Write,
+    Batch, CommitError, Durability, Engine, EngineError, Key, KeyRange, Order, RowKey, Space, Value,
 };
 
 use crate::blob::{BlobRow, PRESENT, condemned_key, meta_key, parse_condemned_key};
@@ -58,10 +58,59 @@ pub struct Reclaimer {
     options: ReclaimOptions,
 }
 
+/// What is to be done with a listed blob.
 enum Step {
-    Keep,
+    /// Nothing: it has no row.
+    Gone,
+    /// Nothing: there is this link.
+    Keep(RowKey, Value),
     Condemn(BlobRow),
     Delete(BlobRow),
+}
+
+impl Step {
+    /// The rows to write under the condition that the blob's row is as it was `found`. The blob leaves the list where
+    /// it was `listed`.
+    fn batch(
+        &self,
+        (since, blob): (Timestamp, BlobId),
+        found: Option<Value>,
+        now: Timestamp,
+    ) -> Batch {
+        let mut batch = Batch::new();
+        batch
+            .check(BlobRow::key(blob), found)
+            .delete(condemned_key(since, blob));
+        match self {
+            Self::Gone => {}
+            Self::Keep(link, value) => {
+                batch.check(link.clone(), Some(value.clone()));
+            }
+            Self::Condemn(row) => {
+                let marked = row.clone().with_mark_changed();
+                batch
+                    .put(BlobRow::key(blob), marked.encode())
+                    .put(condemned_key(now, blob), PRESENT);
+            }
+            Self::Delete(_) => {
+                batch.delete(BlobRow::key(blob)).delete(meta_key(blob));
+            }
+        }
+        batch
+    }
+}
+
+impl ReclaimReport {
+    fn count(&mut self, step: &Step) {
+        match step {
+            Step::Gone | Step::Keep(..) => self.kept += 1,
+            Step::Condemn(_) => self.condemned += 1,
+            Step::Delete(row) => {
+                self.reclaimed += 1;
+                self.reclaimed_bytes += row.size;
+            }
+        }
+    }
 }
 
 impl Reclaimer {
@@ -103,58 +152,16 @@ impl Reclaimer {
         now: Timestamp,
         report: &mut ReclaimReport,
     ) -> Result<(), CommitFailure> {
-        let entry = condemned_key(since, blob);
-        let row_key = BlobRow::key(blob);
         let found = self
             .engine
-            .get_many(std::slice::from_ref(&row_key))
+            .get_many(&[BlobRow::key(blob)])
             .await?
             .pop()
             .flatten();
         let step = self.step(blob, found.as_ref()).await?;
-        let mut batch = Batch {
-            checks: vec![Check {
-                key: row_key.clone(),
-                expected: found,
-            }],
-            writes: vec![Write {
-                key: entry,
-                value: None,
-            }],
-        };
-        let mut reclaimed_bytes = 0;
-        let tally = match step {
-            Step::Keep => &mut report.kept,
-            Step::Condemn(mut row) => {
-                row.condemned = true;
-                batch.writes.push(Write {
-                    key: row_key,
-                    value: Some(row.encode().into()),
-                });
-                batch.writes.push(Write {
-                    key: condemned_key(now, blob),
-                    value: Some(PRESENT),
-                });
-                &mut report.condemned
-            }
-            Step::Delete(row) => {
-                batch.writes.push(Write {
-                    key: row_key,
-                    value: None,
-                });
-                batch.writes.push(Write {
-                    key: meta_key(blob),
-                    value: None,
-                });
-                reclaimed_bytes = row.size;
-                &mut report.reclaimed
-            }
-        };
+        let batch = step.batch((since, blob), found, now);
         match self.engine.commit(batch, Durability::Soon).await {
-            Ok(()) => {
-                *tally += 1;
-                report.reclaimed_bytes += reclaimed_bytes;
-            }
+            Ok(()) => report.count(&step),
             Err(CommitError::Conflict { .. }) => report.contended += 1,
             Err(CommitError::Engine(error)) => return Err(error.into()),
         }
@@ -164,13 +171,14 @@ impl Reclaimer {
     /// What is to be done with a blob. The links are scanned after its row was read.
     async fn step(&self, blob: BlobId, row: Option<&Value>) -> Result<Step, CommitFailure> {
         let Some(row) = row else {
-            return Ok(Step::Keep);
+            return Ok(Step::Gone);
         };
         let row = BlobRow::decode(row)?;
-        if has_link(self.engine.as_ref(), blob).await? {
-            return Ok(Step::Keep);
+        if let Some((key, value)) = find_link(self.engine.as_ref(), blob).await? {
+            let key = RowKey::new(Space::Link, key);
+            return Ok(Step::Keep(key, value));
         }
-        Ok(if row.condemned {
+        Ok(if row.is_condemned() {
             Step::Delete(row)
         } else {
             Step::Condemn(row)
@@ -178,17 +186,11 @@ impl Reclaimer {
     }
 }
 
-/// Whether anything refers to `blob`.
-pub(crate) async fn has_link(engine: &dyn Engine, blob: BlobId) -> Result<bool, EngineError> {
-    let links = engine
-        .scan(
-            Space::Link,
-            KeyRange::prefix(blob.as_bytes()),
-            Order::Ascending,
-            1,
-        )
-        .await?;
-    Ok(!links.is_empty())
+/// A link to `blob`, where there is one.
+async fn find_link(engine: &dyn Engine, blob: BlobId) -> Result<Option<(Key, Value)>, EngineError> {
+    let range = KeyRange::prefix(blob.as_bytes());
+    let mut links = engine.scan(Space::Link, range, Order::Ascending, 1).await?;
+    Ok(links.pop())
 }
 
 /// Reads one row of the engine.

@@ -121,7 +121,7 @@ impl<'a> Tx<'a> {
         let row = BlobRow {
             location,
             size: new.blob.size(),
-            condemned: false,
+            marks: 0,
         };
         self.put(BlobRow::key(id), row.encode());
         self.put(meta_key(id), new.meta);
@@ -152,11 +152,9 @@ impl<'a> Tx<'a> {
         let Some(row) = self.get(&BlobRow::key(blob))? else {
             return Ok(false);
         };
-        let mut row =
-            BlobRow::decode(&row).map_err(|_| Abort::Refused(LinkError::Damaged.into()))?;
-        if row.condemned {
-            row.condemned = false;
-            self.put(BlobRow::key(blob), row.encode());
+        let row = BlobRow::decode(&row).map_err(|_| Abort::Refused(LinkError::Damaged.into()))?;
+        if row.is_condemned() {
+            self.put(BlobRow::key(blob), row.with_mark_changed().encode());
         }
         self.put(owner.link_key(blob), PRESENT);
         Ok(true)
