@@ -478,10 +478,15 @@ impl Commit {
                 }
                 Ran::Need(NeedKind::Row(key)) => self.load(rows, vec![key]).await?,
                 Ran::Need(NeedKind::Bytes) => {
-                    let again = blobs.into_iter().map(|new| (new.blob.id(), new)).collect();
+                    let again: HashMap<_, _> =
+                        blobs.into_iter().map(|new| (new.blob.id(), new)).collect();
+                    // A row that an earlier job builds on is checked as that job saw it.
+                    for key in again.keys().map(|blob| BlobRow::key(*blob)) {
+                        if !rows.touched.contains(&key) {
+                            rows.base.remove(&key);
+                        }
+                    }
                     locations.extend(append_missing(&self.engine, &self.heap, again).await?);
-                    rows.base
-                        .retain(|key, _| key.space != nightmail_engine::Space::Blob);
                 }
             }
         }
