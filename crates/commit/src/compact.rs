@@ -179,7 +179,12 @@ impl Compactor {
         }
         let heap = self.committer.heap();
         let old: Vec<Location> = group.iter().map(|record| record.location).collect();
-        let new = heap.append_group(heap.copy_records(old).await?).await?;
+        let mut copies = heap.copy_records(old).await?;
+        for copy in &mut copies {
+            // No row names it yet: the grace period keeps other compactions off it.
+            copy.created = copy.created.max(crate::now());
+        }
+        let new = heap.append_group(copies).await?;
         let mut moved = Moved::default();
         for (record, location) in group.into_iter().zip(new) {
             moved.bytes += location.length;
