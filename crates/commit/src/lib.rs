@@ -16,7 +16,7 @@ mod tx;
 pub use blob::{BlobRow, Owner};
 pub use committer::{CommitLimits, Committer};
 pub use compact::{CompactionReport, Compactor};
-pub use event::{EventHub, Subscription, Topic};
+pub use event::{Changed, EventHub, Outbox, Outgoing, Subscription, Topic};
 pub use intent::{Abort, CommitFailure, Intent, NewBlob, SubmitError};
 pub use reclaim::{ReclaimOptions, ReclaimReport, Reclaimer};
 pub use tx::{LinkError, Need, Tx};
