@@ -1,6 +1,7 @@
-//! The project's own tasks: `cargo xtask tidy`, `cargo xtask ci`, `cargo xtask bench`.
+//! The project's own tasks: `cargo xtask tidy`, `cargo xtask ci`, `cargo xtask bench`, `cargo xtask chaos`.
 
 mod bench;
+mod chaos;
 mod ci;
 mod error;
 mod layers;
@@ -31,6 +32,8 @@ enum Task {
     Ci,
     /// Measure Nightmail, and a peer where there is one, under the same loads.
     Bench(bench::BenchArgs),
+    /// Put a cluster under load while things go wrong, and compare what is there with what was promised.
+    Chaos(chaos::ChaosArgs),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(&root),
         Task::Ci => ci::run(&root),
         Task::Bench(args) => bench::run(&root, &args),
+        Task::Chaos(args) => chaos::run(&root, &args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -84,6 +84,17 @@ pub(super) const MEASURES: [Measure; 7] = [
         target: 2.0,
     },
 ];
+
+/// Deliveries by a node that shares its store, compared with the peer's.
+pub(super) const SHARED: &str = "SMTP through PostgreSQL, 64 connections, messages/s";
+pub(super) const ROUND_TRIPS: &str = "SQL round trips for each message delivered";
+pub(super) const TWO_NODES: &str = "two nodes against one, PostgreSQL 6 ms away";
+/// The measure that [`SHARED`] is compared with.
+pub(super) const DELIVERIES: &Measure = {
+    let [deliveries, ..] = &MEASURES;
+    deliveries
+};
+const ROUND_TRIP_COUNTER: &str = "nightmail_postgres_round_trips_total";
 
 pub(super) const RSS: &str = "memory after many messages, MB";
 pub(super) const IDLE: &str = "memory of an idle IMAP connection, KB";
@@ -226,12 +237,62 @@ pub(super) fn alone(
     Ok(figures)
 }
 
+/// What a load of deliveries came to.
+pub(super) struct Delivered {
+    pub(super) messages: f64,
+    pub(super) per_second: f64,
+}
+
+/// The load of deliveries, its connections and messages spread over the nodes. Delivery is watched at the first.
+pub(super) fn deliveries(
+    client: &Client,
+    nodes: &[Subject],
+    scale: &Scale,
+) -> Result<Delivered, TaskError> {
+    let connections = 64 / nodes.len().max(1);
+    let count = scale.count as usize / nodes.len().max(1);
+    let arguments = format!("smtp {{smtp}} -c{connections} -n{count} -t180");
+    let began = Instant::now();
+    let reports: Vec<Value> = std::thread::scope(|scope| {
+        let runs: Vec<_> = nodes
+            .iter()
+            .map(|node| scope.spawn(|| client.run(node, scale, &arguments)))
+            .collect();
+        runs.into_iter()
+            .filter_map(|run| run.join().ok())
+            .collect::<Result<_, _>>()
+    })?;
+    let messages: f64 = reports
+        .iter()
+        .filter_map(|report| figure(report, "/messages"))
+        .sum();
+    let per_second = messages / began.elapsed().as_secs_f64();
+    println!("    {per_second:.1} with {}", nodes.len());
+    Ok(Delivered {
+        messages,
+        per_second,
+    })
+}
+
 /// How often the server has brought something to stable storage, if it tells.
 fn syncs(subject: &Subject) -> Option<f64> {
+    counted(subject, &SYNC_COUNTERS)
+}
+
+/// How often the nodes have waited for an answer of the database, if they tell.
+pub(super) fn round_trips(nodes: &[Subject]) -> Option<f64> {
+    let counts = nodes
+        .iter()
+        .map(|node| counted(node, &[ROUND_TRIP_COUNTER]));
+    counts.sum()
+}
+
+/// The sum of some counters.
+fn counted(subject: &Subject, counters: &[&str]) -> Option<f64> {
     let text = metrics(subject.metrics.as_deref()?)?;
     let values = text.lines().filter_map(|line| {
         let (name, value) = line.rsplit_once(' ')?;
-        SYNC_COUNTERS
+        counters
             .contains(&name)
             .then(|| value.parse::<f64>().ok())?
     });

@@ -6,6 +6,7 @@
 
 mod load;
 mod nightmail;
+mod nodes;
 mod peer;
 mod subject;
 mod table;
@@ -26,6 +27,9 @@ pub(crate) struct BenchArgs {
     /// Folder with `peer-up.sh` and `peer-down.sh`; without it nothing is compared.
     #[arg(long, value_name = "DIR")]
     peer_dir: Option<PathBuf>,
+    /// Only nodes that share a store, without the other loads.
+    #[arg(long, conflicts_with = "running")]
+    nodes: bool,
     /// Fewer messages and shorter loads: a first look, not a figure.
     #[arg(long)]
     quick: bool,
@@ -75,13 +79,19 @@ pub(crate) fn run(root: &Path, args: &BenchArgs) -> Result<(), TaskError> {
     };
     let scale = Scale::new(args.quick);
     let peers = measure_peers(args, &client, &scale)?;
-    let subject = match &args.running {
-        Some(running) => subject_running(running, args),
-        None => nightmail::start(&program)?,
-    };
-    let compared = load::compared(&client, &subject, &scale)?;
-    let alone = load::alone(&client, &subject, &scale)?;
-    drop(subject);
+    let mut compared = load::Figures::new();
+    let mut alone = load::Figures::new();
+    if !args.nodes {
+        let subject = match &args.running {
+            Some(running) => subject_running(running, args),
+            None => nightmail::start(&program)?,
+        };
+        compared = load::compared(&client, &subject, &scale)?;
+        alone = load::alone(&client, &subject, &scale)?;
+    }
+    if args.running.is_none() {
+        alone.extend(nodes::measure(&program, &client, &scale)?);
+    }
     let rows = table::rows(&compared, &peers, &alone);
     print!("{}", table::render(&rows));
     match rows.iter().filter(|row| row.missed()).count() {
@@ -106,6 +116,7 @@ fn subject_running(running: &Running, args: &BenchArgs) -> Subject {
         pid: args.running_pid,
         metrics: args.running_metrics.clone(),
         stop: None,
+        folder: None,
     }
 }
 

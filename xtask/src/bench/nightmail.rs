@@ -1,62 +1,98 @@
 //! Nightmail on a temporary folder, with the users that the loads name.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::load::{PASSWORD, USERS, user};
 use super::subject::{Stop, Subject, wait_for};
 use crate::error::TaskError;
 
-const SMTP: &str = "127.0.0.1:13525";
-const IMAP: &str = "127.0.0.1:13143";
-const POP3: &str = "127.0.0.1:13110";
-const HTTP: &str = "127.0.0.1:13825";
+/// One server to be started.
+pub(super) struct Node<'a> {
+    pub(super) name: &'a str,
+    /// Its loopback address.
+    pub(super) host: &'a str,
+    /// What its configuration says besides listeners and folder.
+    pub(super) settings: &'a str,
+}
 
-/// Starts the server and adds the users.
+/// Starts a server that has its store to itself, and adds the users.
 pub(super) fn start(program: &Path) -> Result<Subject, TaskError> {
     println!("nightmail");
-    let folder = tempfile::tempdir().map_err(|source| TaskError::File {
-        path: std::env::temp_dir(),
-        source,
-    })?;
-    let config = folder.path().join("nightmail.toml");
-    let text = configuration(&folder.path().join("data"));
+    let node = Node {
+        name: "nightmail",
+        host: "127.0.0.1",
+        settings: "",
+    };
+    let folder = folder()?;
+    let config = write(&node, folder.path())?;
+    let mut subject = launch(program, &node, &config)?;
+    add_users(program, &config)?;
+    subject.keep(folder);
+    Ok(subject)
+}
+
+/// Writes the configuration of a server whose folders are in `folder`.
+pub(super) fn write(node: &Node<'_>, folder: &Path) -> Result<PathBuf, TaskError> {
+    let config = folder.join(format!("{}.toml", node.name));
+    let text = configuration(node, &folder.join(node.name));
     std::fs::write(&config, text).map_err(|source| TaskError::File {
         path: config.clone(),
         source,
     })?;
+    Ok(config)
+}
+
+/// A new temporary folder.
+pub(super) fn folder() -> Result<tempfile::TempDir, TaskError> {
+    tempfile::tempdir().map_err(|source| TaskError::File {
+        path: std::env::temp_dir(),
+        source,
+    })
+}
+
+/// Starts a server whose configuration has been written.
+pub(super) fn launch(program: &Path, node: &Node<'_>, config: &Path) -> Result<Subject, TaskError> {
     let child = Command::new(program)
         .arg("serve")
         .arg("--config")
-        .arg(&config)
+        .arg(config)
         .spawn()
         .map_err(|source| TaskError::Start {
             program: program.display().to_string(),
             source,
         })?;
+    let [smtp, imap, pop3, http] = addresses(node.host);
     let subject = Subject {
-        name: "nightmail".to_owned(),
-        smtp: SMTP.to_owned(),
-        imap: IMAP.to_owned(),
-        pop3: POP3.to_owned(),
+        name: node.name.to_owned(),
         pid: Some(child.id()),
-        metrics: Some(HTTP.to_owned()),
-        stop: Some(Stop::Process(child, folder)),
+        metrics: Some(http),
+        stop: Some(Stop::Process(child)),
+        folder: None,
+        smtp,
+        imap,
+        pop3,
     };
-    for address in [SMTP, IMAP, POP3] {
+    for address in [&subject.smtp, &subject.imap, &subject.pop3] {
         wait_for(address)?;
     }
-    add_users(program, &config)?;
     Ok(subject)
 }
 
-fn configuration(data: &Path) -> String {
+/// Where SMTP, IMAP, POP3 and HTTP are.
+fn addresses(host: &str) -> [String; 4] {
+    [13525, 13143, 13110, 13825].map(|port| format!("{host}:{port}"))
+}
+
+fn configuration(node: &Node<'_>, data: &Path) -> String {
+    let [smtp, imap, pop3, http] = addresses(node.host);
     let mut text = format!(
-        "[server]\nhostname = \"mx.example.test\"\ndata = \"{}\"\n\n[admin]\nhttp = \"{HTTP}\"\n\n[log]\nlevel = \"warn\"\n",
-        data.display()
+        "[server]\nhostname = \"mx.example.test\"\ndata = \"{}\"\n\n[admin]\nhttp = \"{http}\"\n\n[log]\nlevel = \"warn\"\n{}",
+        data.display(),
+        node.settings
     );
-    for (protocol, address) in [("smtp", SMTP), ("imap", IMAP), ("pop3", POP3)] {
+    for (protocol, address) in [("smtp", smtp), ("imap", imap), ("pop3", pop3)] {
         text += &format!(
             "\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"{address}\"\ntls = \"none\"\nplaintext_auth = true\nconnections_per_address_max = 10000\n"
         );
@@ -64,25 +100,24 @@ fn configuration(data: &Path) -> String {
     text
 }
 
-fn add_users(program: &Path, config: &Path) -> Result<(), TaskError> {
-    let run = |arguments: &[&str]| {
-        let mut command = Command::new(program);
-        command.args(arguments).arg("--config").arg(config);
-        with_password(&mut command, &arguments.join(" "))
-    };
-    run(&["domain", "add", "example.test"])?;
+/// Adds the users that the loads name.
+pub(super) fn add_users(program: &Path, config: &Path) -> Result<(), TaskError> {
+    operate(program, config, &["domain", "add", "example.test"])?;
     for number in 1..=USERS {
-        run(&["account", "add", &user(number)])?;
+        operate(program, config, &["account", "add", &user(number)])?;
     }
     Ok(())
 }
 
-/// Runs a command that may read the password from its standard input.
-fn with_password(command: &mut Command, name: &str) -> Result<(), TaskError> {
+/// Runs a command of the operator, which may read the password from its standard input.
+pub(super) fn operate(program: &Path, config: &Path, arguments: &[&str]) -> Result<(), TaskError> {
+    let name = format!("nightmail {}", arguments.join(" "));
     let failed = |source| TaskError::Start {
-        program: format!("nightmail {name}"),
+        program: name.clone(),
         source,
     };
+    let mut command = Command::new(program);
+    command.args(arguments).arg("--config").arg(config);
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -95,7 +130,7 @@ fn with_password(command: &mut Command, name: &str) -> Result<(), TaskError> {
     match child.wait().map_err(failed)?.success() {
         true => Ok(()),
         false => Err(TaskError::Program {
-            program: format!("nightmail {name}"),
+            program: name,
             detail: String::new(),
         }),
     }

@@ -42,5 +42,6 @@ pub(super) fn start(folder: &Path, format: &str) -> Result<Subject, TaskError> {
         pid: None,
         metrics: None,
         stop,
+        folder: None,
     })
 }

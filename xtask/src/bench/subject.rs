@@ -24,12 +24,21 @@ pub(super) struct Subject {
     /// Held only to stop the server at the end.
     #[expect(dead_code, reason = "what it does, it does when dropped")]
     pub(super) stop: Option<Stop>,
+    /// What goes with the server, after it.
+    pub(super) folder: Option<tempfile::TempDir>,
+}
+
+impl Subject {
+    /// Keeps the server's folder as long as the server.
+    pub(super) fn keep(&mut self, folder: tempfile::TempDir) {
+        self.folder = Some(folder);
+    }
 }
 
 /// Stops a server when dropped.
 pub(super) enum Stop {
-    /// A process of ours, and the folder that goes with it.
-    Process(Child, tempfile::TempDir),
+    /// A process of ours.
+    Process(Child),
     /// A command that stops it.
     Command(Command),
 }
@@ -37,10 +46,7 @@ pub(super) enum Stop {
 impl Drop for Stop {
     fn drop(&mut self) {
         let stopped = match self {
-            Self::Process(child, folder) => {
-                println!("stopping the server in {}", folder.path().display());
-                child.kill().and_then(|()| child.wait()).map(drop)
-            }
+            Self::Process(child) => child.kill().and_then(|()| child.wait()).map(drop),
             Self::Command(command) => command.output().map(drop),
         };
         if let Err(error) = stopped {

@@ -1,9 +1,12 @@
 //! The table of figures and ratios.
 
-use super::load::{Figures, IDLE, MEASURES, RSS, SYNCS, WRITTEN};
+use super::load::{
+    DELIVERIES, Figures, IDLE, MEASURES, ROUND_TRIPS, RSS, SHARED, SYNCS, TWO_NODES, WRITTEN,
+};
 
 /// Figures of Nightmail alone, with the bound they should stay below, where there is one.
-const BOUNDS: [(&str, Option<f64>); 4] = [
+const BOUNDS: [(&str, Option<f64>); 5] = [
+    (ROUND_TRIPS, Some(0.2)),
     (RSS, Some(150.0)),
     (IDLE, Some(12.0)),
     (WRITTEN, None),
@@ -23,6 +26,7 @@ pub(super) struct Row {
 #[derive(Debug, PartialEq)]
 enum Goal {
     Ratio(f64),
+    Above(f64),
     Below(f64),
     None,
 }
@@ -37,6 +41,7 @@ impl Row {
     pub(super) fn missed(&self) -> bool {
         match self.goal {
             Goal::Ratio(target) => self.ratio().is_some_and(|ratio| ratio < target),
+            Goal::Above(bound) => self.ours.is_some_and(|ours| ours <= bound),
             Goal::Below(bound) => self.ours.is_some_and(|ours| ours >= bound),
             Goal::None => false,
         }
@@ -45,7 +50,7 @@ impl Row {
     fn verdict(&self) -> &'static str {
         let measured = match self.goal {
             Goal::Ratio(_) => self.ratio().is_some(),
-            Goal::Below(_) => self.ours.is_some(),
+            Goal::Above(_) | Goal::Below(_) => self.ours.is_some(),
             Goal::None => false,
         };
         match (measured, self.missed()) {
@@ -70,7 +75,19 @@ pub(super) fn rows(ours: &Figures, peers: &[(String, Figures)], alone: &Figures)
         peer: None,
         goal: bound.map_or(Goal::None, Goal::Below),
     });
-    compared.chain(bounded).collect()
+    let shared = Row {
+        name: SHARED,
+        ours: alone.get(SHARED).copied(),
+        peer: best(DELIVERIES.name, peers),
+        goal: Goal::Ratio(4.0),
+    };
+    let two = Row {
+        name: TWO_NODES,
+        ours: alone.get(TWO_NODES).copied(),
+        peer: None,
+        goal: Goal::Above(1.0),
+    };
+    compared.chain([shared, two]).chain(bounded).collect()
 }
 
 fn best(name: &str, peers: &[(String, Figures)]) -> Option<(f64, String)> {
@@ -97,6 +114,7 @@ pub(super) fn render(rows: &[Row]) -> String {
             .map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
         let goal = match row.goal {
             Goal::Ratio(target) => format!(">= {target}"),
+            Goal::Above(bound) => format!("> {bound}"),
             Goal::Below(bound) => format!("< {bound}"),
             Goal::None => "-".to_owned(),
         };

@@ -1,0 +1,55 @@
+//! `cargo xtask chaos [minutes] [seed]`: the chaos test in its long form.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+
+use crate::error::TaskError;
+
+/// How long, and which choices.
+#[derive(Debug, Args)]
+pub(crate) struct ChaosArgs {
+    /// How long things go wrong.
+    #[arg(default_value_t = 10.0)]
+    minutes: f64,
+    /// Repeats the choices of an earlier run; any when absent.
+    seed: Option<u64>,
+    /// One machine that is killed, instead of a cluster.
+    #[arg(long)]
+    one_machine: bool,
+}
+
+/// Runs the test, which prints its summary, and says how to repeat it.
+pub(crate) fn run(root: &Path, args: &ChaosArgs) -> Result<(), TaskError> {
+    let seed = args.seed.unwrap_or_else(any_seed);
+    let (test, form) = match args.one_machine {
+        true => ("one_machine", " --one-machine"),
+        false => ("a_cluster", ""),
+    };
+    let again = format!("cargo xtask chaos {} {seed}{form}", args.minutes);
+    println!("==> {again}");
+    let status = Command::new(env!("CARGO"))
+        .args(["test", "-p", "nightmail", "--test", "chaos", "--"])
+        .args([test, "--nocapture"])
+        .env("NIGHTMAIL_CHAOS_MINUTES", args.minutes.to_string())
+        .env("NIGHTMAIL_CHAOS_SEED", seed.to_string())
+        .current_dir(root)
+        .status()
+        .map_err(|source| TaskError::Start {
+            program: "cargo test".to_owned(),
+            source,
+        })?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(TaskError::Found(format!(
+            "chaos: promises were broken; again by `{again}`"
+        ))),
+    }
+}
+
+fn any_seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() % 1_000_000)
+}
