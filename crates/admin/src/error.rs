@@ -1,5 +1,6 @@
 //! What the admin API answers when it does not do as asked.
 
+use nightmail_cluster::ClusterError;
 use nightmail_commit::{Abort, CommitFailure, SubmitError};
 use nightmail_core::AddressError;
 use nightmail_directory::DirectoryError;
@@ -98,6 +99,15 @@ impl From<QueueError> for AdminError {
                 Self::failed(error.to_string())
             }
             _ => Self::refused(error.to_string()),
+        }
+    }
+}
+
+impl From<ClusterError> for AdminError {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::NoSuchNode(_) | ClusterError::Live(_) => Self::refused(error.to_string()),
+            _ => Self::failed(error.to_string()),
         }
     }
 }

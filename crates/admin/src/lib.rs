@@ -23,6 +23,6 @@ pub use execute::execute;
 pub use http::{bind_socket, router};
 pub use request::{AdminRequest, DomainSettings, Password};
 pub use response::{
-    AccountView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, QueueView,
+    AccountView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, NodeView, QueueView,
     QuotaUseView, QuotaView, RecipientView, ReclaimView, ResolvedView, StatusView,
 };

@@ -306,6 +306,18 @@ pub enum AdminRequest {
         /// Its id.
         id: String,
     },
+    /// Lists the nodes of the cluster.
+    NodeList,
+    /// Empties a node: it takes no new connections, finishes, gives its work to the others and ends.
+    NodeDrain {
+        /// Its name.
+        name: String,
+    },
+    /// Removes what is kept of a node that has gone.
+    NodeForget {
+        /// Its name.
+        name: String,
+    },
     /// Compares all rows, and with `read_messages` also all bytes with their checksums.
     Check {
         /// Reads every message.

@@ -63,6 +63,29 @@ pub struct AccountView {
     pub admin: bool,
 }
 
+/// A node of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeView {
+    /// Its name.
+    pub name: String,
+    /// `live`, `draining`, `left`, or `fenced`: shut out because it was silent for too long.
+    pub state: String,
+    /// What it does.
+    pub roles: Vec<String>,
+    /// How often its session has begun or ended.
+    pub epoch: u64,
+    /// The leases it holds: shards of the queue, and periodic jobs.
+    pub leases: Vec<String>,
+    /// The program's version.
+    pub version: String,
+    /// Where it listens.
+    pub addresses: String,
+    /// When it joined, by its own clock.
+    pub started: String,
+    /// Its last heartbeat, by its own clock.
+    pub last_beat: Option<String>,
+}
+
 /// An alias.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AliasView {
@@ -291,6 +314,11 @@ pub enum AdminResponse {
     Retried {
         /// How many.
         count: u64,
+    },
+    /// The nodes of the cluster.
+    Nodes {
+        /// The nodes, by name.
+        items: Vec<NodeView>,
     },
     /// What a check or repair found.
     Checked(CheckView),

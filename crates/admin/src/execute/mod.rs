@@ -5,6 +5,7 @@ mod alias;
 mod domain;
 mod mailbox;
 mod maintenance;
+mod node;
 mod queue;
 mod status;
 
@@ -66,6 +67,9 @@ pub async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
         R::QueueShow { id } => queue::show(context, &id).await,
         R::QueueRetry { id } => queue::retry(context, id.as_deref()).await,
         R::QueueRemove { id } => queue::remove(context, &id).await,
+        R::NodeList => node::list(context).await,
+        R::NodeDrain { name } => node::drain(context, &name).await,
+        R::NodeForget { name } => node::forget(context, &name).await,
         R::Check { read_messages } => maintenance::check(context, read_messages, false).await,
         R::Repair { read_messages } => maintenance::check(context, read_messages, true).await,
         R::Reclaim => maintenance::reclaim(context).await,
