@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{Node, PATIENCE, Store};
 use nightmail_events::{
-    Bus, Channel, MESSAGE_BYTES_MAX, NatsBus, NatsLogin, NatsOptions, Received,
+    Bus, Channel, MESSAGE_BYTES_MAX, NatsBus, NatsLogin, NatsOptions, NatsTls, Received,
 };
 use nightmail_testbed::nats::Nats;
 use nightmail_testbed::proxy::Proxy;
@@ -106,21 +106,22 @@ async fn only_who_knows_the_password_takes_part() {
         return;
     };
     let store = Store::new(1);
-    let login = |password: &str| {
+    let login = |password: &str| NatsLogin::User {
+        name: "nightmail".into(),
+        password: password.into(),
+    };
+    let insider = || {
         let mut options = options(&server.url());
-        options.login = NatsLogin::User {
-            name: "nightmail".into(),
-            password: password.into(),
-        };
+        options.login = login("secret");
         Arc::new(NatsBus::start(options))
     };
-    let outsider = Node::start("outsider", login("guess"), &store, HEARTBEAT);
-    let a = Node::start("a", login("secret"), &store, HEARTBEAT);
-    let b = Node::start("b", login("secret"), &store, HEARTBEAT);
+    let a = Node::start("a", insider(), &store, HEARTBEAT);
+    let b = Node::start("b", insider(), &store, HEARTBEAT);
     a.met(&b).await;
     a.commit(0, 1);
     b.sees(0, 1).await;
-    assert!(!outsider.bridge.status().connected);
+    never_connects(&server, |options| options.login = login("guess")).await;
+    never_connects(&server, |_| ()).await;
 }
 
 #[tokio::test]
@@ -144,4 +145,58 @@ async fn the_longest_message_goes_through_and_own_ones_do_not_come_back() {
     let second = tokio::time::timeout(PATIENCE, incoming.recv()).await;
     assert_eq!(second.unwrap(), Some(Received::Message(longest)));
     assert!(own.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_go_over_tls_and_only_to_a_server_that_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (certificate, key) = (folder.path().join("cert"), folder.path().join("key"));
+    std::fs::write(&certificate, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let tls = [
+        "--tls",
+        "--tlscert",
+        certificate.to_str().unwrap(),
+        "--tlskey",
+        key.to_str().unwrap(),
+    ];
+    let Some(server) = Nats::start_with(&tls) else {
+        return;
+    };
+    let store = Store::new(1);
+    let secured = || {
+        let mut options = options(&server.url());
+        options.tls = NatsTls::Required(Some(certificate.clone()));
+        Arc::new(NatsBus::start(options))
+    };
+    let a = Node::start("a", secured(), &store, HEARTBEAT);
+    let b = Node::start("b", secured(), &store, HEARTBEAT);
+    a.met(&b).await;
+    a.commit(0, 1);
+    b.sees(0, 1).await;
+    never_connects(&server, |options| options.tls = NatsTls::Required(None)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_wants_tls_tells_nothing_to_a_server_without() {
+    let Some(server) = Nats::start() else {
+        return;
+    };
+    never_connects(&server, |options| options.tls = NatsTls::Required(None)).await;
+}
+
+/// Waits for a second attempt to connect: the first has failed.
+async fn never_connects(server: &Nats, change: impl FnOnce(&mut NatsOptions)) {
+    let proxy = Proxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, server.port())));
+    let mut options = options(&format!("nats://{}", proxy.address()));
+    change(&mut options);
+    let bus = NatsBus::start(options);
+    let again = async {
+        while proxy.connections() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.unwrap();
+    assert!(!bus.connectivity().connected);
 }
