@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nightmail_core::BlobId;
 
-use crate::blob::BlobReader;
+use crate::blob::LocalReader;
 use crate::chunk::{CHUNK_BYTES, ChunkTable};
 use crate::heap::Shared;
 use crate::record::BLOB_BYTES_MAX;
@@ -227,7 +227,7 @@ impl PreparedBlob {
 
     /// The plain bytes of `range`, cut to what there is. Blocks while a large blob is read from its file.
     pub fn read(&self, range: Range<u64>) -> Result<Bytes, HeapError> {
-        let reader = BlobReader::new(
+        let reader = LocalReader::new(
             Arc::clone(&self.inner.shared),
             self.inner.table.clone(),
             self.inner.stored.clone(),

@@ -4,6 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::PackError;
+
 /// The heap could not do what was asked.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum HeapError {
@@ -64,6 +66,17 @@ impl From<io::Error> for HeapError {
             | io::ErrorKind::QuotaExceeded
             | io::ErrorKind::FileTooLarge => Self::Full(error.to_string()),
             _ => Self::Io(error.to_string()),
+        }
+    }
+}
+
+impl From<PackError> for HeapError {
+    fn from(error: PackError) -> Self {
+        match error {
+            PackError::Missing(segment) => Self::Gone { segment },
+            PackError::Full(what) => Self::Full(what),
+            PackError::Unavailable(what) => Self::Unavailable(what),
+            PackError::Exists(_) => Self::Io(error.to_string()),
         }
     }
 }

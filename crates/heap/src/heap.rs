@@ -6,14 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use nightmail_core::Timestamp;
 
-use crate::blob::BlobReader;
+use crate::blob::{BlobReader, LocalReader};
 use crate::builder::PreparedBlob;
 use crate::chunk::Coders;
+use crate::packs::{PackSource, Packs};
 use crate::segments::Segments;
 use crate::writer::Writer;
-use crate::{HeapError, HeapKey, Location, ScanSummary, ScannedRecord, SegmentInfo};
+use crate::{
+    HeapError, HeapKey, IndexEntry, Location, PackOptions, PackStore, ScanSummary, ScannedRecord,
+    SegmentInfo,
+};
+
+/// Blobs of packs that are read at the same time for one caller.
+const READS_AT_ONCE: usize = 8;
 
 /// Blobs up to this size are read and unpacked without leaving the task; larger ones on a blocking thread.
 pub(crate) const INLINE_BYTES: u64 = 64 << 10;
@@ -59,13 +67,13 @@ pub struct HeapStats {
     pub records: u64,
     /// Bytes appended, headers included.
     pub bytes_written: u64,
-    /// Times a segment was forced to stable storage.
+    /// Times a segment was forced to stable storage, or packs put.
     pub syncs: u64,
     /// Groups that failed.
     pub failures: u64,
     /// Blobs opened for reading.
     pub reads: u64,
-    /// Segments there are.
+    /// Segments there are; packs, as the last walk of the compactor through all of them counted.
     pub segments: u64,
     /// Bytes of all segments.
     pub segment_bytes: u64,
@@ -75,8 +83,13 @@ pub struct HeapStats {
 #[derive(Clone)]
 pub struct Heap {
     pub(crate) shared: Arc<Shared>,
-    segments: Arc<Segments>,
-    writer: Writer,
+    backend: Backend,
+}
+
+#[derive(Clone)]
+enum Backend {
+    Segments(Arc<Segments>, Writer),
+    Packs(Arc<Packs>),
 }
 
 /// What a heap, its builders and its readers share.
@@ -117,36 +130,72 @@ impl Heap {
     /// [`HeapError::WrongKey`] under a key that is not the heap's.
     pub fn open(dir: impl AsRef<Path>, options: HeapOptions) -> Result<Self, HeapError> {
         let (shared, segments) = Segments::open(dir.as_ref(), options)?;
+        let writer = Writer::start(Arc::clone(&segments))?;
         Ok(Self {
-            writer: Writer::start(Arc::clone(&segments))?,
             shared,
-            segments,
+            backend: Backend::Segments(segments, writer),
         })
     }
 
-    /// Appends `records` in order, one sync for all, and returns where each lies.
+    /// Opens the heap of the packs in `store`, which any number of nodes use under one and the same `key`.
+    ///
+    /// The store is not asked anything yet. Fails when the spill directory cannot be made.
+    pub fn open_packs(
+        store: Arc<dyn PackStore>,
+        key: HeapKey,
+        options: PackOptions,
+    ) -> Result<Self, HeapError> {
+        let (shared, packs) = Packs::open(store, key, options)?;
+        Ok(Self {
+            shared,
+            backend: Backend::Packs(packs),
+        })
+    }
+
+    /// Appends `records` in order, one sync or one object for all, and returns where each lies.
     ///
     /// When it returns `Ok` they are on stable storage. After an error nothing of the group is kept, as far as
-    /// this process sees; a crash right then may leave some of its records, to which no row refers.
-    /// Dropping the future does not take the group back.
+    /// this process sees; a crash right then, or a store that did not answer, may leave some of its records, to which
+    /// no row refers. Over segments, dropping the future does not take the group back.
     pub async fn append_group(&self, records: Vec<Record>) -> Result<Vec<Location>, HeapError> {
-        self.writer.append(records).await
+        match &self.backend {
+            Backend::Segments(_, writer) => writer.append(records).await,
+            Backend::Packs(packs) => Box::pin(packs.append_group(records)).await,
+        }
     }
 
     /// The plain bytes of `range`, cut to what there is. Reads and unpacks only the chunks it touches.
     ///
-    /// Fails with [`HeapError::Gone`] when the segment was removed (look the location up again) and with
-    /// [`HeapError::Corrupt`] when a checksum does not hold.
+    /// Fails with [`HeapError::Gone`] when the segment was removed (look the location up again), with
+    /// [`HeapError::Corrupt`] when a checksum does not hold, and with [`HeapError::Unavailable`] when the store of
+    /// packs does not answer.
     pub async fn read(&self, location: &Location, range: Range<u64>) -> Result<Bytes, HeapError> {
         self.reader(location, range).await?.read_to_end().await
     }
 
     /// Reads whole blobs, each as [`Heap::read`] does, in one go. The caller bounds the sum of their sizes.
     pub async fn read_many(&self, locations: Vec<Location>) -> Vec<Result<Bytes, HeapError>> {
+        match &self.backend {
+            Backend::Segments(segments, _) => self.read_segments(segments, locations).await,
+            Backend::Packs(_) => {
+                let read = |at: Location| async move { self.read(&at, 0..u64::MAX).await };
+                let reads = stream::iter(locations).map(read).buffered(READS_AT_ONCE);
+                Box::pin(reads.collect()).await
+            }
+        }
+    }
+
+    /// Reads without leaving the task what is little together, the rest on one blocking thread.
+    async fn read_segments(
+        &self,
+        segments: &Arc<Segments>,
+        locations: Vec<Location>,
+    ) -> Vec<Result<Bytes, HeapError>> {
         let octets: u64 = locations.iter().map(|location| location.size).sum();
         let count = locations.len();
-        let heap = self.clone();
-        let read = move |at: &Location| heap.open_reader(at, 0..u64::MAX)?.read_now();
+        let (shared, segments) = (Arc::clone(&self.shared), Arc::clone(segments));
+        let read =
+            move |at: &Location| open_reader(&shared, &segments, at, 0..u64::MAX)?.read_now();
         if octets <= INLINE_BYTES {
             return locations.iter().map(read).collect();
         }
@@ -160,26 +209,32 @@ impl Heap {
         location: &Location,
         range: Range<u64>,
     ) -> Result<BlobReader, HeapError> {
-        self.open_reader(location, range)
-    }
-
-    fn open_reader(&self, location: &Location, range: Range<u64>) -> Result<BlobReader, HeapError> {
-        let (header, stored) = self.segments.open_record(location)?;
-        count(&self.shared.counters.reads, 1);
-        Ok(BlobReader::new(
-            Arc::clone(&self.shared),
-            header.table,
-            stored,
-            range,
-        ))
+        match &self.backend {
+            Backend::Segments(segments, _) => {
+                let reader = open_reader(&self.shared, segments, location, range)?;
+                Ok(BlobReader::local(reader))
+            }
+            Backend::Packs(packs) => {
+                count(&self.shared.counters.reads, 1);
+                let source = PackSource::new(Arc::clone(packs), *location);
+                Box::pin(BlobReader::over_pack(source, range)).await
+            }
+        }
     }
 
     /// The records at `from`, to be appended again as they are stored: how compaction moves them.
     ///
-    /// They stay readable although their segment is removed. Fails as [`Heap::read`] does.
+    /// They stay readable although their segment is removed. Records of packs are held in memory, and their checksums
+    /// are checked; the caller bounds their sum. Fails as [`Heap::read`] does.
     pub async fn copy_records(&self, from: Vec<Location>) -> Result<Vec<Record>, HeapError> {
-        let segments = Arc::clone(&self.segments);
-        blocking(move || from.iter().map(|from| segments.copy_record(from)).collect()).await
+        match &self.backend {
+            Backend::Segments(segments, _) => {
+                let segments = Arc::clone(segments);
+                let copy = move || from.iter().map(|from| segments.copy_record(from)).collect();
+                blocking(copy).await
+            }
+            Backend::Packs(packs) => Box::pin(packs.copy_records(from)).await,
+        }
     }
 
     /// At most `limit` segments with a number above `after`, oldest first.
@@ -188,34 +243,74 @@ impl Heap {
         after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<SegmentInfo>, HeapError> {
-        Ok(self.segments.list(after, limit))
+        match &self.backend {
+            Backend::Segments(segments, _) => Ok(segments.list(after, limit)),
+            Backend::Packs(packs) => Box::pin(packs.list(after, limit)).await,
+        }
     }
 
-    /// Every record of `segment` whose header is whole, oldest first.
+    /// What is in a segment: of a pack by its index, of a segment file by its records' headers.
+    ///
+    /// A pack whose index does not read is [`HeapError::Corrupt`]; [`Heap::scan_segment`] finds its records.
+    pub async fn index(&self, segment: &SegmentInfo) -> Result<Vec<IndexEntry>, HeapError> {
+        match &self.backend {
+            Backend::Segments(segments, _) => {
+                let (segments, id) = (Arc::clone(segments), segment.id);
+                let (records, _) = blocking(move || segments.scan(id)).await?;
+                let entry = |record: ScannedRecord| IndexEntry {
+                    blob: record.blob,
+                    location: record.location,
+                    created: record.created,
+                };
+                Ok(records.into_iter().map(entry).collect())
+            }
+            Backend::Packs(packs) => Box::pin(packs.index(segment)).await,
+        }
+    }
+
+    /// Every record of `segment` whose header is whole, oldest first, past damage if there is any.
     ///
     /// Chunks are not read: [`Heap::read`] finds out whether they are whole.
     pub async fn scan_segment(
         &self,
         segment: u64,
     ) -> Result<(Vec<ScannedRecord>, ScanSummary), HeapError> {
-        let segments = Arc::clone(&self.segments);
-        blocking(move || segments.scan(segment)).await
+        match &self.backend {
+            Backend::Segments(segments, _) => {
+                let segments = Arc::clone(segments);
+                blocking(move || segments.scan(segment)).await
+            }
+            Backend::Packs(packs) => Box::pin(packs.scan(segment)).await,
+        }
     }
 
     /// Removes a segment that no location names any more.
     ///
-    /// Refuses the newest, so that no number is ever used twice. A crash may bring the file back; then it is
-    /// as it was, and can be removed again.
+    /// Refuses the newest segment file, so that no number is ever used twice. A crash may bring the file back; then
+    /// it is as it was, and can be removed again.
     pub async fn remove_segment(&self, segment: u64) -> Result<(), HeapError> {
-        let segments = Arc::clone(&self.segments);
-        blocking(move || segments.remove(segment)).await
+        match &self.backend {
+            Backend::Segments(segments, _) => {
+                let segments = Arc::clone(segments);
+                blocking(move || segments.remove(segment)).await
+            }
+            Backend::Packs(packs) => Box::pin(packs.remove(segment)).await,
+        }
+    }
+
+    /// Whether the segments are packs.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.backend, Backend::Packs(_))
     }
 
     /// The counters and the extent.
     pub fn stats(&self) -> HeapStats {
         let counters = &self.shared.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (segments, segment_bytes) = self.segments.extent();
+        let (segments, segment_bytes) = match &self.backend {
+            Backend::Segments(segments, _) => segments.extent(),
+            Backend::Packs(packs) => packs.extent(),
+        };
         HeapStats {
             groups: get(&counters.groups),
             records: get(&counters.records),
@@ -227,6 +322,22 @@ impl Heap {
             segment_bytes,
         }
     }
+}
+
+fn open_reader(
+    shared: &Arc<Shared>,
+    segments: &Segments,
+    location: &Location,
+    range: Range<u64>,
+) -> Result<LocalReader, HeapError> {
+    let (header, stored) = segments.open_record(location)?;
+    count(&shared.counters.reads, 1);
+    Ok(LocalReader::new(
+        Arc::clone(shared),
+        header.table,
+        stored,
+        range,
+    ))
 }
 
 pub(crate) fn count(counter: &AtomicU64, by: u64) {

@@ -3,12 +3,26 @@
 //! A *pack* is an object that holds one group of records, written once and never changed. Its number is its name and
 //! is never given to another pack.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod directory;
+mod memory;
+mod objects;
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 use std::pin::Pin;
 
 use bytes::Bytes;
 use thiserror::Error;
+
+pub use directory::DirectoryPacks;
+pub use memory::MemoryPacks;
+pub use objects::{ObjectPacks, ObjectsError, ObjectsOptions};
+
+const SUFFIX: &str = ".pack";
 
 /// A boxed future that borrows its store, so that `dyn PackStore` can be shared.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -58,4 +72,30 @@ pub trait PackStore: Send + Sync + 'static {
         after: Option<u64>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<PackInfo>, PackError>>;
+}
+
+/// The name of a pack's file or object.
+fn pack_name(pack: u64) -> String {
+    format!("{pack:016x}{SUFFIX}")
+}
+
+/// The number of the pack of that name.
+fn pack_number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    (digits.len() == 16)
+        .then(|| u64::from_str_radix(digits, 16).ok())
+        .flatten()
+}
+
+/// `range` cut to `bytes`; never backwards.
+fn cut(range: &Range<u64>, bytes: u64) -> Range<u64> {
+    let start = range.start.min(bytes);
+    start..range.end.clamp(start, bytes)
+}
+
+fn numbers_above(after: Option<u64>) -> (Bound<u64>, Bound<u64>) {
+    (
+        after.map_or(Bound::Unbounded, Bound::Excluded),
+        Bound::Unbounded,
+    )
 }

@@ -182,6 +182,23 @@ impl Header {
         Ok(header)
     }
 
+    /// Reads the header of the record that `location` names; fails where another record is.
+    pub fn decode_at(
+        bytes: &[u8],
+        tag: [u8; 8],
+        location: &Location,
+    ) -> Result<Self, &'static str> {
+        let header = Self::decode(bytes, tag)?;
+        let lengths = Self::peek(bytes, tag).ok_or("no record here")?;
+        if lengths.header != location.header
+            || lengths.total() != location.length
+            || header.table.size != location.size
+        {
+            return Err("another record is here");
+        }
+        Ok(header)
+    }
+
     fn fields(fields: &[u8]) -> Result<Self, RowError> {
         let (mut reader, _) = RowReader::new(fields, VERSION)?;
         reader.fixed(MAGIC.len() + 8 + 4 + 8)?;

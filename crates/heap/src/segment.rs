@@ -51,6 +51,15 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// The header of segment or pack `segment`.
+pub(crate) fn header(segment: u64, tag: [u8; 8]) -> Vec<u8> {
+    let mut header = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
+    header.extend_from_slice(&SEGMENT_MAGIC);
+    header.extend_from_slice(&segment.to_be_bytes());
+    header.extend_from_slice(&tag);
+    header
+}
+
 /// Makes segment `segment`, durable with its directory entry, with no record in it.
 ///
 /// What a crash during creation leaves has no complete header, and is made anew.
@@ -62,10 +71,7 @@ pub(crate) fn create(dir: &Path, segment: u64, key: &HeapKey) -> Result<File, He
         .create(true)
         .truncate(true)
         .open(&path)?;
-    let mut header = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
-    header.extend_from_slice(&SEGMENT_MAGIC);
-    header.extend_from_slice(&segment.to_be_bytes());
-    header.extend_from_slice(&key.segment_tag(segment));
+    let header = header(segment, key.segment_tag(segment));
     let written = file
         .write_all_at(&header, 0)
         .and_then(|()| file.sync_all())

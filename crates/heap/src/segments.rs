@@ -299,14 +299,7 @@ impl Segments {
                 _ => error.into(),
             })?;
         let tag = self.shared.key.segment_tag(location.segment);
-        let header = Header::decode(&bytes, tag).map_err(corrupt)?;
-        let lengths = Header::peek(&bytes, tag);
-        if lengths.map(|lengths| (lengths.header, lengths.total()))
-            != Some((location.header, location.length))
-            || header.table.size != location.size
-        {
-            return Err(corrupt("another record is here"));
-        }
+        let header = Header::decode_at(&bytes, tag, location).map_err(corrupt)?;
         let source = if at_once {
             Source::Memory(Bytes::from(bytes).slice(location.header as usize..))
         } else {
