@@ -9,6 +9,7 @@ use crate::commands::account::AccountCommand;
 use crate::commands::alias::AliasCommand;
 use crate::commands::domain::DomainCommand;
 use crate::commands::mailbox::MailboxCommand;
+use crate::commands::node::NodeCommand;
 use crate::commands::queue::QueueCommand;
 use crate::commands::quota::QuotaCommand;
 use crate::demo::DemoArgs;
@@ -89,6 +90,12 @@ pub(crate) enum Command {
     /// Mail waiting to be sent elsewhere.
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// The nodes that share one store.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// The store that nodes share.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Compare everything that is stored; exits with 1 where something does not agree.
     Check(CheckArgs),
     /// Check, and mend what can be mended.
@@ -112,6 +119,12 @@ pub(crate) enum ConfigCommand {
     },
     /// Print a complete configuration with every key explained.
     Example,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Make the tables of the shared store, or bring them up to date. Safe to repeat.
+    Init,
 }
 
 #[derive(Debug, Args)]

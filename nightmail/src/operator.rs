@@ -9,10 +9,9 @@ use nightmail_admin::{
     AdminClient, AdminContext, AdminRequest, AdminResponse, ClientError, MaintenanceOptions,
     execute,
 };
-use nightmail_engine::Engine;
 use nightmail_server::auth::{HashParams, hash_password};
 use nightmail_server::backend::Backend;
-use nightmail_server::config::Config;
+use nightmail_server::config::{Config, EngineKind};
 
 use crate::cli::Place;
 use crate::error::CommandError;
@@ -89,7 +88,9 @@ pub(crate) fn load_config(place: &Place) -> Result<Config, CommandError> {
 }
 
 async fn open(config: Config, request: &AdminRequest) -> Result<Offline, CommandError> {
-    require_own_store(&config.server.data, request)?;
+    if config.store.engine == EngineKind::Embedded {
+        require_own_store(&config.server.data, request)?;
+    }
     let backend = Backend::open(&config).await?;
     let context = admin_context(&config, &backend)?;
     Ok(Offline { backend, context })

@@ -48,7 +48,7 @@ impl Started {
             return Err(ServerError::Preflight("see above".to_owned()).into());
         }
         let metrics = Metrics::install().map_err(ServerError::from)?;
-        let backend = Backend::open(&config).await?;
+        let backend = Backend::join(&config).await?;
         let rendered = metrics.clone();
         let admin =
             admin_context(&config, &backend)?.with_metrics(Arc::new(move || rendered.render()));

@@ -4,21 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use nightmail_cluster::LeaseName;
 use nightmail_commit::{Compactor, ReclaimOptions, Reclaimer};
 use nightmail_delivery::Delivery;
-use nightmail_engine::Engine;
 use tokio::net::UnixListener;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
 use crate::auth::Verifier;
 use crate::backend::Backend;
-use crate::config::{Config, Listener, Protocol, TlsMode};
+use crate::config::{self, Config, Listener, Protocol, Role, TlsMode};
 use crate::drivers::imap::ImapService;
 use crate::drivers::pop3::{MaildropLocks, Pop3Service};
 use crate::drivers::smtp::SmtpService;
 use crate::error::ServerError;
 use crate::http::{Readiness, watch_routes};
+use crate::membership::{Reach, start_membership};
 use crate::metrics::{self, Metrics};
 use crate::net::{BoundListener, ServiceOptions};
 use crate::outbound::delivery_options;
@@ -64,10 +65,11 @@ pub async fn serve(
         config,
     });
     let mut tasks = Tasks::default();
-    let bound = services
-        .config
+    let config = &services.config;
+    let bound = config
         .listeners
         .iter()
+        .filter(|listener| config.has_role(listener.protocol.role()))
         .map(BoundListener::bind)
         .collect::<Result<Vec<_>, _>>()?;
     let watch = services
@@ -78,16 +80,16 @@ pub async fn serve(
     for listener in bound {
         start_listener(listener, &services, &admin, &shutdown, &mut tasks);
     }
-    start_watch(watch, &metrics, &backend, &shutdown, &mut tasks);
-    start_maintenance(
-        &services.config,
-        &backend,
-        admin.compactor,
-        &shutdown,
-        &mut tasks,
-    );
+    let reach = start_membership(&services, &backend, &stopper, &shutdown, &mut tasks);
+    start_watch(watch, &metrics, &backend, reach, &shutdown, &mut tasks);
+    if services.config.has_role(Role::Admin) {
+        let settings = &services.config.store;
+        start_maintenance(settings, &backend, admin.compactor, &shutdown, &mut tasks);
+    }
     start_admin(admin.socket, admin.routes, &shutdown, &mut tasks);
-    start_delivery(&services, &backend, &shutdown, &mut tasks)?;
+    if services.config.has_role(Role::Delivery) {
+        start_delivery(&services, &backend, &shutdown, &mut tasks)?;
+    }
     let reload = services.tls.clone();
     let signals = obey_signals(stopper.clone(), move || reload.reload_and_log());
     tasks.background.spawn(report("signals", signals));
@@ -115,6 +117,9 @@ async fn finish(
     let ended = supervise(tasks, stopper, pace).await;
     if let Err(error) = backend.engine.sync().await {
         error!(%error, "the last flag changes could not be synced");
+    }
+    if let Err(error) = backend.cluster.leave().await {
+        warn!(%error, "the other nodes go on with the work of this one when its lease has run out");
     }
     info!(?ended, "stopped");
     ended
@@ -172,13 +177,18 @@ fn start_watch(
     listener: Option<BoundListener>,
     metrics: &Metrics,
     backend: &Backend,
+    reach: Option<Reach>,
     shutdown: &Shutdown,
     tasks: &mut Tasks,
 ) {
     let counted = backend.clone();
     metrics.add_source(move || publish_stats(&counted));
     if let Some(listener) = listener {
-        let routes = watch_routes(metrics.clone(), Readiness::new(shutdown.clone()));
+        let readiness = Readiness::new(shutdown.clone());
+        if let Some(reach) = reach {
+            readiness.add_check("store", move || reach.check());
+        }
+        let routes = watch_routes(metrics.clone(), readiness);
         let served = listener.serve_http(routes, shutdown.clone());
         tasks.background.spawn(report("metrics", served));
     }
@@ -212,24 +222,34 @@ fn start_admin(socket: UnixListener, routes: Router, shutdown: &Shutdown, tasks:
 }
 
 fn start_maintenance(
-    config: &Config,
+    settings: &config::Store,
     backend: &Backend,
     compactor: Arc<Mutex<Compactor>>,
     shutdown: &Shutdown,
     tasks: &mut Tasks,
 ) {
-    let grace_millis = i64::try_from(config.store.reclaim_grace.as_millis()).unwrap_or(i64::MAX);
+    let grace_millis = i64::try_from(settings.reclaim_grace.as_millis()).unwrap_or(i64::MAX);
     let options = ReclaimOptions {
         grace_millis,
         ..ReclaimOptions::default()
     };
-    let reclaimer = Reclaimer::new(Arc::clone(&backend.engine) as Arc<dyn Engine>, options);
+    let reclaimer = Reclaimer::new(Arc::clone(&backend.engine), options);
+    let backend = backend.clone();
     let mut stopping = shutdown.clone();
     tasks.background.spawn(async move {
         loop {
             tokio::select! {
                 () = stopping.draining() => break,
                 () = tokio::time::sleep(MAINTENANCE_INTERVAL) => {}
+            }
+            // One node at a time does it; on a single machine that is this one.
+            let Some(_hold) = backend.cluster.leases().hold(LeaseName::Maintenance) else {
+                continue;
+            };
+            if backend.is_shared()
+                && let Err(error) = backend.purge_doomed().await
+            {
+                warn!(%error, "mailboxes that were being deleted could not be removed");
             }
             maintain(&reclaimer, &compactor).await;
         }

@@ -236,7 +236,7 @@ fn write_file(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |reason: String| TlsError::Pem {
         path: path.to_owned(),
         wanted: "certificates",

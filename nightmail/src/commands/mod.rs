@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod alias;
 pub(crate) mod domain;
 pub(crate) mod mailbox;
+pub(crate) mod node;
 mod pages;
 pub(crate) mod queue;
 pub(crate) mod quota;
@@ -16,7 +17,7 @@ use nightmail_bench::BenchCommand;
 use nightmail_server::config::{Config, preflight};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cli::{Cli, Command, ConfigCommand, Place};
+use crate::cli::{Cli, ClusterCommand, Command, ConfigCommand, Place};
 use crate::error::CommandError;
 use crate::operator::{Operator, load_config};
 use crate::{demo, output, serve};
@@ -38,6 +39,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         }
         Command::Config(command) => config(command, &place),
         Command::Bench(command) => bench(command, json),
+        Command::Cluster(command) => {
+            let work = Box::pin(cluster(command, place));
+            runtime(Builder::new_current_thread())?.block_on(work)
+        }
         command => {
             let work = Box::pin(administer(command, place, json));
             runtime(Builder::new_current_thread())?.block_on(work)
@@ -80,6 +85,13 @@ fn config(command: ConfigCommand, place: &Place) -> Result<ExitCode, CommandErro
     Ok(ExitCode::SUCCESS)
 }
 
+async fn cluster(command: ClusterCommand, place: Place) -> Result<ExitCode, CommandError> {
+    let ClusterCommand::Init = command;
+    let made = nightmail_server::shared::init(&load_config(&place)?).await?;
+    output::print(&format!("{made}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn bench(command: BenchCommand, json: bool) -> Result<ExitCode, CommandError> {
     let json = json || command.json();
     let work = Box::pin(nightmail_bench::run(command));
@@ -118,6 +130,7 @@ fn request(command: Command) -> Result<AdminRequest, CommandError> {
         Command::Quota(quota::QuotaCommand::Show { account }) => {
             AdminRequest::QuotaShow { account }
         }
+        Command::Node(command) => command.request(),
         Command::Resolve { address } => AdminRequest::Resolve { address },
         Command::Check(args) => AdminRequest::Check {
             read_messages: args.read_messages,
@@ -131,6 +144,7 @@ fn request(command: Command) -> Result<AdminRequest, CommandError> {
         | Command::Demo(_)
         | Command::Serve
         | Command::Config(_)
+        | Command::Cluster(_)
         | Command::Bench(_) => {
             return Err(CommandError::Usage(
                 "not a command for the admin API".to_owned(),

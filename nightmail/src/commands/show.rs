@@ -1,7 +1,7 @@
 //! Answers as text for people.
 
 use nightmail_admin::{
-    AccountView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, QueueView,
+    AccountView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, NodeView, QueueView,
     QuotaUseView, QuotaView, ReclaimView, ResolvedView, StatusView,
 };
 
@@ -25,10 +25,29 @@ pub(crate) fn response(response: &AdminResponse) -> String {
         AdminResponse::Queued(view) => queued(view),
         AdminResponse::Queue { items, .. } => queue(items),
         AdminResponse::Retried { count } => format!("{count} message(s) due now\n"),
+        AdminResponse::Nodes { items } => nodes(items),
         AdminResponse::Checked(view) => checked(view),
         AdminResponse::Reclaimed(view) => reclaimed(view),
         AdminResponse::Status(view) => status(view),
     }
+}
+
+fn nodes(items: &[NodeView]) -> String {
+    if items.is_empty() {
+        return "this server has its store to itself: there are no other nodes\n".to_owned();
+    }
+    let mut table = Table::new(&["NODE", "STATE", "SINCE", "LEASES", "ROLES", "LISTENS ON"]);
+    for view in items {
+        table.row([
+            view.name.clone(),
+            view.state.clone(),
+            view.started.clone(),
+            view.leases.len().to_string(),
+            view.roles.join(", "),
+            view.addresses.clone(),
+        ]);
+    }
+    table.render()
 }
 
 fn domains(items: &[DomainView]) -> String {
