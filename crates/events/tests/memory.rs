@@ -119,6 +119,8 @@ async fn a_bus_that_is_cut_delays_no_commit_and_heals_when_it_is_mended() {
     assert!(!a.bridge.status().connected);
     for value in 1..=1000 {
         a.commit(value as usize % 3, value);
+        // The sender takes it out and fails, now or at the next turn.
+        tokio::task::yield_now().await;
     }
     bus_a.mend();
     for (mailbox, value) in [(0, 999), (1, 1000), (2, 998)] {
