@@ -248,7 +248,7 @@ impl LeaseChanges {
     }
 }
 
-/// Work under a lease. While one exists the lease is not given back of this node's own will; it can be lost all the same.
+/// Work under a lease. While one exists this node does not give the lease back by itself; it can be lost all the same.
 pub struct LeaseHold {
     guard: LeaseGuard,
     lease: Option<(LeaseName, Arc<Table>)>,

@@ -11,8 +11,11 @@
 //! | `cluster/lease/NAME` | epoch, holder's name and session | with the holder |
 //!
 //! Every commit of a node checks its node row (the *fence*). Each node watches the heartbeats of the others by its own
-//! monotonic clock; nobody compares wall clocks. A node whose heartbeat stands still for the length of a lease is fenced:
-//! its row gets a new epoch, its commits fail from then on, and others take its leases.
+//! monotonic clock; nobody compares wall clocks. A node whose heartbeat stands still for the length of a lease is
+//! fenced: its row gets a new epoch, its commits fail from then on, and others take its leases. It joins again under a
+//! new session as soon as it learns of it. A node that could not write a heartbeat for so long (paused, or without the
+//! store) treats its leases as lost at once; if nobody has fenced it meanwhile it keeps its session and takes them anew,
+//! under new epochs.
 //!
 //! **Invariant:** of all processes that were ever given a lease, only the one that the lease row names can commit what
 //! checks that row ([`LeaseGuard`]); no clock takes part in this.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use nightmail_cluster::LeaseHold;
 use nightmail_core::{QueueId, Timestamp};
 use nightmail_queue::{Attempt, QueueMessage};
 use nightmail_smtp::client::{Config, Fate, Login, Protocol, Stage, TlsPolicy};
@@ -21,6 +22,8 @@ use crate::session::{Sent, Trouble};
 pub(crate) struct Job {
     pub id: QueueId,
     pub message: Arc<QueueMessage>,
+    /// What it is worked on under.
+    pub hold: LeaseHold,
 }
 
 /// The recipients an attempt has not decided yet, and the weightiest reason why.

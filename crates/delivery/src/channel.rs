@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nightmail_cluster::LeaseHold;
 use nightmail_commit::Subscription;
 use nightmail_core::{QueueId, Timestamp};
 use nightmail_queue::{Attempt, Queue, QueueError};
@@ -58,6 +59,7 @@ impl Channel {
     /// Hands out what is due until the channel stops; sleeps until the next due time or change.
     async fn run(self: Arc<Self>, mut workers: JoinSet<()>) -> JoinSet<()> {
         let mut changes = self.queue.subscribe();
+        let mut leases = self.queue.leases().changes();
         let mut measured = None;
         // Everything that was queued before this started is found by the first look.
         self.queue.note_change(nightmail_commit::now());
@@ -83,7 +85,10 @@ impl Channel {
             metrics::gauge!("nightmail_delivery_messages_active").set(workers.len() as f64);
             metrics::gauge!("nightmail_delivery_messages_parked").set(self.lanes.parked() as f64);
             self.measure(&mut measured).await;
-            self.wait(pause, &changes, &mut workers).await;
+            tokio::select! {
+                () = self.wait(pause, &changes, &mut workers) => {}
+                () = leases.changed() => self.lanes.give_back_lost(),
+            }
         }
         self.lanes.clear();
         workers
@@ -254,6 +259,7 @@ impl Delivery {
                 &Job {
                     id,
                     message: Arc::new(message),
+                    hold: LeaseHold::none(),
                 },
                 results,
             )

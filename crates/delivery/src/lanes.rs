@@ -120,6 +120,23 @@ impl Lanes {
         taken
     }
 
+    /// Gives back the parked messages that are not this node's to send any more, so that their leases can move.
+    pub fn give_back_lost(&self) {
+        let mut state = self.state.lock();
+        let mut lost: Vec<Claim> = Vec::new();
+        for waiting in state.parked.values_mut() {
+            let (kept, gone): (VecDeque<Claim>, VecDeque<Claim>) = std::mem::take(waiting)
+                .into_iter()
+                .partition(|claim| claim.hold().is_current());
+            *waiting = kept;
+            lost.extend(gone);
+        }
+        state.parked.retain(|_, waiting| !waiting.is_empty());
+        state.parked_count -= lost.len();
+        drop(state);
+        drop(lost);
+    }
+
     /// Gives every parked message back to the queue.
     pub fn clear(&self) {
         let mut state = self.state.lock();

@@ -1,12 +1,14 @@
 //! Working on one message: its destinations side by side, and what follows from each.
 //!
 //! An attempt's outcome and the report that it calls for are one commit. A crash before it repeats the attempt; after
-//! it, neither the attempt nor the report is repeated.
+//! it, neither the attempt nor the report is repeated. Of several nodes, one that has lost the message's lease records
+//! nothing and leaves the message to the one that holds it.
 
 use std::sync::Arc;
 
 use nightmail_commit::{CommitFailure, Intent, NewBlob, Tx};
-use nightmail_core::{QueueId, Timestamp};
+use nightmail_core::Timestamp;
+use nightmail_engine::RowKey;
 use nightmail_queue::{
     Claim, QueueError, QueueMessage, RecipientOutcome, Recorded, Verdict, tx::record_attempt,
 };
@@ -33,7 +35,10 @@ enum Left {
 impl Channel {
     /// Works on a claimed message until its due recipients have been tried, and gives the claim back; or parks it.
     pub(crate) async fn work(self: Arc<Self>, mut claim: Claim) {
-        match self.deliver(claim.id()).await {
+        if !claim.hold().is_current() {
+            return;
+        }
+        match self.deliver(&claim).await {
             Ok(Left::Due(due)) => claim.set_due(due),
             Ok(Left::Waiting(destination)) => {
                 let Err(mut claim) = self.lanes.park(&destination, claim) else {
@@ -54,7 +59,8 @@ impl Channel {
     }
 
     /// Tries the recipients that are due.
-    async fn deliver(self: &Arc<Self>, id: QueueId) -> Result<Left, DeliveryError> {
+    async fn deliver(self: &Arc<Self>, claim: &Claim) -> Result<Left, DeliveryError> {
+        let id = claim.id();
         let Some(message) = self.queue.show(id).await? else {
             return Ok(Left::Due(None));
         };
@@ -63,6 +69,7 @@ impl Channel {
         let job = Job {
             id,
             message: Arc::new(message),
+            hold: claim.hold().clone(),
         };
         let mut running = JoinSet::new();
         let mut ended = Vec::new();
@@ -107,6 +114,9 @@ impl Channel {
         let Some(room) = room else {
             return Ok(Some(destination));
         };
+        if !job.hold.is_current() {
+            return Ok(None);
+        }
         let results = Box::pin(self.attempt(job, &destination, indexes)).await;
         drop(room);
         metrics::counter!("nightmail_delivery_attempts_total").increment(1);
@@ -148,10 +158,11 @@ impl Channel {
             attempt: None,
         })
         .collect();
-        match self.queue.record_attempt(id, outcomes).await {
+        let guard = claim.hold().guard();
+        match self.queue.record_attempt(id, guard, outcomes).await {
             Ok(recorded) => claim.set_due(recorded.due),
             Err(QueueError::NoSuchMessage) => claim.set_due(None),
-            Err(QueueError::AlreadyRetired) => {}
+            Err(QueueError::AlreadyRetired | QueueError::LeaseLost) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -167,8 +178,13 @@ impl Channel {
         let (mut message, mut results) = (Arc::clone(&job.message), results);
         let mut rejudged = 0;
         loop {
-            match self.settle_once(job.id, &message, &results).await {
+            match self.settle_once(job, &message, &results).await {
                 Ok(()) => return Ok(()),
+                Err(DeliveryError::Queue(QueueError::LeaseLost)) => {
+                    tracing::info!(queue_id = %job.id, "another node has taken the message over");
+                    metrics::counter!("nightmail_delivery_lease_lost_total").increment(1);
+                    return Ok(());
+                }
                 Err(DeliveryError::Queue(QueueError::NoSuchMessage)) => {
                     tracing::info!(queue_id = %job.id, "the message was removed while it was being worked on");
                     return Ok(());
@@ -194,7 +210,7 @@ impl Channel {
 
     async fn settle_once(
         &self,
-        id: QueueId,
+        job: &Job,
         message: &QueueMessage,
         results: &[AttemptResult],
     ) -> Result<(), DeliveryError> {
@@ -210,7 +226,7 @@ impl Channel {
             })
             .collect();
         let report = self
-            .write_report(id, message, &judged, nightmail_commit::now())
+            .write_report(job.id, message, &judged, nightmail_commit::now())
             .await?;
         let outcomes: Vec<RecipientOutcome> =
             judged.into_iter().map(|judged| judged.outcome).collect();
@@ -219,8 +235,12 @@ impl Channel {
             .map(|outcome| counter(outcome.verdict))
             .collect::<Vec<_>>();
         match report {
-            None => drop(self.queue.record_attempt(id, outcomes).await?),
-            Some(report) => self.record_and_report(id, outcomes, report).await?,
+            None => drop(
+                self.queue
+                    .record_attempt(job.id, job.hold.guard(), outcomes)
+                    .await?,
+            ),
+            Some(report) => self.record_and_report(job, outcomes, report).await?,
         }
         for name in counts {
             metrics::counter!(name).increment(1);
@@ -231,10 +251,11 @@ impl Channel {
     /// Records outcomes together with their report: to the sender, else to the postmaster, else without it.
     async fn record_and_report(
         &self,
-        id: QueueId,
+        job: &Job,
         outcomes: Vec<RecipientOutcome>,
         report: Written,
     ) -> Result<(), DeliveryError> {
+        let id = job.id;
         let postmaster = self
             .options
             .postmaster
@@ -243,7 +264,7 @@ impl Channel {
         for to in std::iter::once(report.to.clone()).chain(postmaster) {
             let recorded = match self.reports.plan(&to, &report.blob).await {
                 Ok(change) => {
-                    self.record_with(id, outcomes.clone(), report.blob.clone(), change)
+                    self.record_with(job, outcomes.clone(), report.blob.clone(), change)
                         .await
                 }
                 Err(error) => Err(error),
@@ -262,26 +283,30 @@ impl Channel {
         }
         metrics::counter!("nightmail_delivery_reports_dropped_total").increment(1);
         tracing::error!(queue_id = %id, sender = %report.to, "a report could reach nobody and is dropped");
-        self.queue.record_attempt(id, outcomes).await?;
+        self.queue
+            .record_attempt(id, job.hold.guard(), outcomes)
+            .await?;
         Ok(())
     }
 
     async fn record_with(
         &self,
-        id: QueueId,
+        job: &Job,
         outcomes: Vec<RecipientOutcome>,
         blob: NewBlob,
         mut change: ReportChange,
     ) -> Result<Recorded, DeliveryError> {
+        let (id, guard) = (job.id, job.hold.guard().clone());
+        let reads: Vec<RowKey> = guard.row().cloned().into_iter().collect();
         let intent = Intent::synced(move |tx: &mut Tx<'_>| {
-            let recorded = record_attempt::<DeliveryError>(tx, id, &outcomes)?;
+            let recorded = record_attempt::<DeliveryError>(tx, id, &guard, &outcomes)?;
             change(tx)?;
             Ok(recorded)
         });
         Ok(self
             .queue
             .committer()
-            .submit(intent.with_blob(blob))
+            .submit(intent.with_blob(blob).reading(reads))
             .await?)
     }
 

@@ -17,6 +17,9 @@ pub enum QueueError {
     /// The recipient has been delivered to or given up already: read the message again.
     #[error("the recipient has been retired already")]
     AlreadyRetired,
+    /// The lease of the message's shard is held by another node, or was taken anew: somebody else works on the message.
+    #[error("the message is another node's to work on")]
+    LeaseLost,
     /// The id is in use: an id was not taken from [`crate::QueueIds`].
     #[error("the queue id is in use")]
     IdInUse,

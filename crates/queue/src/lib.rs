@@ -5,6 +5,9 @@
 //! The functions in [`tx`] are the changes and compose with other crates' in one intent; [`Queue`] submits them,
 //! reads, and hands out work. Knows no protocol: who is reached how is the channels' business.
 //!
+//! Of several nodes, each sends the messages of some *shards* (a hash of the queue id), under leases
+//! (`nightmail_cluster`): what an attempt decided is recorded only while the lease that it began under is held.
+//!
 //! **Invariant:** a recipient is retired once; the message goes, with its reference to the blob, in the commit that
 //! retires the last.
 

@@ -1,8 +1,9 @@
 //! Reading the queue, changing it for an operator, and handing out work.
 
+use nightmail_cluster::{LeaseGuard, Leases};
 use nightmail_commit::{Committer, Intent, Subscription, Topic, Tx};
 use nightmail_core::{QueueId, Timestamp};
-use nightmail_engine::{Key, KeyRange, Order, Space, Value};
+use nightmail_engine::{Key, KeyRange, Order, RowKey, Space, Value};
 
 use crate::claim::{Claim, Claims};
 use crate::due::parse_due_key;
@@ -36,7 +37,8 @@ pub struct Work {
     pub look_again: Option<Timestamp>,
 }
 
-/// The outbound queue of a store. One per node: the claims are its own.
+/// The outbound queue of a store. One per node: the claims are its own, and of several nodes each hands out the
+/// messages of the shards whose leases it holds. Everything else works on every message from every node.
 pub struct Queue {
     committer: Committer,
     ids: QueueIds,
@@ -44,13 +46,23 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The queue of the store behind `committer`.
+    /// The queue of the store behind `committer`, on a single machine.
     pub fn new(committer: Committer) -> Self {
+        Self::in_cluster(committer, Leases::everything())
+    }
+
+    /// The queue of the store behind `committer`, for one of several nodes: it hands out work under `leases`.
+    pub fn in_cluster(committer: Committer, leases: Leases) -> Self {
         Self {
             ids: QueueIds::new(committer.clone()),
-            claims: Claims::default(),
+            claims: Claims::new(leases),
             committer,
         }
+    }
+
+    /// The leases under which work is handed out. When their set changes, look at once.
+    pub const fn leases(&self) -> &Leases {
+        self.claims.leases()
     }
 
     /// The committer, for intents that change the queue together with other things.
@@ -73,7 +85,7 @@ impl Queue {
         self.claims.note_change(now);
     }
 
-    /// Claims at most `limit` messages that are due at `now`, the longest due first.
+    /// Claims at most `limit` messages that are due at `now`, the longest due first, of the shards held now.
     ///
     /// A claimed message may have changed since its row was read: read it, and leave alone what is not due.
     pub async fn claim_due(&self, now: Timestamp, limit: usize) -> Result<Work, QueueError> {
@@ -101,7 +113,7 @@ impl Queue {
         work.look_again = work
             .look_again
             .into_iter()
-            .chain(self.claims.full_scan_due())
+            .chain(self.claims.next_look())
             .min();
         Ok(work)
     }
@@ -132,17 +144,17 @@ impl Queue {
         None
     }
 
-    /// Messages that are being worked on.
+    /// Messages that are being worked on, on this node.
     pub fn claimed(&self) -> usize {
         self.claims.len()
     }
 
-    /// Whether a message is being worked on.
+    /// Whether a message is being worked on, on this node.
     pub fn is_claimed(&self, id: QueueId) -> bool {
         self.claims.holds(id)
     }
 
-    /// Claims one message, due or not; `None` while somebody works on it.
+    /// Claims one message, due or not; `None` while somebody works on it, or when its shard is not held.
     pub fn claim(&self, id: QueueId) -> Option<Claim> {
         self.claims.claim(id, Timestamp::default())
     }
@@ -205,26 +217,30 @@ impl Queue {
         Ok(row.map(|row| QueueMessage::decode(&row)).transpose()?)
     }
 
-    /// Records what an attempt decided; see [`tx::record_attempt`].
+    /// Records what an attempt decided, under the guard of the claim's lease; see [`tx::record_attempt`].
     pub async fn record_attempt(
         &self,
         id: QueueId,
+        guard: &LeaseGuard,
         outcomes: Vec<RecipientOutcome>,
     ) -> Result<Recorded, QueueError> {
         // To lose a deferral in a crash is to try once more; a retirement must not be lost.
         let deferred_only = outcomes
             .iter()
             .all(|outcome| matches!(outcome.verdict, Verdict::Deferred { .. }));
-        let apply = move |tx: &mut Tx<'_>| tx::record_attempt::<QueueError>(tx, id, &outcomes);
+        let reads: Vec<RowKey> = [message_key(id)]
+            .into_iter()
+            .chain(guard.row().cloned())
+            .collect();
+        let guard = guard.clone();
+        let apply =
+            move |tx: &mut Tx<'_>| tx::record_attempt::<QueueError>(tx, id, &guard, &outcomes);
         let intent = if deferred_only {
             Intent::soon(apply)
         } else {
             Intent::synced(apply)
         };
-        Ok(self
-            .committer
-            .submit(intent.reading([message_key(id)]))
-            .await?)
+        Ok(self.committer.submit(intent.reading(reads)).await?)
     }
 
     /// Makes a message due now. A crash right after may undo it.

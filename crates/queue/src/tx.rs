@@ -3,6 +3,7 @@
 //! Each is generic over the error of the intent it runs in, as long as that can hold a [`QueueError`].
 
 use bytes::Bytes;
+use nightmail_cluster::LeaseGuard;
 use nightmail_commit::{Abort, Owner, Topic, Tx};
 use nightmail_core::{Address, BlobId, QueueId, ReversePath, Timestamp};
 
@@ -116,14 +117,16 @@ pub fn enqueue<E: From<QueueError>>(
 /// Records what an attempt decided. When it retires the last recipient the message leaves the queue and its
 /// reference to the blob ends.
 ///
-/// Nothing is recorded, and [`QueueError::AlreadyRetired`] returned, when any recipient named is not pending; a message
-/// that was removed meanwhile is [`QueueError::NoSuchMessage`].
+/// Nothing is recorded, and [`QueueError::LeaseLost`] returned, when `guard` no longer holds;
+/// [`QueueError::AlreadyRetired`], when any recipient named is not pending; a message that was removed meanwhile is
+/// [`QueueError::NoSuchMessage`].
 pub fn record_attempt<E: From<QueueError>>(
     tx: &mut Tx<'_>,
     id: QueueId,
+    guard: &LeaseGuard,
     outcomes: &[RecipientOutcome],
 ) -> Result<Recorded, Abort<E>> {
-    lift(record(tx, id, outcomes))
+    lift(record(tx, id, guard, outcomes))
 }
 
 /// Makes every pending recipient due at `at`.
@@ -228,8 +231,12 @@ fn put_message(tx: &mut Tx<'_>, id: QueueId, was_due: Option<Timestamp>, message
 fn record(
     tx: &mut Tx<'_>,
     id: QueueId,
+    guard: &LeaseGuard,
     outcomes: &[RecipientOutcome],
 ) -> Result<Recorded, Abort<QueueError>> {
+    if !guard.holds(tx)? {
+        return Err(QueueError::LeaseLost.into());
+    }
     let mut message = load(tx, id)?;
     let was_due = message.due();
     for outcome in outcomes {

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use nightmail_cluster::LeaseGuard;
 use nightmail_commit::{CommitLimits, Committer, Intent, NewBlob, Owner};
 use nightmail_core::{Address, QueueId, ReversePath, Timestamp};
 use nightmail_engine::{Engine, KeyRange, MemoryEngine, Order, RowKey, Space};
@@ -194,7 +195,7 @@ async fn a_deferred_message_is_due_at_its_earliest_recipient() {
     let outcomes = vec![outcome(0, deferred(60_000)), outcome(1, deferred(30_000))];
     let due = site
         .queue
-        .record_attempt(id, outcomes)
+        .record_attempt(id, &LeaseGuard::none(), outcomes)
         .await
         .unwrap()
         .due
@@ -226,7 +227,7 @@ async fn the_last_recipient_takes_the_message_and_its_link_along() {
     assert!(site.has_link(id).await);
     let recorded = site
         .queue
-        .record_attempt(id, vec![outcome(1, Verdict::Failed)])
+        .record_attempt(id, &LeaseGuard::none(), vec![outcome(1, Verdict::Failed)])
         .await
         .unwrap();
     assert!(recorded.due.is_some());
@@ -241,7 +242,11 @@ async fn the_last_recipient_takes_the_message_and_its_link_along() {
     );
     let recorded = site
         .queue
-        .record_attempt(id, vec![outcome(0, Verdict::Delivered)])
+        .record_attempt(
+            id,
+            &LeaseGuard::none(),
+            vec![outcome(0, Verdict::Delivered)],
+        )
         .await
         .unwrap();
     assert_eq!(recorded.due, None);
@@ -259,13 +264,18 @@ async fn a_recipient_is_retired_once() {
     let site = Site::new();
     let id = site.enqueue(&["a@far.test", "b@far.test"]).await;
     site.queue
-        .record_attempt(id, vec![outcome(0, Verdict::Delivered)])
+        .record_attempt(
+            id,
+            &LeaseGuard::none(),
+            vec![outcome(0, Verdict::Delivered)],
+        )
         .await
         .unwrap();
     let again = site
         .queue
         .record_attempt(
             id,
+            &LeaseGuard::none(),
             vec![outcome(1, Verdict::Failed), outcome(0, Verdict::Failed)],
         )
         .await;
@@ -277,13 +287,13 @@ async fn a_recipient_is_retired_once() {
     );
     let odd = site
         .queue
-        .record_attempt(id, vec![outcome(2, Verdict::Failed)])
+        .record_attempt(id, &LeaseGuard::none(), vec![outcome(2, Verdict::Failed)])
         .await;
     assert!(matches!(odd, Err(QueueError::NoSuchRecipient)));
     site.queue.remove(id).await.unwrap();
     let gone = site
         .queue
-        .record_attempt(id, vec![outcome(1, Verdict::Failed)])
+        .record_attempt(id, &LeaseGuard::none(), vec![outcome(1, Verdict::Failed)])
         .await;
     assert!(matches!(gone, Err(QueueError::NoSuchMessage)));
     assert!(!site.has_link(id).await);
@@ -329,7 +339,11 @@ async fn retry_makes_deferred_messages_due_now() {
     ];
     for id in ids {
         site.queue
-            .record_attempt(id, vec![outcome(0, deferred(3_600_000))])
+            .record_attempt(
+                id,
+                &LeaseGuard::none(),
+                vec![outcome(0, deferred(3_600_000))],
+            )
             .await
             .unwrap();
     }
@@ -435,11 +449,19 @@ async fn what_was_accepted_survives_a_power_loss_and_ids_are_not_used_again() {
             used.push(site.enqueue(&["a@far.test"]).await);
         }
         site.queue
-            .record_attempt(used[0], vec![outcome(0, Verdict::Delivered)])
+            .record_attempt(
+                used[0],
+                &LeaseGuard::none(),
+                vec![outcome(0, Verdict::Delivered)],
+            )
             .await
             .unwrap();
         site.queue
-            .record_attempt(used[1], vec![outcome(0, deferred(3_600_000))])
+            .record_attempt(
+                used[1],
+                &LeaseGuard::none(),
+                vec![outcome(0, deferred(3_600_000))],
+            )
             .await
             .unwrap();
         let site = site.after_power_loss(seed);

@@ -114,10 +114,13 @@ impl Node {
     }
 
     pub async fn start_as(engine: &Arc<MemoryEngine>, name: &str, roles: &[Role]) -> Self {
-        let way = Gated::new(engine);
-        let name: NodeName = name.parse().unwrap();
         let roles = roles.iter().copied().collect::<Roles>();
-        let options = ClusterOptions::new(name.clone(), roles);
+        Self::join(engine, ClusterOptions::new(name.parse().unwrap(), roles)).await
+    }
+
+    pub async fn join(engine: &Arc<MemoryEngine>, options: ClusterOptions) -> Self {
+        let way = Gated::new(engine);
+        let name = options.name.clone();
         let cluster = Cluster::join(way.clone(), options).await.unwrap();
         Self { name, way, cluster }
     }

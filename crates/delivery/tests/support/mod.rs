@@ -42,6 +42,7 @@ pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
 
 /// Reports end in a list of blobs, each linked in the commit that retires the recipients. The domain `gone.test` has
 /// no addressee.
+#[derive(Default)]
 pub struct ReportList {
     next: AtomicU32,
 }
