@@ -9,8 +9,12 @@ mod blob;
 mod committer;
 mod compact;
 mod event;
+mod gather;
 mod intent;
+mod job;
+mod pack_writer;
 mod reclaim;
+mod stage;
 mod tx;
 
 pub use blob::{BlobRow, Owner};
@@ -18,6 +22,7 @@ pub use committer::{CommitLimits, Committer};
 pub use compact::{CompactionReport, Compactor};
 pub use event::{Changed, EventHub, Outbox, Outgoing, Subscription, Topic};
 pub use intent::{Abort, CommitFailure, Intent, NewBlob, SubmitError};
+pub use pack_writer::next_pack_writer;
 pub use reclaim::{ReclaimOptions, ReclaimReport, Reclaimer};
 pub use tx::{LinkError, Need, Tx};
 

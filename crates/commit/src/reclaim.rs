@@ -10,7 +10,6 @@
 
 use std::sync::Arc;
 
-use nightmail_core::codec::RowError;
 use nightmail_core::{BlobId, Timestamp};
 use nightmail_engine::{
     Batch, CommitError, Durability, Engine, EngineError, Key, KeyRange, Order, RowKey, Space, Value,
@@ -191,17 +190,4 @@ async fn find_link(engine: &dyn Engine, blob: BlobId) -> Result<Option<(Key, Val
     let range = KeyRange::prefix(blob.as_bytes());
     let mut links = engine.scan(Space::Link, range, Order::Ascending, 1).await?;
     Ok(links.pop())
-}
-
-/// Reads one row of the engine.
-pub(crate) async fn get_blob_row(
-    engine: &dyn Engine,
-    blob: BlobId,
-) -> Result<Option<(Value, BlobRow)>, CommitFailure> {
-    let key: RowKey = BlobRow::key(blob);
-    let Some(value) = engine.get_many(&[key]).await?.pop().flatten() else {
-        return Ok(None);
-    };
-    let row = BlobRow::decode(&value).map_err(|error: RowError| CommitFailure::from(error))?;
-    Ok(Some((value, row)))
 }

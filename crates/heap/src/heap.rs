@@ -20,8 +20,8 @@ use crate::{
     SegmentInfo,
 };
 
-/// Blobs of packs that are read at the same time for one caller.
-const READS_AT_ONCE: usize = 8;
+/// Reads of packs that are under way at the same time for one caller.
+pub(crate) const READS_AT_ONCE: usize = 8;
 
 /// Blobs up to this size are read and unpacked without leaving the task; larger ones on a blocking thread.
 pub(crate) const INLINE_BYTES: u64 = 64 << 10;

@@ -11,11 +11,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use nightmail_core::Timestamp;
 use parking_lot::Mutex;
 
 use crate::builder::{PreparedBlob, Source, Stored};
-use crate::heap::{INLINE_BYTES, Record, Shared, blocking, count};
+use crate::heap::{INLINE_BYTES, READS_AT_ONCE, Record, Shared, blocking, count};
 use crate::record::Header;
 use crate::scan::Scan;
 use crate::segment;
@@ -85,8 +86,28 @@ pub(crate) struct Packs {
 /// What walks through the listing counted: packs and bytes.
 #[derive(Default)]
 struct Walk {
+    /// The pack counted last.
+    up_to: Option<u64>,
     under_way: (u64, u64),
     last: (u64, u64),
+}
+
+impl Walk {
+    /// Counts a page of the listing; one that was seen already is not counted again.
+    fn count(&mut self, after: Option<u64>, page: &[PackInfo], is_last: bool) {
+        if after.is_none() {
+            (self.up_to, self.under_way) = (None, (0, 0));
+        }
+        let up_to = self.up_to;
+        for pack in page.iter().filter(|info| up_to < Some(info.pack)) {
+            self.under_way.0 += 1;
+            self.under_way.1 += pack.bytes;
+            self.up_to = Some(pack.pack);
+        }
+        if is_last {
+            self.last = self.under_way;
+        }
+    }
 }
 
 /// A pack ready to be put.
@@ -201,15 +222,7 @@ impl Packs {
         limit: usize,
     ) -> Result<Vec<SegmentInfo>, HeapError> {
         let page = self.store.list(after, limit).await?;
-        let mut walk = self.walk.lock();
-        if after.is_none() {
-            walk.under_way = (0, 0);
-        }
-        walk.under_way.0 += page.len() as u64;
-        walk.under_way.1 += page.iter().map(|pack| pack.bytes).sum::<u64>();
-        if page.len() < limit {
-            walk.last = walk.under_way;
-        }
+        self.walk.lock().count(after, &page, page.len() < limit);
         let info = |PackInfo { pack, bytes }| SegmentInfo {
             id: pack,
             bytes,
@@ -248,20 +261,30 @@ impl Packs {
 
     /// The records at `from`, as they are stored. Their checksums are checked, since the originals may go.
     pub async fn copy_records(&self, from: Vec<Location>) -> Result<Vec<Record>, HeapError> {
+        let runs: Vec<Vec<Location>> = runs(&from).map(<[Location]>::to_vec).collect();
+        let copied = stream::iter(runs).map(|run| self.copy_run(run));
+        let mut copied = std::pin::pin!(copied.buffered(READS_AT_ONCE));
         let mut copies = Vec::with_capacity(from.len());
-        for run in runs(&from) {
-            let span = span(run);
-            let Some(first) = run.first() else { continue };
-            let bytes = self.read(first.segment, span.clone()).await?;
-            let shared = Arc::clone(&self.shared);
-            let run = run.to_vec();
-            let copied = blocking(move || {
-                let copy = |at: &Location| copy_record(&shared, at, &bytes, span.start);
-                run.iter().map(copy).collect::<Result<Vec<_>, _>>()
-            });
-            copies.extend(copied.await?);
+        while let Some(run) = copied.try_next().await? {
+            copies.extend(run);
         }
         Ok(copies)
+    }
+
+    /// Copies records of one pack with one read.
+    async fn copy_run(&self, run: Vec<Location>) -> Result<Vec<Record>, HeapError> {
+        let Some(pack) = run.first().map(|first| first.segment) else {
+            return Ok(Vec::new());
+        };
+        let span = span(&run);
+        let bytes = self.read(pack, span.clone()).await?;
+        let shared = Arc::clone(&self.shared);
+        let copy = move || {
+            run.iter()
+                .map(|at| copy_record(&shared, at, &bytes, span.start))
+                .collect()
+        };
+        blocking(copy).await
     }
 
     /// Every record of a pack whose header is whole, whatever its index says.

@@ -75,20 +75,16 @@ async fn compact(
     view: &mut ReclaimView,
 ) -> Result<(), crate::error::AdminError> {
     let mut compactor = context.compactor.lock().await;
-    compactor.recount();
-    // Files that are too young stay uncounted and would be looked at again without end.
-    let heap = context.store.heap().stats();
-    let steps = heap.segments.div_ceil(SEGMENTS_STEP as u64);
-    for _ in 0..steps {
+    compactor.restart();
+    loop {
         let report = compactor
             .run_once(nightmail_commit::now(), SEGMENTS_STEP)
             .await?;
         view.segments_examined += report.examined;
         view.segments_removed += report.removed;
         view.freed_bytes += report.reclaimed_bytes;
-        if report.examined == 0 {
-            break;
+        if report.complete {
+            return Ok(());
         }
     }
-    Ok(())
 }
