@@ -120,15 +120,32 @@ impl Snapshot {
         engine: &dyn Engine,
         newer: Arc<Self>,
     ) -> Result<Changes, StoreError> {
-        let gone = expunged_since(engine, self.mailbox, self.modseq, newer.modseq).await?;
-        let mut expunged: Vec<u32> = gone.into_iter().filter(|uid| self.contains(*uid)).collect();
-        expunged.sort_unstable();
+        let expunged = self.missing_in(&newer);
         let changed = self.flags_changed(engine, newer.modseq).await?;
         Ok(Changes {
             snapshot: newer,
             expunged,
             changed,
         })
+    }
+
+    /// UIDs that a newer snapshot lacks. The expunge log up to its modification sequence need not name all of them: a
+    /// snapshot read from the rows lacks what was removed while it was read, too.
+    fn missing_in(&self, newer: &Self) -> Vec<u32> {
+        let Some(last) = self.uids.last() else {
+            return Vec::new();
+        };
+        // New UIDs come last, so where as many are left as there were nothing is missing.
+        let left = newer.uids.partition_point(|uid| uid <= last);
+        if left == self.uids.len() {
+            return Vec::new();
+        }
+        let mut left = newer.uids.iter().take(left).peekable();
+        let missing = self
+            .uids
+            .iter()
+            .filter(|uid| left.next_if(|next| next == uid).is_none());
+        missing.map(|uid| uid.get()).collect()
     }
 
     async fn flags_changed(
@@ -371,6 +388,21 @@ mod tests {
             uid_next: uids + 1,
             uids: (1..=uids).filter_map(Uid::new).collect(),
         })
+    }
+
+    #[test]
+    fn what_a_newer_snapshot_lacks_is_missing_and_what_is_new_is_not() {
+        let with = |uids: &[u32]| Snapshot {
+            uids: uids.iter().copied().filter_map(Uid::new).collect(),
+            ..Snapshot::clone(&snapshot(1, 1, 9))
+        };
+        let missing = |known: &[u32], newer: &[u32]| with(known).missing_in(&with(newer));
+        let known = [1, 3, 4, 9];
+        assert!(missing(&known, &[1, 3, 4, 9, 12]).is_empty());
+        assert_eq!(missing(&known, &[3, 9, 12]), [1, 4]);
+        assert_eq!(missing(&known, &[12, 13, 14, 15]), known);
+        assert_eq!(missing(&known, &[]), known);
+        assert!(missing(&[], &known).is_empty());
     }
 
     #[test]
