@@ -2,7 +2,8 @@
 //!
 //! The whole transaction is sent before its first answer is waited for. A statement whose condition does not hold
 //! fails on the server, which then carries out none of the rest. Every transaction ends by moving its connection's
-//! lane on. When the connection is lost before the answer, the lane tells what became of the batch (see [`Committer::resolve`]).
+//! lane on. When the connection is lost before the answer, the lane tells what became of the batch: see
+//! [`Committer::resolve`].
 //!
 //! **Invariant:** no outcome is guessed. A batch is run again only after the lane was moved past it, so that the
 //! transaction that is perhaps still under way can no longer be committed.
