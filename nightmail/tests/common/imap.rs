@@ -48,10 +48,12 @@ impl Answer {
 impl Imap {
     /// Connects and reads the greeting.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let mut imap = Self {
-            lines: Lines::connect(address)?,
-            tag: 0,
-        };
+        Self::over(Lines::connect(address)?)
+    }
+
+    /// Reads the greeting on a connection.
+    pub fn over(lines: Lines) -> io::Result<Self> {
+        let mut imap = Self { lines, tag: 0 };
         let greeting = imap.response()?;
         match greeting.text.starts_with("* OK") {
             true => Ok(imap),
@@ -67,16 +69,22 @@ impl Imap {
         mailbox: &str,
     ) -> io::Result<Self> {
         let mut imap = Self::connect(address)?;
+        imap.enter(user, password, mailbox)?;
+        Ok(imap)
+    }
+
+    /// Logs in and selects a mailbox.
+    pub fn enter(&mut self, user: &str, password: &str, mailbox: &str) -> io::Result<()> {
         for command in [
             format!("LOGIN {user} {password}"),
             format!("SELECT \"{mailbox}\""),
         ] {
-            let answer = imap.say(&command)?;
+            let answer = self.say(&command)?;
             if !answer.status.starts_with("OK") {
                 return Err(io::Error::other(answer.status));
             }
         }
-        Ok(imap)
+        Ok(())
     }
 
     /// Sends a command without waiting; gives its tag.
@@ -143,18 +151,36 @@ impl Imap {
     /// UID and one body section of every message in the selected mailbox, by sequence number.
     pub fn bodies(&mut self, section: &str) -> io::Result<Vec<(u32, Vec<u8>)>> {
         let answer = self.say(&format!("FETCH 1:* (UID BODY.PEEK[{section}])"))?;
-        let mut bodies = Vec::new();
-        for response in answer.with(" FETCH ") {
-            let uid = number_after(&response.text, "UID ")
-                .ok_or_else(|| io::Error::other(response.text.clone()))?;
-            let body = match response.literals.first() {
-                Some(body) => body.clone(),
-                None => quoted(&response.text),
-            };
-            bodies.push((uid, body));
-        }
-        Ok(bodies)
+        sections(&answer)
     }
+
+    /// UID and the one body section that a FETCH command asks for, of every message that it names. Fails where the
+    /// server does not carry the command out.
+    pub fn bodies_of(&mut self, command: &str) -> io::Result<Vec<(u32, Vec<u8>)>> {
+        let answer = self.say(command)?;
+        match answer.status.starts_with("OK") {
+            true => sections(&answer),
+            false => Err(io::Error::other(answer.status)),
+        }
+    }
+}
+
+fn sections(answer: &Answer) -> io::Result<Vec<(u32, Vec<u8>)>> {
+    let mut bodies = Vec::new();
+    for response in answer.with(" FETCH ") {
+        // A change of flags may be told in between.
+        if !response.text.contains("BODY[") {
+            continue;
+        }
+        let uid = number_after(&response.text, "UID ")
+            .ok_or_else(|| io::Error::other(response.text.clone()))?;
+        let body = match response.literals.first() {
+            Some(body) => body.clone(),
+            None => quoted(&response.text),
+        };
+        bodies.push((uid, body));
+    }
+    Ok(bodies)
 }
 
 /// The number that follows a word.

@@ -14,7 +14,15 @@ pub struct Lines {
 impl Lines {
     /// Connects; waits as long as [`PATIENCE`] for everything.
     pub fn connect(address: SocketAddr) -> std::io::Result<Self> {
-        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+        Self::connect_within(address, PATIENCE)
+    }
+
+    /// Connects; waits so long for everything.
+    pub fn connect_within(address: SocketAddr, wait: Duration) -> std::io::Result<Self> {
+        let mut lines = Self::over(TcpStream::connect_timeout(&address, wait)?)?;
+        lines.reader.get_mut().set_write_timeout(Some(wait))?;
+        lines.patience(wait);
+        Ok(lines)
     }
 
     /// Takes over a connection.

@@ -9,6 +9,7 @@
     reason = "each test uses a part of it, and a test that cannot go on fails"
 )]
 
+pub mod cluster;
 pub mod dns;
 pub mod imap;
 pub mod line;

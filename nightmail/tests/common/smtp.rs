@@ -29,9 +29,12 @@ impl Smtp {
     }
 
     fn greet(address: SocketAddr, hello: &str) -> io::Result<Self> {
-        let mut smtp = Self {
-            lines: Lines::connect(address)?,
-        };
+        Self::over(Lines::connect(address)?, hello)
+    }
+
+    /// Reads the greeting on a connection and answers it.
+    pub fn over(lines: Lines, hello: &str) -> io::Result<Self> {
+        let mut smtp = Self { lines };
         let greeting = smtp.reply()?;
         if greeting.code != 220 {
             return Err(io::Error::other(format!("{greeting:?}")));
