@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nightmail_core::Timestamp;
-use nightmail_engine::{Batch, Check, CommitError, Durability, Engine, Value};
+use nightmail_engine::{Batch, Check, CommitError, Durability, Engine, EngineError, Value};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -153,6 +153,22 @@ impl Cluster {
     /// The leases of this node.
     pub const fn leases(&self) -> &Leases {
         &self.leases
+    }
+
+    /// Whether this node still has its place, as the store says: while it has not, whatever it commits fails, and it
+    /// may be about to join again.
+    ///
+    /// Fails when the store does not answer.
+    pub async fn is_current(&self) -> Result<bool, EngineError> {
+        let Some(member) = &self.member else {
+            return Ok(true);
+        };
+        let fence = member.shared.fenced.fence();
+        let rows = self
+            .engine
+            .get_many(std::slice::from_ref(&fence.key))
+            .await?;
+        Ok(rows.first() == Some(&fence.expected))
     }
 
     /// Returns when an operator wants this node emptied. Cancel-safe.

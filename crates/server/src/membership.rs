@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nightmail_cluster::NodeName;
-use nightmail_engine::{Engine, RowKey, Space};
 use tracing::{error, info, warn};
 
 use crate::backend::Backend;
@@ -15,16 +14,16 @@ use crate::shutdown::{Shutdown, Stopper, Tasks};
 /// How long the store may take to answer before the node counts as cut from it.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
-/// Whether the shared store answers.
+/// Whether the shared store answers, and takes what this node writes.
 #[derive(Clone)]
 pub(crate) struct Reach(Arc<AtomicBool>);
 
 impl Reach {
-    /// Fails while the store does not answer.
+    /// Fails while the store does not answer, or the node has been shut out and has not joined again.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self.0.load(Ordering::Relaxed) {
             true => Ok(()),
-            false => Err("the database does not answer".to_owned()),
+            false => Err("the database does not answer, or has shut this node out".to_owned()),
         }
     }
 }
@@ -42,7 +41,7 @@ pub(crate) fn start_membership(
     }
     let reach = Reach(Arc::new(AtomicBool::new(true)));
     let interval = services.config.node.heartbeat;
-    let looking = look(reach.clone(), Arc::clone(&backend.engine), interval);
+    let looking = look(reach.clone(), backend.clone(), interval);
     let mut aborting = shutdown.clone();
     tasks.background.spawn(async move {
         tokio::select! {
@@ -56,16 +55,17 @@ pub(crate) fn start_membership(
     Some(reach)
 }
 
-/// Asks the store again and again whether it is there.
-async fn look(reach: Reach, engine: Arc<dyn Engine>, interval: Duration) {
-    let keys = [RowKey::new(Space::Meta, b"reach".as_slice())];
+/// Asks the store again and again whether it is there and knows this node.
+async fn look(reach: Reach, backend: Backend, interval: Duration) {
     loop {
-        let answered = tokio::time::timeout(ANSWER_MAX, engine.get_many(&keys)).await;
-        let now = matches!(answered, Ok(Ok(_)));
+        let answered = tokio::time::timeout(ANSWER_MAX, backend.cluster.is_current()).await;
+        let now = matches!(answered, Ok(Ok(true)));
         let before = reach.0.swap(now, Ordering::Relaxed);
         match (before, now) {
-            (true, false) => warn!("the database does not answer: clients are told to try again"),
-            (false, true) => info!("the database answers again"),
+            (true, false) => warn!(
+                "the database does not answer or has shut this node out: clients are told to try again"
+            ),
+            (false, true) => info!("the database takes this node's work again"),
             _ => {}
         }
         tokio::time::sleep(interval).await;
