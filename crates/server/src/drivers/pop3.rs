@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use nightmail_core::{AccountId, MailboxId};
 use nightmail_pop3::{
     Answer, Ask, Config, DotStuffer, Input, Limits, LoginRefusal, Maildrop, MessageEntry,
@@ -119,6 +120,12 @@ struct Pop3Session {
     machine: Machine,
     service: Arc<Pop3Service>,
     open: Option<Box<Open>>,
+}
+
+/// The first chunks of a message: what this server put before it, then what was sent. Only the second shows that the
+/// message's bytes can be read.
+async fn begin(reader: &mut MessageReader) -> Result<[Option<Bytes>; 2], StoreError> {
+    Ok([reader.next_chunk().await?, reader.next_chunk().await?])
 }
 
 impl Session for Pop3Session {
@@ -278,15 +285,22 @@ impl Pop3Session {
             }
         };
         let mut stuffer = DotStuffer::new(mode);
-        let mut chunk = match reader.next_chunk().await {
-            Ok(chunk) => chunk,
+        let mut begin = match begin(&mut reader).await {
+            Ok(begin) => begin.into_iter().flatten(),
             Err(error) => {
                 warn!(%session, %error, "a message could not be read");
                 return Ok(Answer::Unavailable);
             }
         };
         transport.buffer().extend_from_slice(reply);
-        while let Some(octets) = chunk {
+        loop {
+            let octets = match begin.next() {
+                Some(octets) => octets,
+                None => match reader.next_chunk().await.map_err(io::Error::other)? {
+                    Some(octets) => octets,
+                    None => break,
+                },
+            };
             stuffer.push(&octets, transport.buffer());
             if stuffer.is_done() {
                 break;
@@ -294,7 +308,6 @@ impl Pop3Session {
             if transport.is_full() {
                 transport.flush().await?;
             }
-            chunk = reader.next_chunk().await.map_err(io::Error::other)?;
         }
         stuffer.finish(transport.buffer());
         metrics::plain_counter(metrics::POP3_RETRIEVED).increment(1);
