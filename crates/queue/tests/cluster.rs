@@ -13,7 +13,7 @@ use nightmail_cluster::{LeaseGuard, LeaseName, Shard};
 use nightmail_commit::{CommitLimits, Committer, Intent, NewBlob};
 use nightmail_core::{QueueId, ReversePath};
 use nightmail_engine::MemoryEngine;
-use nightmail_heap::{BlobBuilder, Heap, HeapOptions};
+use nightmail_heap::{BlobBuilder, Heap, HeapKey, MemoryPacks, PackOptions};
 use nightmail_queue::{
     Attempt, BodyType, Claim, Content, NewQueueMessage, NewRecipient, Queue, QueueError,
     RecipientOutcome, Source, Verdict, tx,
@@ -36,9 +36,12 @@ struct Sender {
 impl Site {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        // In memory, so that no thread of its own works while the clock stands still.
+        let packs = Arc::new(MemoryPacks::new());
+        let options = PackOptions::new(dir.path());
         Self {
             engine: Arc::new(MemoryEngine::new()),
-            heap: Heap::open(dir.path(), HeapOptions::default()).unwrap(),
+            heap: Heap::open_packs(packs, HeapKey::new([1; 32]), options).unwrap(),
             _dir: dir,
         }
     }
