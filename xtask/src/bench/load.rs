@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::subject::{Subject, succeed};
 use crate::error::TaskError;
 
-/// Users that the loads are spread over.
-pub(super) const USERS: u32 = 100;
+/// Users that the loads are spread over where there is a peer: so many does the peer have.
+const USERS: u32 = 100;
 /// Every user's password, at the peer too.
 pub(super) const PASSWORD: &str = "pass";
 /// Counters whose sum is the times something was brought to stable storage.
@@ -103,6 +103,8 @@ pub(super) const SYNCS: &str = "syncs for each message";
 
 /// How much load.
 pub(super) struct Scale {
+    /// Users that the loads are spread over.
+    pub(super) users: u32,
     /// Messages sent to both servers.
     count: u32,
     /// Seconds of each other load.
@@ -114,15 +116,22 @@ pub(super) struct Scale {
 }
 
 impl Scale {
+    /// The same load over other users.
+    pub(super) fn over(&self, users: u32) -> Self {
+        Self { users, ..*self }
+    }
+
     pub(super) fn new(quick: bool) -> Self {
         match quick {
             true => Self {
+                users: USERS,
                 count: 3_000,
                 seconds: 2,
                 many: 10_000,
                 idle: 500,
             },
             false => Self {
+                users: USERS,
                 count: 20_000,
                 seconds: 8,
                 many: 100_000,
@@ -157,7 +166,7 @@ impl Client {
         let mut command = Command::new(&self.program);
         command.args(self.first).args(filled.split_whitespace());
         command
-            .arg(format!("-u{USERS}"))
+            .arg(format!("-u{}", scale.users))
             .args(["--json", "--quiet"]);
         if let Some(pid) = subject.pid {
             command.arg(format!("--server-pid={pid}"));

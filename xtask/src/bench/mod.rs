@@ -33,6 +33,9 @@ pub(crate) struct BenchArgs {
     /// Fewer messages and shorter loads: a first look, not a figure.
     #[arg(long)]
     quick: bool,
+    /// The program to measure; else it is built here.
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<PathBuf>,
     /// Measure a server that runs already: its SMTP, IMAP and POP3 addresses, parted by commas.
     #[arg(long, value_name = "SMTP,IMAP,POP3")]
     running: Option<Running>,
@@ -69,10 +72,11 @@ impl FromStr for Running {
 
 /// Builds, measures and prints the table. Fails when a target is missed.
 pub(crate) fn run(root: &Path, args: &BenchArgs) -> Result<(), TaskError> {
-    if args.running.is_none() || args.client.is_none() {
+    if args.program.is_none() && (args.running.is_none() || args.client.is_none()) {
         build(root)?;
     }
-    let program = root.join("target/release/nightmail");
+    let built = || root.join("target/release/nightmail");
+    let program = args.program.clone().unwrap_or_else(built);
     let client = match &args.client {
         Some(client) => Client::new(client.clone(), &[]),
         None => Client::new(program.clone(), &["bench"]),
@@ -84,7 +88,7 @@ pub(crate) fn run(root: &Path, args: &BenchArgs) -> Result<(), TaskError> {
     if !args.nodes {
         let subject = match &args.running {
             Some(running) => subject_running(running, args),
-            None => nightmail::start(&program)?,
+            None => nightmail::start(&program, scale.users)?,
         };
         compared = load::compared(&client, &subject, &scale)?;
         alone = load::alone(&client, &subject, &scale)?;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::load::{PASSWORD, USERS, user};
+use super::load::{PASSWORD, user};
 use super::subject::{Stop, Subject, wait_for};
 use crate::error::TaskError;
 
@@ -18,7 +18,7 @@ pub(super) struct Node<'a> {
 }
 
 /// Starts a server that has its store to itself, and adds the users.
-pub(super) fn start(program: &Path) -> Result<Subject, TaskError> {
+pub(super) fn start(program: &Path, users: u32) -> Result<Subject, TaskError> {
     println!("nightmail");
     let node = Node {
         name: "nightmail",
@@ -28,7 +28,7 @@ pub(super) fn start(program: &Path) -> Result<Subject, TaskError> {
     let folder = folder()?;
     let config = write(&node, folder.path())?;
     let mut subject = launch(program, &node, &config)?;
-    add_users(program, &config)?;
+    add_users(program, &config, users)?;
     subject.keep(folder);
     Ok(subject)
 }
@@ -101,9 +101,9 @@ fn configuration(node: &Node<'_>, data: &Path) -> String {
 }
 
 /// Adds the users that the loads name.
-pub(super) fn add_users(program: &Path, config: &Path) -> Result<(), TaskError> {
+pub(super) fn add_users(program: &Path, config: &Path, users: u32) -> Result<(), TaskError> {
     operate(program, config, &["domain", "add", "example.test"])?;
-    for number in 1..=USERS {
+    for number in 1..=users {
         operate(program, config, &["account", "add", &user(number)])?;
     }
     Ok(())

@@ -16,6 +16,8 @@ use super::subject::Subject;
 use crate::error::TaskError;
 
 const HOSTS: [(&str, &str); 2] = [("n1", "127.0.0.1"), ("n2", "127.0.0.2")];
+/// Mailboxes the load is spread over: two nodes that write to the same one get in each other's way.
+const USERS: u32 = 1_000;
 /// How far away PostgreSQL is for the second figure, one way.
 const FAR: Duration = Duration::from_millis(3);
 
@@ -37,6 +39,7 @@ pub(super) fn measure(
         .map(str::to_owned)
         .into(),
     };
+    let scale = &scale.over(USERS);
     let mut figures = Figures::new();
     let Some(postgres) = Postgres::start_with(&options) else {
         println!("nodes skipped: PostgreSQL is not installed");
@@ -76,7 +79,7 @@ impl Site {
     fn start(&self, program: &Path, url: &str, count: usize) -> Result<Vec<Subject>, TaskError> {
         let packs = self.folder.path().join("packs");
         let settings = format!(
-            "\n[store]\nengine = \"postgresql\"\n\n[postgresql]\nurl = \"{url}\"\ntls = \"none\"\n\n[objects]\nurl = \"file://{}\"\n",
+            "\n[store]\nengine = \"postgresql\"\n\n[postgresql]\nurl = \"{url}\"\ntls = \"none\"\n\n[objects]\nurl = \"file://{}\"\n\n[auth]\nargon2_memory = \"1MiB\"\nargon2_iterations = 1\n",
             packs.display()
         );
         let fresh = !packs.exists();
@@ -98,7 +101,7 @@ impl Site {
             operate(program, &config, &["cluster", "init"])?;
             nodes.push(launch(program, &node, &config)?);
             if fresh && nodes.len() == 1 {
-                add_users(program, &config)?;
+                add_users(program, &config, USERS)?;
             }
         }
         Ok(nodes)
