@@ -9,25 +9,17 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use nightmail_core::Timestamp;
 use nightmail_heap::{
     BlobBuilder, BlobReader, Heap, HeapError, HeapKey, HeapOptions, Location, PreparedBlob, Record,
     SegmentInfo,
 };
 use proptest::prelude::*;
-use tokio::runtime::Runtime;
+use support::{CHUNK, TinyDisk, noise, prepare, record, run, text};
 
-const CHUNK: usize = 256 * 1024;
-
-fn run<T>(work: impl Future<Output = T>) -> T {
-    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
-    RUNTIME.block_on(work)
-}
+mod support;
 
 fn open(dir: &Path) -> Heap {
     Heap::open(dir, HeapOptions::default()).unwrap()
@@ -42,40 +34,8 @@ fn open_with_segments_of(dir: &Path, segment_bytes: u64) -> Heap {
     Heap::open(dir, options).unwrap()
 }
 
-fn prepare(heap: &Heap, plain: &[u8]) -> PreparedBlob {
-    let mut builder = BlobBuilder::new(heap);
-    for piece in plain.chunks(10_007) {
-        builder.push(piece).unwrap();
-    }
-    builder.finish().unwrap()
-}
-
-fn record(heap: &Heap, plain: &[u8]) -> Record {
-    Record {
-        blob: prepare(heap, plain),
-        envelope: Bytes::from_static(b"<a@example.org> <b@example.net>"),
-        created: Timestamp::from_millis(1_795_364_520_123),
-    }
-}
-
 fn append(heap: &Heap, plain: &[u8]) -> Location {
     run(heap.append_group(vec![record(heap, plain)])).unwrap()[0]
-}
-
-/// Text that compresses, different for each seed.
-fn text(seed: usize, len: usize) -> Vec<u8> {
-    let line = format!("line {seed} of a message that says the same again and again\r\n");
-    line.into_bytes().into_iter().cycle().take(len).collect()
-}
-
-/// Bytes that do not compress.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    let mut reader = blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof();
-    reader.fill(&mut bytes);
-    bytes
 }
 
 fn segment_file(dir: &Path, segment: u64) -> PathBuf {
@@ -465,38 +425,14 @@ fn readers_read_while_groups_are_appended() {
     assert_eq!((heap.stats().groups, heap.stats().syncs), (60, 60));
 }
 
-/// A file system of 8 MiB for one test; `None`, visibly, where mounting is not allowed.
-struct TinyDisk(tempfile::TempDir);
-
-impl TinyDisk {
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
-            .arg(dir.path())
-            .status();
-        if mounted.is_ok_and(|status| status.success()) {
-            return Some(Self(dir));
-        }
-        eprintln!("SKIPPED: a tmpfs cannot be mounted here");
-        None
-    }
-}
-
-impl Drop for TinyDisk {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg(self.0.path()).status());
-    }
-}
-
 #[test]
 fn a_full_disk_keeps_nothing_of_the_group_and_the_heap_goes_on() {
-    let Some(disk) = TinyDisk::mount() else {
+    let Some(disk) = TinyDisk::mount(8) else {
         return;
     };
-    let dir = disk.0.path().join("heap");
+    let dir = disk.path().join("heap");
     let heap = open_with_segments_of(&dir, 3 << 20);
-    let ballast = disk.0.path().join("ballast");
+    let ballast = disk.path().join("ballast");
     std::fs::write(&ballast, vec![1; 2 << 20]).unwrap();
     let mut written = Vec::new();
     let refused = loop {
