@@ -326,10 +326,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut sums: BTreeMap<AccountId, AccountUsage> = BTreeMap::new();
         for state in states.values() {
-            let sum = sums.entry(state.account).or_default();
-            sum.bytes += state.bytes;
-            sum.messages += u64::from(state.exists);
-            sum.mailboxes += 1;
+            sums.entry(state.account).or_default().count(state);
         }
         for (account, mut sum) in sums {
             report.accounts += 1;
@@ -354,10 +351,7 @@ impl Store {
                 self.exchange(mailbox_key(mailbox), was.encode(), now.encode())
                     .await
             }
-            Problem::Usage(account, was, now) => {
-                self.exchange(usage_key(account), was.encode(), now.encode())
-                    .await
-            }
+            Problem::Usage(account, was, _) => self.recount_usage(account, was).await,
             Problem::MissingLink(mailbox, uid, blob) => {
                 let Some(id) = Uid::new(uid) else {
                     return Ok(false);
@@ -383,30 +377,100 @@ impl Store {
                 .await
             }
             Problem::Nameless(mailbox, account) => self.name_again(mailbox, account).await,
-            Problem::DanglingName(account, name) => {
-                self.mend(move |tx| {
-                    tx.delete(name_key(account, &name));
-                    Ok(true)
-                })
-                .await
-            }
-            Problem::Homeless(mailbox, _) => self.purge(mailbox).await.map(|()| true),
+            Problem::DanglingName(account, name) => self.drop_name(account, name).await,
+            Problem::Homeless(mailbox, _) => match self.state(mailbox).await {
+                // Its id is never used again, so a mailbox that is not there now never will be.
+                Err(StoreError::NoSuchMailbox) => self.purge(mailbox).await.map(|()| true),
+                found => found.map(|_| false),
+            },
             Problem::Damaged(..) | Problem::MissingBlob(..) | Problem::UnreadableBlob(..) => {
                 Ok(false)
             }
         }
     }
 
+    /// Names a mailbox that has no name.
     async fn name_again(&self, mailbox: MailboxId, account: AccountId) -> Result<bool, StoreError> {
+        let listed = self.list(account).await?;
+        if listed.iter().any(|listed| listed.entry.mailbox == mailbox) {
+            return Ok(false);
+        }
         let Ok(name) = MailboxName::parse(&format!("Recovered {mailbox}")) else {
             return Ok(false);
         };
         self.mend(move |tx| {
+            let key = name_key(account, &name);
+            if tx.get(&mailbox_key(mailbox))?.is_none() || tx.get(&key)?.is_some() {
+                return Ok(false);
+            }
             let entry = MailboxEntry {
                 mailbox,
                 special_use: None,
             };
-            tx.put(name_key(account, &name), entry.encode());
+            tx.put(key, entry.encode());
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Removes a name that stands for no mailbox.
+    async fn drop_name(&self, account: AccountId, name: MailboxName) -> Result<bool, StoreError> {
+        self.mend(move |tx| {
+            let key = name_key(account, &name);
+            let Some(row) = tx.get(&key)? else {
+                return Ok(false);
+            };
+            if let Ok(entry) = MailboxEntry::decode(&row)
+                && tx.get(&mailbox_key(entry.mailbox))?.is_some()
+            {
+                return Ok(false);
+            }
+            tx.delete(key);
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Makes an account's usage the sum of its mailboxes, if it still is what it `was`.
+    ///
+    /// The sum is made in the intent. A mailbox made or deleted since the usage was read has changed it, its last
+    /// UIDVALIDITY at least; so the mailboxes found now are all there are.
+    async fn recount_usage(
+        &self,
+        account: AccountId,
+        was: AccountUsage,
+    ) -> Result<bool, StoreError> {
+        let states = self.check_mailboxes(&mut CheckReport::default()).await?;
+        let mailboxes: Vec<MailboxId> = states
+            .into_iter()
+            .filter(|(_, state)| state.account == account)
+            .map(|(mailbox, _)| mailbox)
+            .collect();
+        self.mend(move |tx| {
+            let key = usage_key(account);
+            let kept = tx.get(&key)?;
+            let changed = match &kept {
+                Some(kept) => *kept != was.encode(),
+                // An account that is being removed has neither.
+                None => mailboxes.is_empty(),
+            };
+            if changed {
+                return Ok(false);
+            }
+            let mut sum = AccountUsage {
+                last_uid_validity: was.last_uid_validity,
+                ..AccountUsage::default()
+            };
+            for mailbox in &mailboxes {
+                let Some(row) = tx.get(&mailbox_key(*mailbox))? else {
+                    return Ok(false);
+                };
+                sum.count(&MailboxState::decode(&row).map_err(StoreError::from)?);
+            }
+            if kept.is_some() && sum == was {
+                return Ok(false);
+            }
+            tx.put(key, sum.encode());
             Ok(true)
         })
         .await
@@ -414,7 +478,7 @@ impl Store {
 
     async fn exchange(&self, key: RowKey, was: Vec<u8>, now: Vec<u8>) -> Result<bool, StoreError> {
         self.mend(move |tx| {
-            let unchanged = tx.get(&key)?.as_ref().is_none_or(|row: &Bytes| *row == was);
+            let unchanged = tx.get(&key)?.is_some_and(|row: Bytes| row == was);
             if unchanged {
                 tx.put(key.clone(), now.clone());
             }
@@ -430,6 +494,15 @@ impl Store {
         + 'static,
     ) -> Result<bool, StoreError> {
         Ok(self.committer().submit(Intent::synced(change)).await?)
+    }
+}
+
+impl AccountUsage {
+    /// Counts one of the account's mailboxes in.
+    fn count(&mut self, state: &MailboxState) {
+        self.bytes += state.bytes;
+        self.messages += u64::from(state.exists);
+        self.mailboxes += 1;
     }
 }
 
