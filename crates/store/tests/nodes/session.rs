@@ -422,13 +422,15 @@ impl Session {
         }
     }
 
-    /// What a check finds while others work means nothing; that it goes through does.
+    /// What a check finds while others work means nothing; nor may a repair of that do anything.
     async fn check(&mut self) {
         let options = CheckOptions {
             read_blobs: false,
-            repair: false,
+            repair: self.random.percent(50),
         };
-        self.here().store.check(options).await.unwrap();
+        if let Err(error) = self.here().store.check(options).await {
+            self.excuse(&error, options.repair);
+        }
     }
 
     /// One of the next commits of any node fails, or a call for a pack.
