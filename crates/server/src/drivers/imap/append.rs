@@ -75,7 +75,7 @@ impl ImapSession {
             .map_err(Failure::of_target)?;
         debug!(session = %self.id, uid = %appended.uid, octets, "message appended");
         if self.is_selected(incoming.mailbox) {
-            self.refresh().await?;
+            self.refresh_after_change().await?;
             self.tell_new_keywords(&incoming.flags).await?;
         }
         Ok(Answer::Appended(Some(AppendUid {

@@ -25,7 +25,7 @@ impl ImapSession {
             .await
             .map_err(Failure::of_target)?;
         if self.is_selected(target) {
-            self.refresh().await?;
+            self.refresh_after_change().await?;
         }
         Ok(answer(&copied))
     }
@@ -44,7 +44,7 @@ impl ImapSession {
             .move_messages(self.account()?, source, target, wanted)
             .await
             .map_err(Failure::of_target)?;
-        self.refresh().await?;
+        self.refresh_after_change().await?;
         Ok(answer(&moved))
     }
 
@@ -56,7 +56,7 @@ impl ImapSession {
 
     pub(super) async fn expunge(&mut self, uids: Option<&UidSet>) -> Result<Answer, Failure> {
         self.expunge_marked(uids).await?;
-        self.refresh().await?;
+        self.refresh_after_change().await?;
         Ok(Answer::Done)
     }
 

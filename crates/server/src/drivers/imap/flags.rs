@@ -8,6 +8,7 @@ use nightmail_imap::command::store::FlagChange;
 use nightmail_imap::io::FlagsRow;
 use nightmail_imap::{Answer, FlagList, Input, Keyword, UidSet};
 use nightmail_store::{FlagOperation, KeywordId, Keywords, StoredFlags};
+use tracing::warn;
 
 use super::ImapSession;
 use super::failure::Failure;
@@ -189,8 +190,15 @@ impl ImapSession {
         }
         let table = self.keywords.clone().unwrap_or_default();
         if list.keywords.iter().any(|new| table.find(new).is_none()) {
-            self.reload_keywords().await?;
-            self.tell_keywords();
+            match self.reload_keywords().await {
+                Ok(_) => self.tell_keywords(),
+                // What was asked for is done; the client learns them before the next flags that it is told.
+                Err(Failure::Store(error, _)) if error.is_temporary() => {
+                    warn!(session = %self.id, %error, "new keywords could not be read");
+                    self.keywords = None;
+                }
+                Err(failure) => return Err(failure),
+            }
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ impl ImapSession {
                 self.machine
                     .handle(Instant::now(), Input::Shutdown(farewell));
             }
-            // The next change tries again, and tells this one as well.
+            // It is tried again soon.
             Err(Failure::Store(error, _)) => {
                 warn!(session = %self.id, %error, "news of a mailbox could not be read");
             }

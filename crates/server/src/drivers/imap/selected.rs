@@ -3,7 +3,7 @@
 //! Owns the place in the mailbox's history up to which the machine has been told.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nightmail_commit::{Subscription, Topic};
 use nightmail_core::{Flags, MailboxId, ModSeq, Uid, UidValidity};
@@ -19,6 +19,8 @@ use super::failure::{Failure, store_name};
 const UNSEEN_ROWS_FIRST: usize = 64;
 /// Rows looked at for the first unread message; where it lies further on, the client is not told.
 const UNSEEN_ROWS_MAX: usize = 16 * 1024;
+/// When a session in IDLE looks again for news that could not be read.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The selected mailbox, and what the machine knows of it.
 pub(super) struct Selected {
@@ -34,13 +36,19 @@ pub(super) struct Selected {
     flag_news: u64,
     /// Whether messages came that other sessions may still take for recent.
     arrivals: bool,
+    /// News could not be read, and no event tells of it again.
+    stale: bool,
     subscription: Subscription,
 }
 
 impl Selected {
-    /// Waits until something has happened that was not looked at.
+    /// Waits until something has happened that was not looked at, or until it is time to look again where looking
+    /// failed.
     pub(super) async fn changed(&self) {
-        self.subscription.changed().await;
+        match self.stale {
+            true => tokio::time::sleep(LOOK_AGAIN).await,
+            false => self.subscription.changed().await,
+        }
     }
 
     /// Takes note of a change made by this session: nothing is left to read where it is the next one.
@@ -130,6 +138,7 @@ impl ImapSession {
             keywords_told: keywords.len(),
             flag_news: 0,
             arrivals: false,
+            stale: false,
             subscription,
         }));
         Ok(Answer::Selected(Opened {
@@ -209,9 +218,22 @@ impl ImapSession {
 
     /// Brings the machine up to date if something may have happened.
     pub(super) async fn refresh_if_changed(&mut self) -> Result<(), Failure> {
-        match self.current()?.subscription.has_changed() {
+        let selected = self.current()?;
+        match selected.stale || selected.subscription.has_changed() {
             true => Box::pin(self.refresh()).await,
             false => Ok(()),
+        }
+    }
+
+    /// Brings the machine up to date after this session has changed something. Where the store does not answer just
+    /// now a later command does it: a refusal would say that nothing was changed.
+    pub(super) async fn refresh_after_change(&mut self) -> Result<(), Failure> {
+        match self.refresh().await {
+            Err(Failure::Store(error, _)) if error.is_temporary() => {
+                warn!(session = %self.id, %error, "a mailbox that was changed could not be read again");
+                Ok(())
+            }
+            refreshed => refreshed,
         }
     }
 
@@ -227,7 +249,14 @@ impl ImapSession {
     pub(super) async fn refresh(&mut self) -> Result<(), Failure> {
         let selected = self.current_mut()?;
         selected.subscription.mark_seen();
-        let mailbox = selected.mailbox;
+        selected.stale = true;
+        self.read_news().await?;
+        self.current_mut()?.stale = false;
+        Ok(())
+    }
+
+    async fn read_news(&mut self) -> Result<(), Failure> {
+        let mailbox = self.current()?.mailbox;
         let store = self.store();
         let state = store.state(mailbox).await.map_err(Failure::of_selected)?;
         if state.highest_modseq <= self.current()?.modseq {
