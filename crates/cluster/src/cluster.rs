@@ -150,6 +150,17 @@ impl Cluster {
         Arc::clone(&self.engine)
     }
 
+    /// Who this node is now; `None` on a single machine.
+    pub(crate) fn holder(&self) -> Option<Holder> {
+        let shared = &self.member.as_ref()?.shared;
+        let fence = shared.fenced.fence();
+        let row = NodeRow::decode(fence.expected.as_deref()?).ok()?;
+        Some(Holder {
+            name: shared.name().clone(),
+            session: row.session,
+        })
+    }
+
     /// The leases of this node.
     pub const fn leases(&self) -> &Leases {
         &self.leases

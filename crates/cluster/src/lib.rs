@@ -10,6 +10,8 @@
 //! | `cluster/drain/NAME` | the node is to be emptied | by an operator; a new process starts without it |
 //! | `cluster/lease/NAME` | epoch, holder's name and session | with the holder |
 //!
+//! and those that begin with `lock/` ([`NodeLock`]).
+//!
 //! Every commit of a node checks its node row (the *fence*). Each node watches the heartbeats of the others by its own
 //! monotonic clock; nobody compares wall clocks. A node whose heartbeat stands still for the length of a lease is
 //! fenced: its row gets a new epoch, its commits fail from then on, and others take its leases. It joins again under a
@@ -26,6 +28,7 @@ mod cluster;
 mod error;
 mod fence;
 mod lease;
+mod lock;
 mod member;
 mod name;
 mod operator;
@@ -36,6 +39,7 @@ mod view;
 pub use cluster::{Cluster, ClusterOptions};
 pub use error::ClusterError;
 pub use lease::{LeaseChanges, LeaseGuard, LeaseHold, LeaseName, Leases, QUEUE_SHARDS, Shard};
+pub use lock::NodeLock;
 pub use name::{NameError, NodeName, Role, Roles};
 pub use operator::{NodeState, NodeStatus, forget, nodes, request_drain};
 pub use rows::{Epoch, Session};

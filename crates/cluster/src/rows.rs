@@ -27,6 +27,11 @@ impl Session {
     pub const fn new(raw: u64) -> Self {
         Self(raw)
     }
+
+    /// The number.
+    pub(crate) const fn get(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for Session {

@@ -126,6 +126,44 @@ metrics_table! {
     COMMIT_GROUP = "nightmail_commit_group_intents" Histogram "";
     /// Groups of changes that were run again because another change came first.
     COMMIT_CONFLICTS = "nightmail_commit_conflicts_total" Counter "";
+    /// Changes given up, undone, because the store could not begin with them in time.
+    COMMIT_WAITS_GIVEN_UP = "nightmail_commit_waits_given_up_total" Counter "";
+    /// Segments that compaction leaves alone because it cannot read them.
+    HEAP_SEGMENTS_SET_ASIDE = "nightmail_heap_segments_set_aside_total" Counter "";
+    /// Reads of messages answered by the local cache of the object store.
+    HEAP_CACHE_HITS = "nightmail_heap_cache_hits_total" Counter "";
+    /// Reads of messages answered by the object store.
+    HEAP_CACHE_MISSES = "nightmail_heap_cache_misses_total" Counter "";
+    /// Times the local cache could not be written or read; the object store is asked instead.
+    HEAP_CACHE_FAILURES = "nightmail_heap_cache_failures_total" Counter "";
+    /// Octets in the local cache of the object store.
+    HEAP_CACHE_OCTETS = "nightmail_heap_cache_octets" Gauge "";
+    /// Times an answer of the database was waited for.
+    POSTGRES_ROUND_TRIPS = "nightmail_postgres_round_trips_total" Counter "";
+    /// Connections to the database.
+    POSTGRES_CONNECTIONS = "nightmail_postgres_connections" Gauge "";
+    /// Times the database was reached again after it had been lost.
+    POSTGRES_RECONNECTS = "nightmail_postgres_reconnects_total" Counter "";
+    /// Commits whose answer was lost with their connection, by what became of them.
+    POSTGRES_RESOLVED = "nightmail_postgres_resolved_total" Counter "outcome";
+    /// Messages about changes sent to other nodes.
+    EVENTS_SENT = "nightmail_events_sent_total" Counter "";
+    /// Messages about changes that came from other nodes.
+    EVENTS_RECEIVED = "nightmail_events_received_total" Counter "";
+    /// Times all sessions were woken because a message may have been lost.
+    EVENTS_HEALED = "nightmail_events_healed_total" Counter "cause";
+    /// Whether the bus that carries events is connected.
+    EVENTS_CONNECTED = "nightmail_events_connected" Gauge "";
+    /// Nodes that are live, as this one sees it.
+    CLUSTER_NODES = "nightmail_cluster_nodes" Gauge "";
+    /// Leases that this node holds: shards of the queue, periodic jobs.
+    CLUSTER_LEASES_HELD = "nightmail_cluster_leases_held" Gauge "";
+    /// Silent nodes that this node has shut out.
+    CLUSTER_FENCED = "nightmail_cluster_fenced_total" Counter "";
+    /// Leases that this node has taken over from one that was shut out.
+    CLUSTER_TAKEOVERS = "nightmail_cluster_takeovers_total" Counter "";
+    /// Attempts whose result was dropped because another node has the work now.
+    DELIVERY_LEASE_LOST = "nightmail_delivery_lease_lost_total" Counter "";
 }
 
 /// Upper bounds of the histograms' buckets, in seconds.

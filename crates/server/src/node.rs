@@ -61,6 +61,7 @@ pub async fn serve(
         switch: backend.switch.clone(),
         verifier: Verifier::new(&config.auth)?,
         tls: TlsContext::load(&config)?,
+        cluster: Arc::clone(&backend.cluster),
         maildrops: MaildropLocks::default(),
         config,
     });

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use nightmail_cluster::Cluster;
 use nightmail_core::{AccountId, Address, Domain};
 use nightmail_directory::{AccountRecord, Directory, DirectoryError};
 use nightmail_store::{Quota, Store};
@@ -27,6 +28,8 @@ pub struct Services {
     pub verifier: Verifier,
     /// The server's certificate.
     pub tls: TlsContext,
+    /// This server among the nodes.
+    pub cluster: Arc<Cluster>,
     /// Maildrops that POP3 sessions hold.
     pub maildrops: MaildropLocks,
     /// The configuration in force.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use nightmail_cluster::{ClusterError, NodeLock};
 use nightmail_core::{AccountId, MailboxId};
 use nightmail_pop3::{
     Answer, Ask, Config, DotStuffer, Input, Limits, LoginRefusal, Maildrop, MessageEntry,
@@ -79,17 +80,24 @@ impl Service for Pop3Service {
     }
 }
 
-/// The accounts whose maildrop a session holds.
+/// The accounts whose maildrop a session of this server holds.
 #[derive(Default)]
 pub struct MaildropLocks(Mutex<HashSet<AccountId>>);
 
-/// Holds a maildrop until dropped.
+/// Holds a maildrop until dropped, here and on every other node.
 struct MaildropLock {
+    /// Goes first: the next session here may then take it.
+    _everywhere: NodeLock,
+    here: LocalLock,
+}
+
+/// Holds a maildrop within this process.
+struct LocalLock {
     services: SharedServices,
     account: AccountId,
 }
 
-impl MaildropLock {
+impl LocalLock {
     fn take(services: &SharedServices, account: AccountId) -> Option<Self> {
         services.maildrops.0.lock().insert(account).then(|| Self {
             services: Arc::clone(services),
@@ -98,7 +106,25 @@ impl MaildropLock {
     }
 }
 
-impl Drop for MaildropLock {
+impl MaildropLock {
+    /// `None` while another session, here or on another node, holds it.
+    async fn take(
+        services: &SharedServices,
+        account: AccountId,
+    ) -> Result<Option<Self>, ClusterError> {
+        let Some(here) = LocalLock::take(services, account) else {
+            return Ok(None);
+        };
+        let name = format!("maildrop/{account}");
+        let everywhere = services.cluster.lock(&name).await?;
+        Ok(everywhere.map(|everywhere| Self {
+            _everywhere: everywhere,
+            here,
+        }))
+    }
+}
+
+impl Drop for LocalLock {
     fn drop(&mut self) {
         self.services.maildrops.0.lock().remove(&self.account);
     }
@@ -203,7 +229,14 @@ impl Pop3Session {
                 return Err(LoginRefusal::TempFail);
             }
         };
-        let lock = MaildropLock::take(services, user.account).ok_or(LoginRefusal::InUse)?;
+        let lock = match MaildropLock::take(services, user.account).await {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Err(LoginRefusal::InUse),
+            Err(error) => {
+                warn!(%session, user = %user.address, %error, "a maildrop could not be locked");
+                return Err(LoginRefusal::TempFail);
+            }
+        };
         let (open, maildrop) = self.open(&user, lock).await.map_err(|error| {
             warn!(%session, user = %user.address, %error, "a maildrop could not be opened");
             LoginRefusal::TempFail
@@ -255,7 +288,10 @@ impl Pop3Session {
             .filter_map(|index| open.uids.get(index.get()).copied())
             .collect();
         let store = &self.service.services.store;
-        match store.remove(open.lock.account, open.inbox, &uids).await {
+        match store
+            .remove(open.lock.here.account, open.inbox, &uids)
+            .await
+        {
             Ok(removed) => {
                 debug!(%session, messages = removed.len(), "messages removed");
                 Answer::Updated

@@ -165,6 +165,7 @@ async fn services(config: Config) -> Services {
         switch: backend.switch,
         verifier: Verifier::new(&config.auth).unwrap(),
         tls: TlsContext::load(&config).unwrap(),
+        cluster: backend.cluster,
         maildrops: Default::default(),
         config,
     }
