@@ -160,7 +160,7 @@ impl Compactor {
         }
         let pays = joining.live_bytes() >= SMALL_PACK_BYTES
             || joining.segments() >= SMALL_PACKS_JOINED_MIN
-            || (!moving.is_empty() && !joining.is_empty());
+            || (moving.live_bytes() > 0 && !joining.is_empty());
         if pays {
             moving.append(std::mem::take(&mut joining));
         }

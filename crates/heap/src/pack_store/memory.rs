@@ -35,6 +35,8 @@ struct Faults {
     /// Puts that are told that their number is taken.
     take_numbers: u64,
     unavailable: bool,
+    /// Calls from now on until the store is cut off.
+    cut_after: Option<u64>,
     full: bool,
     delay: Option<Duration>,
 }
@@ -71,7 +73,14 @@ impl MemoryPacks {
 
     /// Cuts the store off, or brings it back.
     pub fn set_unavailable(&self, unavailable: bool) {
-        self.state.lock().faults.unavailable = unavailable;
+        let faults = &mut self.state.lock().faults;
+        faults.unavailable = unavailable;
+        faults.cut_after = None;
+    }
+
+    /// Lets so many further calls pass and then cuts the store off.
+    pub fn cut_off_after(&self, calls: u64) {
+        self.state.lock().faults.cut_after = Some(calls);
     }
 
     /// Lets no pack be put, or lets them again.
@@ -122,6 +131,8 @@ impl MemoryPacks {
         // The sender lives as long as `self` does.
         let _ = self.stalled.subscribe().wait_for(|stalled| !stalled).await;
         let faults = &mut self.state.lock().faults;
+        faults.unavailable |= faults.cut_after == Some(0);
+        faults.cut_after = faults.cut_after.map(|calls| calls.saturating_sub(1));
         if faults.unavailable || comes(&mut faults.fail_next) {
             return Err(PackError::Unavailable("as told".to_owned()));
         }
