@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightmail_commit::EventHub;
+use nightmail_commit::{EventHub, next_pack_writer};
 use nightmail_events::{
     Bridge, BridgeOptions, Bus, Channel, NatsBus, NatsLogin, NatsOptions, NatsTls, PostgresBus,
 };
 use nightmail_heap::{Heap, ObjectPacks, ObjectsOptions, PackOptions, PackStore};
 use nightmail_postgres::{PostgresEngine, PostgresOptions, PostgresTls, SchemaError};
+use nightmail_store::StoreError;
 
 use crate::backend::OpenError;
 use crate::config::{Config, DatabaseTls, EventBus, read_secret};
@@ -51,7 +52,10 @@ impl SharedStore {
         };
         let data = &config.server.data;
         let cache = config.objects.cache.get();
+        let writer = next_pack_writer(&*engine).await;
         let pack_options = PackOptions {
+            // Of this start alone: object stores that write one object over another make it needed.
+            writer: Some(writer.map_err(StoreError::from)?),
             cache_dir: (cache > 0).then(|| data.join("cache")),
             cache_bytes: cache,
             ..PackOptions::new(data.join("spool"))

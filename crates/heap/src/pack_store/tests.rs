@@ -1,3 +1,5 @@
+//! Every pack store keeps the promises; what is special to one.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
