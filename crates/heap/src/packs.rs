@@ -47,7 +47,8 @@ const COPIED_BODY_BYTES: u64 = 64 << 10;
 pub struct PackOptions {
     /// Where large blobs wait for their group, in files that are unlinked at once. Made if it is not there.
     pub spill_dir: PathBuf,
-    /// Where packs are cached; of this node alone. `None`: every read goes to the store.
+    /// Where packs are cached; of this node alone, and readable by its user alone. What other nodes remove from the
+    /// store stays here until its place is needed. `None`: every read goes to the store.
     pub cache_dir: Option<PathBuf>,
     /// Bytes that the cache may take on its disk.
     pub cache_bytes: u64,
