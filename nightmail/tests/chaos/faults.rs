@@ -189,12 +189,17 @@ impl<'a> Faults<'a> {
         let when = self.world.clock();
         self.diary
             .push(format!("{when} {fault}{which} {millis} ms"));
+        let began = Instant::now();
         match fault.scope() {
             Scope::Node => self.harm_node(fault, node),
             Scope::Database => self.harm_database(fault),
             Scope::Bus => self.cluster.nats.iter_mut().for_each(|nats| nats.stop()),
             Scope::OtherSite => self.sink.answer("451 4.7.1 not now"),
             Scope::Nothing => return self.reclaim(node),
+        }
+        let took = began.elapsed();
+        if took > Duration::from_secs(1) {
+            self.diary.push(format!("    which took {took:.1?}"));
         }
         self.active.push(Active { fault, node, until });
     }

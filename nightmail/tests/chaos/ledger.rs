@@ -120,6 +120,11 @@ impl Ledger {
 
     fn accepted(&mut self) {
         self.count("accepted");
+        self.measure_gap();
+    }
+
+    /// A time without an accepted message ends now, also where the load ends.
+    pub fn measure_gap(&mut self) {
         let now = Instant::now();
         if let Some(last) = self.last_accepted.replace(now) {
             self.longest_gap = self.longest_gap.max(now - last);

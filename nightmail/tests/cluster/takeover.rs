@@ -41,8 +41,8 @@ fn mail_queued_by_a_node_that_dies_is_sent_by_the_others() {
         (sink.attempts() > 0).then_some(())
     });
     path.stall();
-    submit(&cluster, MESSAGES / 2..MESSAGES);
     let connections = path.connections();
+    submit(&cluster, MESSAGES / 2..MESSAGES);
     eventually("attempts are made", || {
         (path.connections() > connections).then_some(())
     });

@@ -61,6 +61,14 @@ impl Default for Plan {
     }
 }
 
+/// A file that keeps messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Pack {
+    pub bytes: u64,
+    /// Since it was written.
+    pub age: Duration,
+}
+
 /// The servers and what they share. All of it ends when it is dropped: first the nodes.
 pub struct ClusterSite {
     /// The nodes n1, n2 and so on.
@@ -204,7 +212,10 @@ impl ClusterSite {
 
     fn objects(&self, node: &Node) -> String {
         let Some((garage, proxy)) = self.garage.as_ref().zip(node.objects.as_ref()) else {
-            return format!("[objects]\nurl = \"file://{}\"\n", self.packs().display());
+            return format!(
+                "[objects]\nurl = \"file://{}\"\n",
+                self.pack_folder().display()
+            );
         };
         let secret = node.site.dir().join("objects.secret");
         super::tools::private_file(&secret, garage.secret_key());
@@ -220,25 +231,21 @@ impl ClusterSite {
     }
 
     /// The directory that keeps the messages where there is no Garage.
-    pub fn packs(&self) -> PathBuf {
+    fn pack_folder(&self) -> PathBuf {
         self.dir.path().join("packs")
     }
 
-    /// The packs of the directory: how many and how many bytes.
-    pub fn packs_kept(&self) -> (usize, u64) {
-        fn count(folder: &Path) -> (usize, u64) {
-            let mut sum = (0, 0);
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                let found = match entry.metadata() {
-                    Ok(data) if data.is_dir() => count(&entry.path()),
-                    Ok(data) => (1, data.len()),
-                    Err(_) => (0, 0),
-                };
-                sum = (sum.0 + found.0, sum.1 + found.1);
-            }
-            sum
-        }
-        count(&self.packs())
+    /// What is in that directory.
+    pub fn packs(&self) -> Vec<Pack> {
+        let entries = std::fs::read_dir(self.pack_folder());
+        let pack = |entry: std::fs::DirEntry| {
+            let data = entry.metadata().ok()?;
+            let age = data.modified().ok()?.elapsed().unwrap_or_default();
+            let bytes = data.len();
+            Some(Pack { bytes, age })
+        };
+        let entries = entries.into_iter().flatten().flatten();
+        entries.filter_map(pack).collect()
     }
 
     /// The database as it is now.
@@ -460,8 +467,13 @@ impl Drop for Node {
             let _ = child.kill();
             let _ = child.wait();
         }
+        let log = self.log();
+        if let Some(folder) = std::env::var_os("NIGHTMAIL_KEEP_LOGS") {
+            let kept = Path::new(&folder).join(format!("{}-{}.log", self.name, self.http));
+            // Of help to whoever looks for a mistake, and no part of the test.
+            let _ = std::fs::write(kept, &log);
+        }
         if std::thread::panicking() {
-            let log = self.log();
             let lines: Vec<_> = log.lines().collect();
             let shown = lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n");
             eprintln!("--- log of {}\n{shown}", self.name);
