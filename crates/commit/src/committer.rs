@@ -1,10 +1,12 @@
 //! The committer of a node: gathers intents into groups, writes their bytes, commits their rows, answers.
 //!
 //! Two stages, one group in each at a time. *Gather* collects the intents with message bytes that arrived while the
-//! previous group was being written, appends their new blobs to the heap and syncs them. *Commit* takes such a group and
-//! the intents without bytes that arrived meanwhile, loads rows, runs each `apply` in order over an overlay and commits
-//! once. The order of two intents is theirs in which one was submitted after the other was answered. A crash before the heap's sync leaves a torn tail that is cut at open; between the
-//! two syncs it leaves records that no row names, which compaction drops; after the commit it leaves everything.
+//! previous group was being written, appends their new blobs to the heap and syncs them. *Commit* takes what has been
+//! appended and the intents without bytes that arrived meanwhile, loads rows, runs each `apply` in order over an overlay
+//! and commits once. Intents of which one was submitted after the other was answered keep that order; others have none.
+//!
+//! A crash before the heap's sync leaves a torn tail that is cut at open; between the two syncs it leaves records that
+//! no row names, which compaction drops; after the commit it leaves everything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +31,9 @@ pub struct CommitLimits {
     pub group_rows_max: usize,
     /// Plain message bytes in one group; one message may exceed it alone.
     pub group_bytes_max: u64,
+    /// Groups whose bytes may be appended while the rows of others are being committed; they are then committed as one.
+    /// One suits a disk that both stages share, more a database that takes longer to answer than bytes to be stored.
+    pub appended_groups_max: usize,
     /// Intents waiting for a group; callers wait beyond it.
     pub waiting_max: usize,
     /// Times a group is run again after conflicts before its callers are told.
@@ -51,6 +56,7 @@ impl Default for CommitLimits {
             group_intents_max: 512,
             group_rows_max: 8192,
             group_bytes_max: 16 << 20,
+            appended_groups_max: 1,
             waiting_max: 4096,
             conflict_reruns_max: 1000,
             loads_max: 100_000,
@@ -80,7 +86,7 @@ impl Committer {
     pub fn start(engine: Arc<dyn Engine>, heap: Heap, limits: CommitLimits) -> Self {
         let (jobs, incoming) = mpsc::channel(limits.waiting_max);
         let (direct, undelayed) = mpsc::channel(limits.waiting_max);
-        let (groups, ready) = mpsc::channel(1);
+        let (groups, ready) = mpsc::channel(limits.appended_groups_max.max(1));
         let events = EventHub::default();
         let gather = Gather {
             engine: Arc::clone(&engine),

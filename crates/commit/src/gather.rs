@@ -59,6 +59,14 @@ impl AppendedBytes {
         }
     }
 
+    /// Takes in what was appended with another group.
+    pub fn join(&mut self, other: Self) {
+        if self.locations.is_empty() || self.since.elapsed() < other.since.elapsed() {
+            self.since = other.since;
+        }
+        self.locations.extend(other.locations);
+    }
+
     /// Forgets the places when they are older than `age_max`: what no row names may be swept away.
     pub fn forget_old(&mut self, age_max: Duration) {
         if !self.locations.is_empty() && self.since.elapsed() >= age_max {

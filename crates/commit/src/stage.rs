@@ -66,7 +66,14 @@ impl Commit {
         }
         tokio::select! {
             biased;
-            Some(Group { jobs, bytes }) = self.ready.recv() => {
+            Some(Group { mut jobs, mut bytes }) = self.ready.recv() => {
+                // Those that became ready while the last group was committed go together.
+                while jobs.len() < self.limits.group_intents_max
+                    && let Ok(more) = self.ready.try_recv()
+                {
+                    jobs.extend(more.jobs);
+                    bytes.join(more.bytes);
+                }
                 let (group, full) = self.fill(jobs, bytes);
                 self.passed_over = full;
                 Some(group)

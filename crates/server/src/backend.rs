@@ -71,6 +71,9 @@ pub enum OpenError {
     Cluster(#[from] ClusterError),
 }
 
+/// Packs written while one group of rows is being committed by the database.
+const APPENDED_GROUPS_MAX: usize = 4;
+
 /// What a process opens the store for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Purpose {
@@ -108,6 +111,10 @@ impl Backend {
         let limits = CommitLimits {
             soon_sync_millis: u64::try_from(config.store.sync_interval.as_millis())
                 .unwrap_or(u64::MAX),
+            appended_groups_max: match config.store.engine {
+                EngineKind::Embedded => 1,
+                EngineKind::Postgresql => APPENDED_GROUPS_MAX,
+            },
             ..CommitLimits::default()
         };
         let committer = Committer::start(Arc::clone(&parts.engine), parts.heap.clone(), limits);

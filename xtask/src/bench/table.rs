@@ -100,7 +100,7 @@ fn best(name: &str, peers: &[(String, Figures)]) -> Option<(f64, String)> {
 /// The table as text.
 pub(super) fn render(rows: &[Row]) -> String {
     let mut text = format!(
-        "\n{:<58} {:>10} {:>19} {:>7} {:>8}\n",
+        "\n{:<64} {:>10} {:>19} {:>7} {:>8}\n",
         "", "nightmail", "best peer", "ratio", "target"
     );
     for row in rows {
@@ -119,7 +119,7 @@ pub(super) fn render(rows: &[Row]) -> String {
             Goal::None => "-".to_owned(),
         };
         let line = format!(
-            "{:<58} {:>10} {peer:>19} {ratio:>7} {goal:>8} {}",
+            "{:<64} {:>10} {peer:>19} {ratio:>7} {goal:>8} {}",
             row.name,
             figure(row.ours),
             row.verdict()

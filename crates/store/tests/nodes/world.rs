@@ -146,6 +146,8 @@ impl Node {
     fn start(engine: &Arc<dyn Engine>, heap: &Heap, cached_uids_max: usize) -> Self {
         let limits = CommitLimits {
             appended_age_max: APPENDED_AGE_MAX,
+            // As nodes over a database have it.
+            appended_groups_max: 3,
             ..CommitLimits::default()
         };
         let committer = Committer::start(Arc::clone(engine), heap.clone(), limits);
