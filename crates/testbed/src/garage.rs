@@ -38,14 +38,16 @@ pub struct Garage {
 
 impl Garage {
     /// Starts a node; `None`, said visibly, where Garage is not installed. It is looked for in `NIGHTMAIL_GARAGE` (the
-    /// program's path), on the path, and in `/tmp/nightmail-garage/bin`.
+    /// program's path) and on the path.
     ///
     /// # Panics
     ///
     /// When the program is there and does not start.
     pub fn start() -> Option<Self> {
         let named = std::env::var_os("NIGHTMAIL_GARAGE").map(PathBuf::from);
-        let found = named.or_else(|| programs::find("garage", &["/tmp/nightmail-garage/bin"]));
+        let found = named
+            .filter(|named| named.is_file())
+            .or_else(|| programs::find("garage", &[]));
         let Some(program) = found else {
             programs::skip_always("Garage, an object store, is not installed");
             return None;
