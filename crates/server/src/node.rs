@@ -103,6 +103,10 @@ pub async fn serve(
     Ok(finish(tasks, &stopper, services, backend).await)
 }
 
+/// How long a server that ends waits for a store that is away. Of what does not reach it flag changes of the last moments
+/// are lost, and the other nodes wait for the lease.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(10);
+
 /// Waits for the end, and brings to disk what need not have been until now.
 async fn finish(
     tasks: Tasks,
@@ -116,14 +120,23 @@ async fn finish(
         grace: settings.shutdown_grace,
     };
     let ended = supervise(tasks, stopper, pace).await;
+    if tokio::time::timeout(LAST_WORDS_MAX, last_words(&backend))
+        .await
+        .is_err()
+    {
+        error!("the store does not answer: this ends without it, as a crash would");
+    }
+    info!(?ended, "stopped");
+    ended
+}
+
+async fn last_words(backend: &Backend) {
     if let Err(error) = backend.engine.sync().await {
         error!(%error, "the last flag changes could not be synced");
     }
     if let Err(error) = backend.cluster.leave().await {
         warn!(%error, "the other nodes go on with the work of this one when its lease has run out");
     }
-    info!(?ended, "stopped");
-    ended
 }
 
 fn start_listener(

@@ -123,7 +123,10 @@ impl<'a> Faults<'a> {
                 self.make(fault);
             }
         }
-        self.mend(Instant::now() + Duration::from_secs(3600));
+        eventually("what was told to stop has ended", || {
+            self.mend(Instant::now() + Duration::from_secs(3600));
+            self.active.is_empty().then_some(())
+        });
         for node in &mut self.cluster.nodes {
             node.mend();
         }
@@ -248,16 +251,26 @@ impl<'a> Faults<'a> {
             .into_iter()
             .partition::<Vec<_>, _>(|active| active.until <= by);
         self.active = active;
-        for Active { fault, node, .. } in due {
-            let node = &mut self.cluster.nodes[node];
+        for Active {
+            fault, node: index, ..
+        } in due
+        {
+            let node = &mut self.cluster.nodes[index];
             match fault {
                 Fault::NodeKilled => node.spawn(),
                 Fault::NodePaused => node.resume(),
-                Fault::NodeTerminated => {
-                    let status = node.ended();
-                    assert_eq!(status.code(), Some(0), "{} when told to stop", node.name);
-                    node.spawn();
-                }
+                Fault::NodeTerminated => match node.fell() {
+                    Some(status) => {
+                        assert_eq!(status.code(), Some(0), "{} when told to stop", node.name);
+                        node.spawn();
+                    }
+                    // It may be waiting for what only another mending gives it.
+                    None => self.active.push(Active {
+                        fault,
+                        node: index,
+                        until: by,
+                    }),
+                },
                 Fault::NodeCutFromDatabase
                 | Fault::NodeStalledFromDatabase
                 | Fault::NodeConnectionsCut

@@ -109,6 +109,22 @@ fn a_silent_database_is_noticed_and_all_nodes_heal() {
 }
 
 #[test]
+fn a_node_told_to_stop_ends_although_the_database_is_silent() {
+    let Some(mut cluster) = two(Plan::default()) else {
+        return;
+    };
+    deliver(&cluster.nodes[0], "alice", "before");
+    cluster.nodes[0].stall_database();
+    cluster.nodes[0].terminate();
+    assert_eq!(cluster.nodes[0].ended().code(), Some(0));
+    cluster.nodes[0].mend();
+    cluster.nodes[0].start();
+    assert_eq!(subjects(&cluster.nodes[0], "alice"), ["before"]);
+    cluster.check();
+    cluster.stop();
+}
+
+#[test]
 fn a_node_without_the_object_store_keeps_what_the_database_can_do_and_heals() {
     let plan = Plan {
         garage: true,

@@ -132,6 +132,30 @@ fn a_message_taken_by_one_node_is_read_on_the_other_byte_for_byte() {
 }
 
 #[test]
+fn a_maildrop_that_a_session_holds_is_held_on_every_node() {
+    let Some(mut cluster) = two(Plan::default()) else {
+        return;
+    };
+    deliver(&cluster.nodes[0], "alice", "held");
+    let mut holder = cluster.nodes[0].pop3("alice");
+    let addresses = [0, 1].map(|node| cluster.nodes[node].address(Service::Pop3));
+    let login = |node: usize| Pop3::login(addresses[node], "alice", "demo");
+    let refused = login(1).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("[IN-USE]"), "{refused}");
+    assert_eq!(holder.count().unwrap(), 1);
+    holder.say("QUIT").unwrap();
+    drop(holder);
+    let mut next = eventually("the maildrop is free", || login(1).ok());
+    assert_eq!(next.count().unwrap(), 1);
+    // With the node its hold on the maildrop dies.
+    cluster.nodes[1].kill();
+    eventually("the maildrop is free again", || login(0).ok());
+    cluster.nodes[1].start();
+    cluster.check();
+    cluster.stop();
+}
+
+#[test]
 fn a_bus_that_is_away_delays_nothing_and_heals() {
     let plan = Plan {
         nats: true,

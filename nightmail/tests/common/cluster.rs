@@ -123,7 +123,7 @@ impl ClusterSite {
             nats,
             garage: if plan.garage { Garage::start() } else { None },
             plan,
-            dir: dir,
+            dir,
         };
         for number in 1..=cluster.plan.nodes {
             let node = cluster.node(&format!("n{number}"));
