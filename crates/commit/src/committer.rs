@@ -34,6 +34,9 @@ pub struct CommitLimits {
     /// Groups whose bytes may be appended while the rows of others are being committed; they are then committed as one.
     /// One suits a disk that both stages share, more a database that takes longer to answer than bytes to be stored.
     pub appended_groups_max: usize,
+    /// Message bytes up to this size are appended without asking whether they are stored already: where the answer
+    /// takes longer than the append, a second copy now and then, which compaction drops, costs less.
+    pub unasked_bytes_max: u64,
     /// Intents waiting for a group; callers wait beyond it.
     pub waiting_max: usize,
     /// Times a group is run again after conflicts before its callers are told.
@@ -57,6 +60,7 @@ impl Default for CommitLimits {
             group_rows_max: 8192,
             group_bytes_max: 16 << 20,
             appended_groups_max: 1,
+            unasked_bytes_max: 0,
             waiting_max: 4096,
             conflict_reruns_max: 1000,
             loads_max: 100_000,

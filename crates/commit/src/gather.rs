@@ -150,7 +150,8 @@ impl Gather {
             fresh.entry(blob.blob.id()).or_insert_with(|| blob.clone());
         }
         let mut bytes = AppendedBytes::none();
-        match append_missing(&self.engine, &self.heap, fresh, &mut bytes).await {
+        let unasked = self.limits.unasked_bytes_max;
+        match append_missing(&self.engine, &self.heap, fresh, unasked, &mut bytes).await {
             Ok(()) => (!jobs.is_empty()).then_some(Group { jobs, bytes }),
             Err(failure) => {
                 tracing::error!(error = %failure, intents = jobs.len(), "message bytes could not be written");
@@ -163,14 +164,19 @@ impl Gather {
     }
 }
 
-/// Appends those of `fresh` that no row names, and adds their places to `bytes`.
+/// Appends those of `fresh` that no row names, and adds their places to `bytes`. Rows are asked for those of more than
+/// `unasked_bytes_max` only.
 pub(crate) async fn append_missing(
     engine: &Arc<dyn Engine>,
     heap: &Heap,
     mut fresh: HashMap<BlobId, NewBlob>,
+    unasked_bytes_max: u64,
     bytes: &mut AppendedBytes,
 ) -> Result<(), CommitFailure> {
-    let ids: Vec<BlobId> = fresh.keys().copied().collect();
+    let asked = fresh
+        .iter()
+        .filter(|(_, new)| new.blob.size() > unasked_bytes_max);
+    let ids: Vec<BlobId> = asked.map(|(id, _)| *id).collect();
     let keys: Vec<RowKey> = ids.iter().map(|id| BlobRow::key(*id)).collect();
     for (id, row) in ids.iter().zip(engine.get_many(&keys).await?) {
         if row.is_some() {

@@ -269,7 +269,8 @@ impl Commit {
                 rows.base.remove(&key);
             }
         }
-        append_missing(&self.engine, &self.heap, again, bytes).await
+        let unasked = self.limits.unasked_bytes_max;
+        append_missing(&self.engine, &self.heap, again, unasked, bytes).await
     }
 
     async fn load(&self, rows: &mut GroupRows, keys: Vec<RowKey>) -> Result<(), CommitFailure> {

@@ -71,8 +71,17 @@ pub enum OpenError {
     Cluster(#[from] ClusterError),
 }
 
-/// Packs written while one group of rows is being committed by the database.
-const APPENDED_GROUPS_MAX: usize = 4;
+/// The bounds that depend on how far away the rows are.
+fn commit_limits(engine: EngineKind) -> CommitLimits {
+    match engine {
+        EngineKind::Embedded => CommitLimits::default(),
+        EngineKind::Postgresql => CommitLimits {
+            appended_groups_max: 4,
+            unasked_bytes_max: 64 << 10,
+            ..CommitLimits::default()
+        },
+    }
+}
 
 /// What a process opens the store for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,11 +120,7 @@ impl Backend {
         let limits = CommitLimits {
             soon_sync_millis: u64::try_from(config.store.sync_interval.as_millis())
                 .unwrap_or(u64::MAX),
-            appended_groups_max: match config.store.engine {
-                EngineKind::Embedded => 1,
-                EngineKind::Postgresql => APPENDED_GROUPS_MAX,
-            },
-            ..CommitLimits::default()
+            ..commit_limits(config.store.engine)
         };
         let committer = Committer::start(Arc::clone(&parts.engine), parts.heap.clone(), limits);
         let bridge = match &parts.shared {

@@ -148,6 +148,7 @@ impl Node {
             appended_age_max: APPENDED_AGE_MAX,
             // As nodes over a database have it.
             appended_groups_max: 3,
+            unasked_bytes_max: 200,
             ..CommitLimits::default()
         };
         let committer = Committer::start(Arc::clone(engine), heap.clone(), limits);
