@@ -101,8 +101,6 @@ fn read(
 ) -> Shown {
     let mut imap = cluster.nodes[node].imap(&login(user), INBOX);
     select(world, &mut imap, user, mailbox).unwrap();
-    let exists = imap.say("STATUS INBOX (MESSAGES)").unwrap().ok();
-    drop(exists);
     let mut shown = Shown::new();
     let uids = uids(&mut imap);
     for some in uids.chunks(FETCHED_AT_ONCE) {
