@@ -15,10 +15,11 @@ use crate::connect::PostgresOptions;
 use crate::fault::Fault;
 use crate::packs::PostgresPacks;
 use crate::pool::Pool;
-use crate::read::{GetMany, Scan};
+use crate::read::Scan;
 use crate::schema::{self, SchemaError};
 use crate::session::Session;
 use crate::sql::Query;
+use crate::together::Together;
 
 /// An engine whose rows are in a PostgreSQL database. Any number of nodes may have it open.
 ///
@@ -26,6 +27,7 @@ use crate::sql::Query;
 /// [`CommitError::Engine`] means that the batch was not applied, unless the engine or the runtime ended meanwhile.
 pub struct PostgresEngine {
     core: Arc<Core>,
+    reads: Together,
     heap_key: HeapKey,
 }
 
@@ -50,10 +52,12 @@ impl PostgresEngine {
     /// Opens the database that [`crate::init`] has made. Fails where there is none, or one of another version.
     pub async fn open(options: PostgresOptions) -> Result<Self, SchemaError> {
         let opened = schema::open(&options).await?;
+        let pool = Pool::new(options);
         Ok(Self {
             heap_key: opened.heap_key,
+            reads: Together::start(Arc::clone(&pool)),
             core: Arc::new(Core {
-                pool: Pool::new(options),
+                pool,
                 counts: Counts::default(),
             }),
         })
@@ -90,7 +94,7 @@ impl Engine for PostgresEngine {
             if keys.is_empty() {
                 return Ok(Vec::new());
             }
-            self.core.pool.ask(&GetMany::new(keys)).await
+            self.reads.get_many(keys).await
         })
     }
 

@@ -16,6 +16,7 @@ mod read;
 mod schema;
 mod session;
 mod sql;
+mod together;
 
 pub use connect::{ConnectError, Link, PostgresOptions, PostgresTls, connect};
 pub use engine::PostgresEngine;

@@ -91,7 +91,10 @@ pub async fn init(options: &PostgresOptions) -> Result<InitReport, SchemaError> 
 
 /// `CREATE TABLE IF NOT EXISTS` looks before it makes; who comes second fails at one of the catalogue's indexes.
 fn is_a_race(error: &tokio_postgres::Error) -> bool {
-    error.code() == Some(&SqlState::DUPLICATE_TABLE)
+    // A table's row type has its name as well.
+    [SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT]
+        .iter()
+        .any(|code| error.code() == Some(code))
         || matches!(Fault::from(error), Fault::Unmet(_) | Fault::Again(_))
 }
 

@@ -12,7 +12,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{commit, engine, get, increment, number, put, row};
-use nightmail_engine::{Batch, CommitError, RowKey, Space, Value};
+use nightmail_engine::{Batch, CommitError, Engine, RowKey, Space, Value};
 use nightmail_postgres::PostgresEngine;
 use nightmail_testbed::postgres::Postgres;
 
@@ -213,4 +213,37 @@ async fn batches_that_deadlock_all_complete() {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_that_wait_at_the_same_time_share_round_trips() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let engine = engine(&server.url()).await;
+    let mut batch = Batch::new();
+    for number in 0..200u32 {
+        batch.put(row(Space::Name, number.to_string()), number.to_string());
+    }
+    commit(&engine, batch).await.unwrap();
+    let before = engine.round_trips();
+    let tasks: Vec<_> = (0..400u32)
+        .map(|number| {
+            let engine = Arc::clone(&engine);
+            tokio::spawn(async move {
+                let keys = [
+                    row(Space::Name, number.to_string()),
+                    row(Space::Name, (number / 2).to_string()),
+                ];
+                (number, engine.get_many(&keys).await.unwrap())
+            })
+        })
+        .collect();
+    for task in tasks {
+        let (number, values) = task.await.unwrap();
+        let expected = |number: u32| (number < 200).then(|| Value::from(number.to_string()));
+        assert_eq!(values, [expected(number), expected(number / 2)]);
+    }
+    let trips = engine.round_trips() - before;
+    assert!(trips < 200, "{trips} round trips for 400 reads");
 }
