@@ -14,6 +14,9 @@ use crate::connect::PostgresOptions;
 use crate::fault::Fault;
 use crate::session::{RoundTrips, Session};
 
+/// How often it is said that the server is away.
+const TOLD_EVERY: Duration = Duration::from_secs(30);
+
 /// Connections that are lost in the middle of one request before it is given up.
 const LOST_MAX: usize = 3;
 
@@ -26,6 +29,8 @@ pub(crate) struct Pool {
     /// Outages so far; sessions of an earlier one are not used again.
     epoch: AtomicU64,
     away: AtomicBool,
+    /// When that was said last.
+    told: Mutex<Option<Instant>>,
     reconnects: AtomicU64,
     closed: watch::Sender<bool>,
 }
@@ -63,6 +68,7 @@ impl Pool {
             idle: Mutex::default(),
             epoch: AtomicU64::new(0),
             away: AtomicBool::new(false),
+            told: Mutex::default(),
             reconnects: AtomicU64::new(0),
             closed: watch::Sender::new(false),
         })
@@ -151,10 +157,17 @@ impl Pool {
         self.note_away(fault);
     }
 
-    /// Says once that the server is away.
+    /// Says once that the server is away. Where it comes and goes, that is said now and then.
     pub(crate) fn note_away(&self, fault: &Fault) {
-        if !self.away.swap(true, Ordering::AcqRel) {
+        if self.away.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut told = self.told.lock();
+        if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            *told = Some(Instant::now());
             tracing::warn!(error = %fault, "PostgreSQL is away");
+        } else {
+            tracing::debug!(error = %fault, "PostgreSQL is away again");
         }
     }
 
@@ -162,7 +175,7 @@ impl Pool {
         if self.away.swap(false, Ordering::AcqRel) {
             self.reconnects.fetch_add(1, Ordering::Relaxed);
             metrics::counter!("nightmail_postgres_reconnects_total").increment(1);
-            tracing::info!("PostgreSQL answers again");
+            tracing::debug!("PostgreSQL answers again");
         }
     }
 
