@@ -99,7 +99,20 @@ fn a_change_of_the_directory_counts_on_every_node() {
 
 #[test]
 fn a_message_taken_by_one_node_is_read_on_the_other_byte_for_byte() {
-    let Some(mut cluster) = two(Plan::default()) else {
+    byte_for_byte(Plan::default());
+}
+
+#[test]
+fn messages_are_kept_in_the_database_where_there_is_no_object_store() {
+    byte_for_byte(Plan {
+        in_database: true,
+        ..Plan::default()
+    });
+}
+
+fn byte_for_byte(plan: Plan) {
+    let in_database = plan.in_database;
+    let Some(mut cluster) = two(plan) else {
         return;
     };
     let large = "0123456789abcdef .\n..\n".repeat(5 * 1024 * 1024 / 22);
@@ -115,6 +128,10 @@ fn a_message_taken_by_one_node_is_read_on_the_other_byte_for_byte() {
             .unwrap();
         assert_eq!(reply.code, 250, "{reply:?}");
     }
+    // The database takes messages of 16 MiB, an object store those of 50.
+    let mut smtp = cluster.nodes[0].smtp();
+    let announced = smtp.say("MAIL FROM:<s@far.test> SIZE=20000000").unwrap();
+    assert_eq!(announced.code, if in_database { 552 } else { 250 });
     let bodies = cluster.nodes[1].imap("alice", "INBOX").bodies("").unwrap();
     assert_eq!(bodies.len(), sent.len());
     let mut pop3 = Pop3::login(cluster.nodes[1].address(Service::Pop3), "alice", "demo").unwrap();

@@ -33,6 +33,8 @@ pub struct Plan {
     pub replica: bool,
     /// Messages in Garage, where it is installed; else in a directory.
     pub garage: bool,
+    /// Messages in the database: there is no object store.
+    pub in_database: bool,
     /// Events by NATS, else by the database.
     pub nats: bool,
     /// Heartbeat and lease as the configuration names them; those that the program has by default when absent.
@@ -52,6 +54,7 @@ impl Default for Plan {
             shared: true,
             replica: false,
             garage: false,
+            in_database: false,
             nats: false,
             beat: Some(("300ms", "2s")),
             reclaim_grace: "1h",
@@ -211,6 +214,9 @@ impl ClusterSite {
     }
 
     fn objects(&self, node: &Node) -> String {
+        if self.plan.in_database {
+            return String::new();
+        }
         let Some((garage, proxy)) = self.garage.as_ref().zip(node.objects.as_ref()) else {
             return format!(
                 "[objects]\nurl = \"file://{}\"\n",
