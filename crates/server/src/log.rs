@@ -25,10 +25,14 @@ pub enum LogError {
     Twice,
 }
 
+/// Libraries that report each of their retries; what comes of it is reported here.
+const QUIET: &str = "object_store=error,async_nats=error";
+
 /// Sends the log of the whole process to standard error. Works once in a process.
 pub fn init(config: &Log) -> Result<(), LogError> {
-    let filter =
-        EnvFilter::try_new(&config.level).map_err(|error| LogError::Filter(error.to_string()))?;
+    // What the operator says of a part stands last and counts.
+    let level = format!("{QUIET},{}", config.level);
+    let filter = EnvFilter::try_new(level).map_err(|error| LogError::Filter(error.to_string()))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
