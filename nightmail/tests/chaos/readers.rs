@@ -120,8 +120,15 @@ fn expunge(world: &World, imap: &mut Imap, user: usize, uid: u32, name: &str) ->
     let mut ledger = world.ledger.lock().unwrap();
     match &answer {
         Ok(answer) if answer.status.starts_with("OK") => {
-            ledger.set_fate(user, name, Fate::Expunged);
-            ledger.count("expunged");
+            // Only messages that carry the mark are removed, and a crash of the database may drop a mark of late:
+            // what has been removed is what is said to be.
+            if answer.with("EXPUNGE").is_empty() {
+                ledger.set_fate(user, name, Fate::MaybeExpunged);
+                ledger.count("marks lost before EXPUNGE");
+            } else {
+                ledger.set_fate(user, name, Fate::Expunged);
+                ledger.count("expunged");
+            }
         }
         Ok(_) => {}
         Err(_) => ledger.set_fate(user, name, Fate::MaybeExpunged),
