@@ -186,7 +186,7 @@ impl Compactor {
         let heap = self.committer.heap().clone();
         let packed = heap.is_packed();
         let page_max = if packed { PAGE } else { usize::MAX };
-        let mut room = segments_max as u64 * PACK_BYTES_USUAL;
+        let mut room = (segments_max as u64).saturating_mul(PACK_BYTES_USUAL);
         let mut found = Vec::new();
         loop {
             let page = heap.segments(self.cursor, page_max).await?;

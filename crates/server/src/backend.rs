@@ -197,12 +197,7 @@ fn node_options(config: &Config) -> Result<ClusterOptions, OpenError> {
         .node_name()
         .parse()
         .map_err(|error| OpenError::Settings(format!("`name` in [node]: {error}")))?;
-    let roles: Roles = config
-        .node
-        .roles
-        .iter()
-        .filter_map(|role| role.as_str().parse().ok())
-        .collect();
+    let roles: Roles = config.node.roles.iter().copied().collect();
     let listeners = config.listeners.iter();
     let addresses: Vec<String> = listeners
         .filter(|listener| config.has_role(listener.protocol.role()))

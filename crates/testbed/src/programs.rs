@@ -34,6 +34,7 @@ pub fn skip_always(reason: &str) {
         return;
     };
     let written = File::options()
+        .create(true)
         .append(true)
         .open(Path::new(&list))
         .and_then(|mut list| list.write_all(line.as_bytes()));

@@ -19,11 +19,10 @@ pub mod site;
 pub mod smtp;
 pub mod tools;
 
-use std::fs::File;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 pub use imap::Imap;
+pub use nightmail_testbed::programs::{skip as require, skip_always as skip};
 pub use pop3::Pop3;
 pub use site::{Service, Site};
 pub use smtp::Smtp;
@@ -40,28 +39,6 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         }
         assert!(began.elapsed() < PATIENCE, "in vain: {what}");
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Says why a test does nothing. With `CI=true` nothing that can be installed may be missing.
-pub fn require(what: &str) {
-    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    assert!(!ci, "{what}, which must not be on CI");
-    skip(what);
-}
-
-/// Says why a test does nothing: on standard error, and in the file that the runner shows at its end.
-pub fn skip(why: &str) {
-    let line = format!("SKIPPED: {why}\n");
-    // Not by a macro, whose output the test runner would keep to itself.
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    if let Some(path) = std::env::var_os("NIGHTMAIL_SKIPPED") {
-        let mut file = File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .unwrap();
-        file.write_all(line.as_bytes()).unwrap();
     }
 }
 

@@ -35,8 +35,7 @@ impl Done {
 
 /// Whether a program is installed; says so when it is not.
 pub fn has(program: &str) -> bool {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&paths).any(|dir| dir.join(program).is_file());
+    let found = nightmail_testbed::programs::find(program, &[]).is_some();
     if !found {
         require(&format!("{program} is not installed"));
     }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nightmail_cluster::Role;
 use nightmail_core::{Address, Domain};
 
 use super::define::section;
@@ -348,24 +349,6 @@ section! {
         nats_tls: bool = false;
         /// Parts clusters that share a bus.
         cluster: String = "nightmail".to_owned();
-    }
-}
-
-choice! {
-    /// What a node does.
-    pub enum Role {
-        /// Takes mail from other sites and other MTAs: listeners of "smtp" and "lmtp".
-        Mx = "mx",
-        /// Takes mail from users: listeners of "submission".
-        Submission = "submission",
-        /// Serves mailboxes: listeners of "imap".
-        Imap = "imap",
-        /// Serves maildrops: listeners of "pop3".
-        Pop3 = "pop3",
-        /// Sends queued mail to other sites.
-        Delivery = "delivery",
-        /// Serves the admin API on its listeners, and does the periodic jobs.
-        Admin = "admin",
     }
 }
 

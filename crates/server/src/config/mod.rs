@@ -20,10 +20,11 @@ use toml::de::{DeTable, DeValue};
 use define::{Row, Section, TableReader, describe};
 pub use keys::{
     Admin, Auth, DatabaseTls, Delivery, EngineKind, EventBus, Events, Limits, Listener, Log,
-    LogFormat, Node, Objects, OutboundTls, Postgresql, Protocol, Role, Server, Smarthost, Store,
+    LogFormat, Node, Objects, OutboundTls, Postgresql, Protocol, Server, Smarthost, Store,
     Timeouts, Tls, TlsMode,
 };
 pub use network::IpNetwork;
+pub use nightmail_cluster::Role;
 pub use preflight::{Finding, Preflight, Severity, preflight, read_secret};
 use report::Report;
 pub use report::{ConfigError, Problem};

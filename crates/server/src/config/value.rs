@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use nightmail_cluster::Role;
 use nightmail_core::{Address, Domain};
 use toml::de::DeValue;
 
@@ -148,6 +149,7 @@ text_settings! {
     Address: "a mail address such as \"ann@example.org\"",
     Domain: "a domain name such as \"mx.example.org\"",
     SocketAddr: "an IP address and port such as \"192.0.2.1:25\" or \"[2001:db8::1]:25\"",
+    Role: "one of \"mx\", \"submission\", \"imap\", \"pop3\", \"delivery\", \"admin\"",
     HostPort: "a host and port such as \"relay.example.org:587\"",
     IpNetwork: "an IP address or a network such as \"10.0.0.0/8\" or \"2001:db8::/32\", with zeros behind its prefix",
     ListenAddress: "an IP address and port such as \"[::]:25\", or a socket such as \"unix:/run/nightmail/lmtp.sock\"",
@@ -372,9 +374,6 @@ macro_rules! choice {
         pub enum $name { $( $(#[$vmeta])* $variant, )+ }
 
         impl $name {
-            /// Every choice.
-            pub const ALL: &'static [Self] = &[$( Self::$variant ),+];
-
             /// The word used in the configuration, in the log and in metrics.
             pub const fn as_str(self) -> &'static str {
                 match self { $( Self::$variant => $word, )+ }
