@@ -42,6 +42,17 @@ fn mail_outlives_a_stop_and_a_kill() {
 }
 
 #[test]
+fn a_maildrop_is_free_once_quit_is_answered() {
+    let site = site_with_ann();
+    let server = site.serve();
+    deliver(site.lmtp, "ann@x.test", "one");
+    for _ in 0..200 {
+        assert_eq!(subjects(site.pop3, "ann@x.test", "pw"), ["one"]);
+    }
+    drop(server);
+}
+
+#[test]
 fn a_running_server_obeys_its_operator_at_once() {
     let site = site_with_ann();
     let server = site.serve();

@@ -47,7 +47,7 @@ impl LockRow {
     }
 }
 
-/// A lock that is held until dropped.
+/// A lock that is held until released, or until a while after it was dropped.
 pub struct NodeLock(Option<Held>);
 
 struct Held {
@@ -56,20 +56,32 @@ struct Held {
     row: Value,
 }
 
+impl Held {
+    async fn release(self) {
+        let mut batch = Batch::new();
+        batch.check(self.key.clone(), Some(self.row));
+        batch.delete(self.key);
+        // A conflict means that it has been taken since; a failure leaves it to this session's next or its end.
+        let _ = self.engine.commit(batch, Durability::Soon).await;
+    }
+}
+
+impl NodeLock {
+    /// Lets go of the lock; once this returns, another node can take it.
+    pub async fn release(mut self) {
+        if let Some(held) = self.0.take() {
+            held.release().await;
+        }
+    }
+}
+
 impl Drop for NodeLock {
     fn drop(&mut self) {
         let Some(held) = self.0.take() else { return };
         // Without a runtime the process is ending, and the lock goes with its session.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        runtime.spawn(async move {
-            let mut batch = Batch::new();
-            batch.check(held.key.clone(), Some(held.row));
-            batch.delete(held.key);
-            // A conflict means that it has been taken since; a failure leaves it to this session's next or its end.
-            let _ = held.engine.commit(batch, Durability::Soon).await;
-        });
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(held.release());
+        }
     }
 }
 
@@ -157,9 +169,15 @@ mod tests {
         assert!(taken(&two).await.is_none());
         assert!(two.lock("maildrop/8").await.unwrap().is_some());
         drop(held);
-        while taken(&two).await.is_none() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let held = loop {
+            match taken(&two).await {
+                Some(held) => break held,
+                None => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        };
+        assert!(taken(&one).await.is_none());
+        held.release().await;
+        assert!(taken(&one).await.is_some(), "at once after its release");
     }
 
     #[tokio::test(start_paused = true)]

@@ -49,16 +49,17 @@ pub enum Output {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ask {
     /// Check credentials, lock the maildrop for this session and list it: [`Answer::LoggedIn`] or
-    /// [`Answer::Refused`]. The lock ends with the connection.
+    /// [`Answer::Refused`]. The lock ends with [`Ask::Update`], or else with the connection.
     Login {
         /// Who the client says it is.
         identity: Box<str>,
         /// How it proves it.
         password: Password,
     },
-    /// Remove messages durably (RFC 1939 §6): [`Answer::Updated`] or [`Answer::UpdateFailed`].
+    /// Remove messages durably and let go of the maildrop (RFC 1939 §6), so that a client that has read the answer
+    /// can log in again at once: [`Answer::Updated`] or [`Answer::UpdateFailed`].
     Update {
-        /// The messages to remove, in their order; at least one.
+        /// The messages to remove, in their order; often none.
         delete: Vec<MessageIndex>,
     },
 }

@@ -288,7 +288,7 @@ impl Session {
             return self.refuse(Refusal::Syntax);
         }
         match &self.state {
-            State::Transaction(transaction) if transaction.has_deleted() => self.update(),
+            State::Transaction(_) => self.update(),
             _ => self.bid_farewell(),
         }
     }

@@ -77,7 +77,11 @@ impl Driver {
             }
             Output::Ask(Ask::Update { delete }) => {
                 let numbers: Vec<_> = delete.iter().map(|i| (i.get() + 1).to_string()).collect();
-                self.question = Some(format!("update {}", numbers.join(" ")));
+                self.question = Some(
+                    format!("update {}", numbers.join(" "))
+                        .trim_end()
+                        .to_owned(),
+                );
             }
             Output::StartTls => {
                 self.input.clear();

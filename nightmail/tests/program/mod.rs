@@ -236,15 +236,15 @@ pub fn subjects(port: u16, user: &str, password: &str) -> Vec<String> {
     wire.ask(&format!("PASS {password}"), "+OK");
     let stat = wire.ask("STAT", "+OK");
     let count: u32 = stat.split(' ').nth(1).unwrap().parse().unwrap();
-    (1..=count)
-        .map(|number| {
-            wire.ask(&format!("TOP {number} 0"), "+OK");
-            let lines = wire.until_dot();
-            lines
-                .iter()
-                .find_map(|line| line.strip_prefix("Subject: "))
-                .unwrap()
-                .to_owned()
-        })
-        .collect()
+    let subject = |number| {
+        wire.ask(&format!("TOP {number} 0"), "+OK");
+        let lines = wire.until_dot();
+        let mut subjects = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("Subject: "));
+        subjects.next().unwrap().to_owned()
+    };
+    let subjects = (1..=count).map(subject).collect();
+    wire.ask("QUIT", "+OK");
+    subjects
 }

@@ -66,10 +66,6 @@ impl Transaction {
             })
     }
 
-    pub(super) fn has_deleted(&self) -> bool {
-        self.messages.iter().any(|message| message.is_deleted)
-    }
-
     /// The message of a number, which counts from 1, unless it is marked as deleted.
     fn find(&mut self, number: &str) -> Result<(MessageIndex, &mut Message), Refusal> {
         let index = parse_number(number)
@@ -224,7 +220,7 @@ impl Session {
         self.wait(Waiting::Message, Output::SendMessage { index, mode, reply });
     }
 
-    /// RFC 1939 §6: asks the driver to remove what is marked.
+    /// RFC 1939 §6: asks the driver to remove what is marked and to let go of the maildrop.
     pub(super) fn update(&mut self) {
         let State::Transaction(transaction) = &self.state else {
             return;

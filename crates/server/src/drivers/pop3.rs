@@ -87,7 +87,7 @@ pub struct MaildropLocks(Mutex<HashSet<AccountId>>);
 /// Holds a maildrop until dropped, here and on every other node.
 struct MaildropLock {
     /// Goes first: the next session here may then take it.
-    _everywhere: NodeLock,
+    everywhere: NodeLock,
     here: LocalLock,
 }
 
@@ -117,10 +117,12 @@ impl MaildropLock {
         };
         let name = format!("maildrop/{account}");
         let everywhere = services.cluster.lock(&name).await?;
-        Ok(everywhere.map(|everywhere| Self {
-            _everywhere: everywhere,
-            here,
-        }))
+        Ok(everywhere.map(|everywhere| Self { everywhere, here }))
+    }
+
+    async fn release(self) {
+        self.everywhere.release().await;
+        drop(self.here);
     }
 }
 
@@ -278,11 +280,21 @@ impl Pop3Session {
         Ok((open, Maildrop { messages }))
     }
 
+    /// Ends the maildrop: whoever has read the answer finds it free.
     async fn update(&mut self, delete: &[MessageIndex], transport: &Transport) -> Answer {
-        let session = transport.session();
-        let Some(open) = &self.open else {
+        let Some(open) = self.open.take() else {
             return Answer::UpdateFailed;
         };
+        let answer = self.remove(&open, delete, transport).await;
+        open.lock.release().await;
+        answer
+    }
+
+    async fn remove(&self, open: &Open, delete: &[MessageIndex], transport: &Transport) -> Answer {
+        if delete.is_empty() {
+            return Answer::Updated;
+        }
+        let session = transport.session();
         let uids: Vec<u32> = delete
             .iter()
             .filter_map(|index| open.uids.get(index.get()).copied())
