@@ -34,11 +34,15 @@ pub enum Space {
     Queue = 13,
     /// When queued work is due.
     Due = 14,
+    /// What is remembered of clients: greylisting, who may pass it.
+    Access = 15,
+    /// What is gathered for reports to other sites.
+    Report = 16,
 }
 
 impl Space {
     /// Every space.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Meta,
         Self::Directory,
         Self::Account,
@@ -53,6 +57,8 @@ impl Space {
         Self::Condemned,
         Self::Queue,
         Self::Due,
+        Self::Access,
+        Self::Report,
     ];
 
     /// The name used in storage, logs and metrics.
@@ -72,6 +78,8 @@ impl Space {
             Self::Condemned => "condemned",
             Self::Queue => "queue",
             Self::Due => "due",
+            Self::Access => "access",
+            Self::Report => "report",
         }
     }
 

@@ -21,7 +21,7 @@ use crate::sql::table;
 const ATTEMPTS_MAX: usize = 20;
 
 /// What leads from each version to the next, beginning with a database that has none.
-const MIGRATIONS: [fn() -> String; 1] = [tables];
+const MIGRATIONS: [fn() -> String; 2] = [first_tables, access_tables];
 
 /// The version that this program uses.
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
@@ -184,29 +184,38 @@ pub(crate) async fn open(options: &PostgresOptions) -> Result<Opened, SchemaErro
 }
 
 /// The tables of version 1.
-fn tables() -> String {
+fn first_tables() -> String {
+    let later = [Space::Access, Space::Report];
+    let spaces = Space::ALL
+        .into_iter()
+        .filter(|space| !later.contains(space));
     let mut text = String::from(
         "CREATE TABLE nm_lane (id bytea PRIMARY KEY, seq bigint NOT NULL, at timestamptz NOT NULL) \
          WITH (fillfactor = 20);\n\
          CREATE TABLE nm_pack (id bigint PRIMARY KEY, data bytea NOT NULL);\n\
          ALTER TABLE nm_pack ALTER COLUMN data SET STORAGE EXTERNAL;\n",
     );
-    for space in Space::ALL {
-        let table = table(space);
-        let options = match space {
-            // Rows that change again and again find room for the next version beside them, so that no index grows.
-            Space::Meta | Space::Account | Space::Mailbox => {
-                " WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05)"
-            }
-            // Rows that come and go.
-            Space::Queue | Space::Due | Space::Condemned => {
-                " WITH (autovacuum_vacuum_scale_factor = 0.05)"
-            }
-            _ => "",
-        };
-        text.push_str(&format!(
-            "CREATE TABLE {table} (k bytea PRIMARY KEY, v bytea NOT NULL){options};\n"
-        ));
-    }
+    text.extend(spaces.map(space_table));
     text
+}
+
+/// What version 2 adds.
+fn access_tables() -> String {
+    [Space::Access, Space::Report].map(space_table).concat()
+}
+
+fn space_table(space: Space) -> String {
+    let table = table(space);
+    let options = match space {
+        // Rows that change again and again find room for the next version beside them, so that no index grows.
+        Space::Meta | Space::Account | Space::Mailbox => {
+            " WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05)"
+        }
+        // Rows that come and go.
+        Space::Queue | Space::Due | Space::Condemned | Space::Access | Space::Report => {
+            " WITH (autovacuum_vacuum_scale_factor = 0.05)"
+        }
+        _ => "",
+    };
+    format!("CREATE TABLE {table} (k bytea PRIMARY KEY, v bytea NOT NULL){options};\n")
 }

@@ -92,7 +92,9 @@ impl Store {
             | Space::Name
             | Space::Queue
             | Space::Due
-            | Space::Condemned => &self.state,
+            | Space::Condemned
+            | Space::Access
+            | Space::Report => &self.state,
             Space::Message | Space::Change | Space::Expunge => &self.mail,
             Space::Blob | Space::BlobMeta | Space::Link => &self.blobs,
         }

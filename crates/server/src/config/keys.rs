@@ -83,7 +83,8 @@ section! {
         /// What is spoken: "smtp", "submission", "lmtp", "imap", "pop3" or "admin".
         protocol: Protocol = Protocol::Smtp;
         /// IP address and port, or for "lmtp" a socket such as "unix:/run/nightmail/lmtp.sock"; "admin" needs a socket.
-        /// "[::]:25" takes IPv6 and IPv4 connections alike.
+        /// "[::]:25" takes IPv6 and IPv4 connections alike. "systemd:NAME" takes the sockets that systemd passes under
+        /// that FileDescriptorName.
         address: ListenAddress = any_address(25);
         /// TLS: "none", "starttls", or "implicit" (from the first octet). Sockets of this machine never use it.
         tls: TlsMode = TlsMode::Starttls;
@@ -91,6 +92,11 @@ section! {
         plaintext_auth: bool = false;
         /// Most connections open at once; further ones are turned away with a temporary error.
         connections_max: usize = 10_000, within 1..=1_000_000;
+        /// Most connections served at once; further ones, up to `connections_max`, wait for their greeting. As many as
+        /// `connections_max` when 0.
+        active_max: usize = 0, within 0..=1_000_000;
+        /// How long a connection waits for its turn before it is turned away with a temporary error.
+        active_wait: Duration = 30 * SECOND, within Duration::ZERO..=5 * MINUTE;
         /// Most connections open at once from one IP address.
         connections_per_address_max: usize = 100, within 1..=1_000_000;
         /// The proxies in front of this listener, as addresses and networks: ["10.0.0.0/8", "2001:db8::5"]. A
@@ -149,6 +155,85 @@ section! {
         reload_interval: Duration = MINUTE, within SECOND..=DAY;
         /// PEM file with further authorities to trust where a certificate of another site is verified.
         authorities: Option<PathBuf> = None, sample "\"/etc/nightmail/ca.pem\"";
+        /// "off", or "optional": submission, IMAP and POP3 clients may show a certificate and log in with it
+        /// (AUTH EXTERNAL), as the account whose address it names.
+        client_certificates: ClientCertificates = ClientCertificates::Off;
+        /// PEM file with the authorities that those certificates come from.
+        client_authorities: Option<PathBuf> = None, sample "\"/etc/nightmail/users-ca.pem\"";
+    }
+}
+
+choice! {
+    /// What is asked of clients about a certificate of theirs.
+    pub enum ClientCertificates {
+        /// Nothing.
+        Off = "off",
+        /// They may show one; one that is not valid counts as none.
+        Optional = "optional",
+    }
+}
+
+section! {
+    /// A further certificate, for clients that ask for one of its names (SNI). Write one [[certificate]] for each.
+    Certificate {
+        /// PEM file with the chain, the certificate itself first.
+        certificate: Option<PathBuf> = None, sample "\"/etc/nightmail/example.net.pem\"";
+        /// PEM file with the private key. Only the server's user should be able to read it.
+        key: Option<PathBuf> = None, sample "\"/etc/nightmail/example.net.key\"";
+        /// The names it is shown for, "*.example.org" among them; those written in the certificate when empty.
+        names: Vec<String> = Vec::new();
+    }
+}
+
+choice! {
+    /// How a certificate authority is shown that a name is ours.
+    pub enum AcmeChallenge {
+        /// By an answer over HTTP (RFC 8555 §8.3).
+        Http = "http-01",
+        /// In a TLS handshake (RFC 8737).
+        TlsAlpn = "tls-alpn-01",
+        /// By a DNS record that a command sets (RFC 8555 §8.4).
+        Dns = "dns-01",
+    }
+}
+
+section! {
+    /// Certificates fetched and renewed from an authority by ACME (RFC 8555). They are kept in the store, so that all
+    /// nodes have them, and go before those of files.
+    Acme {
+        /// Where the authority's directory is. Nothing is fetched without it.
+        directory: Option<String> = None, sample "\"https://acme-v02.api.letsencrypt.org/directory\"";
+        /// Each entry is one certificate: its names, separated by blanks. The hostname when empty.
+        certificates: Vec<String> = Vec::new();
+        /// Where the authority writes about trouble.
+        contact: Option<Address> = None, sample "\"postmaster@example.org\"";
+        /// Whether its terms of service are agreed to. Most authorities refuse without.
+        terms_agreed: bool = false;
+        /// "http-01" (needs `http`), "tls-alpn-01" (needs `tls_alpn`) or "dns-01" (needs `dns_hook`).
+        challenge: AcmeChallenge = AcmeChallenge::Http;
+        /// Where challenges are answered over HTTP; the authority asks on port 80 of every name.
+        http: SocketAddr = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 80));
+        /// Where challenges are answered over TLS; the authority asks on port 443 of every name.
+        tls_alpn: SocketAddr = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 443));
+        /// A program that sets and removes the record: it is called with "set" or "remove", the name of the record and
+        /// its text, and says by its exit code whether it is done.
+        dns_hook: Option<PathBuf> = None, sample "\"/etc/nightmail/dns-hook\"";
+        /// Certificates are renewed when they end within this time.
+        renew_before: Duration = 30 * DAY, within HOUR..=90 * DAY;
+        /// PEM file with an authority to trust for the directory's own certificate.
+        authorities: Option<PathBuf> = None, sample "\"/etc/nightmail/acme-ca.pem\"";
+    }
+}
+
+section! {
+    /// What the process may do.
+    System {
+        /// The user to become once ports are bound, where the server is started as root.
+        user: Option<String> = None, sample "\"nightmail\"";
+        /// The group; that of the user when absent.
+        group: Option<String> = None, sample "\"nightmail\"";
+        /// Whether the process gives up, where the kernel has Landlock, every file but those it is configured to use.
+        landlock: bool = true;
     }
 }
 

@@ -8,6 +8,7 @@ mod define;
 mod keys;
 mod network;
 mod preflight;
+mod receiving;
 mod report;
 mod suggest;
 mod value;
@@ -19,44 +20,59 @@ use toml::de::{DeTable, DeValue};
 
 use define::{Row, Section, TableReader, describe};
 pub use keys::{
-    Admin, Auth, DatabaseTls, Delivery, EngineKind, EventBus, Events, Limits, Listener, Log,
-    LogFormat, Node, Objects, OutboundTls, Postgresql, Protocol, Server, Smarthost, Store,
-    Timeouts, Tls, TlsMode,
+    Acme, AcmeChallenge, Admin, Auth, Certificate, ClientCertificates, DatabaseTls, Delivery,
+    EngineKind, EventBus, Events, Limits, Listener, Log, LogFormat, Node, Objects, OutboundTls,
+    Postgresql, Protocol, Server, Smarthost, Store, System, Timeouts, Tls, TlsMode,
 };
 pub use network::IpNetwork;
 pub use nightmail_cluster::Role;
 pub use preflight::{Finding, Preflight, Severity, preflight, read_secret};
+pub use receiving::{
+    Access, AccessAction, AccessStage, Authentication, Consequence, DnsList, DnsListSubject,
+    Greylist, Receiving, Submission, TokenIssuer,
+};
 use report::Report;
 pub use report::{ConfigError, Problem};
 pub use value::{ByteSize, HostPort, ListenAddress, NotThisKind, Setting, Switch};
 
-/// The name of the one table that may stand more than once.
+/// The name of the table that has defaults of its own where there is none.
 const LISTENER: &str = "listener";
 
-/// Declares which tables there are, in the order the example shows them.
+/// Declares which tables there are, in the order the example shows them: those that stand once, then those that may
+/// stand any number of times.
 macro_rules! tables {
-    ($( $(#[doc = $doc:literal])* $field:ident: $type:ident, )*) => {
+    (
+        once { $( $(#[doc = $doc:literal])* $field:ident: $type:ident, )* }
+        often { $( $(#[doc = $many_doc:literal])* $many:ident = $name:literal: $each:ident, )* }
+    ) => {
         /// The whole configuration.
         #[derive(Clone, Debug, PartialEq)]
         pub struct Config {
             $( $(#[doc = $doc])* pub $field: $type, )*
             /// `[[listener]]`, one for each address.
             pub listeners: Vec<Listener>,
+            $( $(#[doc = $many_doc])* pub $many: Vec<$each>, )*
         }
 
         impl Default for Config {
             fn default() -> Self {
-                Self { $( $field: $type::default(), )* listeners: Listener::defaults() }
+                Self {
+                    $( $field: $type::default(), )*
+                    listeners: Listener::defaults(),
+                    $( $many: Vec::new(), )*
+                }
             }
         }
 
-        const TABLES: &[&str] = &[$( stringify!($field), )* LISTENER];
+        const TABLES: &[&str] = &[$( stringify!($field), )* LISTENER, $( $name, )*];
 
         impl Config {
             fn read(root: &DeTable<'_>, report: &mut Report) -> Self {
                 Self {
                     $( $field: read_section(root, stringify!($field), report), )*
-                    listeners: read_listeners(root, report),
+                    listeners: read_tables(root, LISTENER, report, check_listener)
+                        .unwrap_or_else(Listener::defaults),
+                    $( $many: read_tables(root, $name, report, |_| ()).unwrap_or_default(), )*
                 }
             }
 
@@ -64,7 +80,8 @@ macro_rules! tables {
             pub fn to_toml(&self) -> String {
                 let mut out = String::new();
                 $( write_section(&format!("[{}]", stringify!($field)), &self.$field, &mut out); )*
-                write_listeners(&self.listeners, &mut out);
+                write_tables(LISTENER, &self.listeners, &mut out);
+                $( write_tables($name, &self.$many, &mut out); )*
                 out
             }
         }
@@ -72,34 +89,56 @@ macro_rules! tables {
 }
 
 tables! {
-    /// `[server]`
-    server: Server,
-    /// `[tls]`
-    tls: Tls,
-    /// `[limits]`
-    limits: Limits,
-    /// `[timeouts]`
-    timeouts: Timeouts,
-    /// `[delivery]`
-    delivery: Delivery,
-    /// `[smarthost]`
-    smarthost: Smarthost,
-    /// `[store]`
-    store: Store,
-    /// `[postgresql]`
-    postgresql: Postgresql,
-    /// `[objects]`
-    objects: Objects,
-    /// `[events]`
-    events: Events,
-    /// `[node]`
-    node: Node,
-    /// `[auth]`
-    auth: Auth,
-    /// `[log]`
-    log: Log,
-    /// `[admin]`
-    admin: Admin,
+    once {
+        /// `[server]`
+        server: Server,
+        /// `[tls]`
+        tls: Tls,
+        /// `[acme]`
+        acme: Acme,
+        /// `[limits]`
+        limits: Limits,
+        /// `[timeouts]`
+        timeouts: Timeouts,
+        /// `[receiving]`
+        receiving: Receiving,
+        /// `[authentication]`
+        authentication: Authentication,
+        /// `[submission]`
+        submission: Submission,
+        /// `[delivery]`
+        delivery: Delivery,
+        /// `[smarthost]`
+        smarthost: Smarthost,
+        /// `[store]`
+        store: Store,
+        /// `[postgresql]`
+        postgresql: Postgresql,
+        /// `[objects]`
+        objects: Objects,
+        /// `[events]`
+        events: Events,
+        /// `[node]`
+        node: Node,
+        /// `[auth]`
+        auth: Auth,
+        /// `[system]`
+        system: System,
+        /// `[log]`
+        log: Log,
+        /// `[admin]`
+        admin: Admin,
+    }
+    often {
+        /// `[[certificate]]`, one for each further certificate.
+        certificates = "certificate": Certificate,
+        /// `[[access]]`, in the order they are looked at.
+        access_rules = "access": Access,
+        /// `[[dns_list]]`
+        dns_lists = "dns_list": DnsList,
+        /// `[[token_issuer]]`
+        token_issuers = "token_issuer": TokenIssuer,
+    }
 }
 
 impl Config {
@@ -317,19 +356,22 @@ fn read_section<S: Section>(root: &DeTable<'_>, name: &'static str, report: &mut
     }
 }
 
-fn read_listeners(root: &DeTable<'_>, report: &mut Report) -> Vec<Listener> {
-    let Some(value) = root.get(LISTENER) else {
-        return Listener::defaults();
-    };
+/// Reads a table that may stand more than once; `None` when there is none.
+fn read_tables<S: Section>(
+    root: &DeTable<'_>,
+    name: &'static str,
+    report: &mut Report,
+    check: impl Fn((&S, &mut TableReader<'_, '_>)),
+) -> Option<Vec<S>> {
+    let value = root.get(name)?;
     let Some(tables) = value.get_ref().as_array() else {
-        let text = "[listener]: write [[listener]] with two brackets, once for each listener";
-        report.problem(Some(value.span()), text.to_owned());
-        return Vec::new();
+        let text = format!("[{name}]: write [[{name}]] with two brackets, once for each");
+        report.problem(Some(value.span()), text);
+        return Some(Vec::new());
     };
-    tables
-        .iter()
-        .map(|table| read_table(table, "[[listener]]".to_owned(), report, check_listener))
-        .collect()
+    let heading = format!("[[{name}]]");
+    let read = |table| read_table(table, heading.clone(), report, &check);
+    Some(tables.iter().map(read).collect())
 }
 
 fn check_listener((listener, reader): (&Listener, &mut TableReader<'_, '_>)) {
@@ -386,18 +428,32 @@ fn write_section<S: Section>(heading: &str, section: &S, out: &mut String) {
     }
 }
 
-/// The first listener is shown with every key, the others with what differs from it.
-fn write_listeners(listeners: &[Listener], out: &mut String) {
-    let usual = Listener::default();
-    for (index, listener) in listeners.iter().enumerate() {
-        let heading = format!("[[{LISTENER}]]");
+/// The first table is shown with every key, the others with what differs from the defaults. Where there is none, its
+/// keys are shown commented out.
+fn write_tables<S: Section>(name: &str, tables: &[S], out: &mut String) {
+    let heading = format!("[[{name}]]");
+    let usual = S::default();
+    if tables.is_empty() {
+        let mut shown = String::new();
+        write_section(&heading, &usual, &mut shown);
+        for line in shown.lines() {
+            let mark = if line.is_empty() || line.starts_with('#') {
+                ""
+            } else {
+                "#"
+            };
+            out.push_str(&format!("{mark}{line}\n"));
+        }
+        return;
+    }
+    for (index, table) in tables.iter().enumerate() {
         if index == 0 {
-            write_section(&heading, listener, out);
+            write_section(&heading, table, out);
             continue;
         }
         out.push_str(&heading);
         out.push('\n');
-        for (row, usual) in listener.rows().iter().zip(usual.rows()) {
+        for (row, usual) in table.rows().iter().zip(usual.rows()) {
             if row.value != usual.value {
                 write_row(row, out);
             }

@@ -62,7 +62,7 @@ macro_rules! integer_settings {
     )*};
 }
 
-integer_settings!(u16, u32, u64, usize);
+integer_settings!(u16, u32, u64, usize, i32);
 
 impl Setting for String {
     fn expected() -> String {

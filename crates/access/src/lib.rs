@@ -1,0 +1,1 @@
+//! Who may hand mail in: ordered rules, rates, greylisting, DNS lists.

@@ -1,0 +1,1 @@
+//! Certificates: several by name, reloaded without a break, fetched by ACME (RFC 8555).
