@@ -21,6 +21,7 @@ use crate::gather::Gather;
 use crate::intent::{CommitFailure, Intent, SubmitError};
 use crate::job::{Claim, Job, Pending};
 use crate::stage::Commit;
+use crate::waiting::Waiting;
 
 /// Bounds of the committer.
 #[derive(Clone, Debug)]
@@ -82,6 +83,7 @@ pub struct Committer {
     engine: Arc<dyn Engine>,
     heap: Heap,
     events: EventHub,
+    waiting: Waiting,
 }
 
 impl Committer {
@@ -118,6 +120,7 @@ impl Committer {
             engine,
             heap,
             events,
+            waiting: Waiting::default(),
         }
     }
 
@@ -134,6 +137,7 @@ impl Committer {
             true => &self.direct,
             false => &self.jobs,
         };
+        let _place = self.waiting.enter(std::time::Instant::now());
         let claim = Claim::default();
         let (job, mut answered) = Pending::new(intent, claim.clone());
         let stopped = CommitFailure::Stopped;
@@ -156,6 +160,11 @@ impl Committer {
         metrics::counter!("nightmail_commit_waits_given_up_total").increment(1);
         let waited = self.limits.wait_max;
         CommitFailure::Unavailable(format!("the change had to wait for more than {waited:?}"))
+    }
+
+    /// For how long the oldest intent that is not answered yet has been waiting: what new work has to expect.
+    pub fn oldest_wait(&self) -> Duration {
+        self.waiting.oldest(std::time::Instant::now())
     }
 
     /// The bounds it works within.

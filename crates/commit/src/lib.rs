@@ -16,6 +16,7 @@ mod pack_writer;
 mod reclaim;
 mod stage;
 mod tx;
+mod waiting;
 
 pub use blob::{BlobRow, Owner};
 pub use committer::{CommitLimits, Committer};
