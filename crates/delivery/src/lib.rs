@@ -26,6 +26,6 @@ pub use channel::Delivery;
 pub use error::DeliveryError;
 pub use nightmail_smtp::client::Timeouts;
 pub use options::{
-    DeliveryLimits, DeliveryOptions, DnsOptions, Login, RetryPolicy, Smarthost, SmarthostTls,
+    DeliveryLimits, DeliveryOptions, Login, RetryPolicy, Smarthost, SmarthostTls,
 };
 pub use report::{ReportChange, Reports};

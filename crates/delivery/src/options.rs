@@ -1,9 +1,10 @@
 //! How the channel is set up.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use nightmail_core::{Address, Domain};
+use nightmail_dns::DnsOptions;
 use nightmail_smtp::client::Timeouts;
 use rustls::pki_types::CertificateDer;
 
@@ -97,33 +98,6 @@ pub struct Login {
 impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Login({}, …)", self.user)
-    }
-}
-
-/// How names are looked up.
-#[derive(Clone, Debug)]
-pub struct DnsOptions {
-    /// The name servers; empty: those of the system.
-    pub name_servers: Vec<SocketAddr>,
-    /// How long one query may take.
-    pub timeout: Duration,
-    /// How often a query is repeated before the lookup fails.
-    pub attempts: usize,
-    /// Whether hosts are reached over IPv4.
-    pub ipv4: bool,
-    /// Whether hosts are reached over IPv6.
-    pub ipv6: bool,
-}
-
-impl Default for DnsOptions {
-    fn default() -> Self {
-        Self {
-            name_servers: Vec::new(),
-            timeout: Duration::from_secs(5),
-            attempts: 2,
-            ipv4: true,
-            ipv6: true,
-        }
     }
 }
 

@@ -1,1 +1,12 @@
 //! Looking names up: what a receiving and a sending site ask of DNS, with answers that part "no" from "not known".
+//!
+//! Owns the resolver and its cache. Nothing here decides about mail: an answer is a fact, or [`Nothing`] and why.
+
+mod answer;
+mod dns;
+mod options;
+
+pub use answer::{Mx, Nothing};
+pub use dns::Dns;
+pub use hickory_resolver::TokioResolver;
+pub use options::{DnsOptions, DnsSetupError};

@@ -1,8 +1,9 @@
 //! Servers that tests and measurements start for themselves, on loopback addresses and in directories of their own:
-//! PostgreSQL with a replica, an S3 object store, NATS, and a proxy that cuts and delays connections.
+//! PostgreSQL with a replica, an S3 object store, NATS, a name server, and a proxy that cuts and delays connections.
 //!
 //! Each ends what it started when it is dropped. A program that is not installed is said to be missing, visibly.
 
+pub mod dns;
 pub mod garage;
 pub mod nats;
 pub mod postgres;
