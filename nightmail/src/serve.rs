@@ -8,28 +8,42 @@ use nightmail_server::ServerError;
 use nightmail_server::backend::Backend;
 use nightmail_server::config::{Config, preflight};
 use nightmail_server::metrics::Metrics;
+use nightmail_server::net::Sockets;
 use nightmail_server::node::{AdminApi, serve};
 use nightmail_server::shutdown::Ended;
+use nightmail_server::system::{self, Confinement, Identity};
 
 use crate::cli::Place;
 use crate::error::CommandError;
 use crate::operator::{admin_context, load_config};
 
-/// Runs the server of a configuration file.
-pub(crate) async fn run(place: &Place) -> Result<ExitCode, CommandError> {
+/// Reads the configuration, and gives up the files that it does not need. No other thread may have been started.
+pub(crate) fn prepare(place: &Place) -> Result<(Config, Confinement), CommandError> {
     if place.data.is_some() || place.socket.is_some() {
         return Err(CommandError::Usage(
             "serve needs --config FILE; write one with `nightmail config example`".to_owned(),
         ));
     }
     let config = load_config(place)?;
+    system::make_data_directory(&config).map_err(ServerError::from)?;
+    let confinement = system::confine(&config).map_err(ServerError::from)?;
+    Ok((config, confinement))
+}
+
+/// Runs the server of a configuration file.
+pub(crate) async fn run(
+    config: Config,
+    confinement: Confinement,
+) -> Result<ExitCode, CommandError> {
     let started = Started::open(config).await?;
+    confinement.report();
     started.serve(|| {}).await
 }
 
-/// A server whose store is open and that does not listen yet.
+/// A server whose ports are bound and whose store is open, and that does not serve yet.
 pub(crate) struct Started {
     config: Config,
+    sockets: Sockets,
     backend: Backend,
     metrics: Metrics,
     /// What requests of the operator are carried out on.
@@ -37,9 +51,10 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    /// Sets up log and metrics and opens the store.
+    /// Sets up log and metrics, becomes the server's user, opens the store and binds the ports.
     pub(crate) async fn open(config: Config) -> Result<Self, CommandError> {
         nightmail_server::log::init(&config.log).map_err(ServerError::from)?;
+        let bound = become_user(&config)?;
         let found = preflight(&config);
         for finding in &found.findings {
             eprintln!("nightmail: {finding}");
@@ -49,11 +64,16 @@ impl Started {
         }
         let metrics = Metrics::install().map_err(ServerError::from)?;
         let backend = Backend::join(&config).await?;
+        let sockets = match bound {
+            Some(sockets) => sockets,
+            None => Sockets::bind(&config, None).map_err(ServerError::from)?,
+        };
         let rendered = metrics.clone();
         let admin =
             admin_context(&config, &backend)?.with_metrics(Arc::new(move || rendered.render()));
         Ok(Self {
             config,
+            sockets,
             backend,
             metrics,
             admin,
@@ -72,7 +92,15 @@ impl Started {
             compactor: Arc::clone(&self.admin.compactor),
             routes: router(self.admin),
         };
-        let ended = serve(self.config, self.backend, self.metrics, api, ready).await;
+        let ended = serve(
+            self.config,
+            self.sockets,
+            self.backend,
+            self.metrics,
+            api,
+            ready,
+        )
+        .await;
         // Nobody listens there any more; the next server would replace it as well.
         let _ = std::fs::remove_file(&socket);
         Ok(match ended? {
@@ -80,4 +108,14 @@ impl Started {
             Ended::Failed => ExitCode::FAILURE,
         })
     }
+}
+
+/// Becomes the user of the configuration, where that is somebody else. What only root may bind is bound before.
+fn become_user(config: &Config) -> Result<Option<Sockets>, ServerError> {
+    let Some(identity) = Identity::wanted(config)? else {
+        return Ok(None);
+    };
+    let sockets = Sockets::bind(config, Some(&identity))?;
+    identity.assume()?;
+    Ok(Some(sockets))
 }

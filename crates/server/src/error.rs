@@ -8,6 +8,7 @@ use crate::config::ConfigError;
 use crate::log::LogError;
 use crate::metrics::MetricsError;
 use crate::net::BindError;
+use crate::system::SystemError;
 use crate::tls::TlsError;
 
 /// Exit code of a server that cannot run as it is configured: to be mended, not to be tried again.
@@ -27,6 +28,9 @@ pub enum ServerError {
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The process cannot give up what it should.
+    #[error(transparent)]
+    System(#[from] SystemError),
     /// TLS cannot be used as configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -65,6 +69,7 @@ impl ServerError {
             Self::Config(_)
             | Self::Preflight(_)
             | Self::Bind(_)
+            | Self::System(_)
             | Self::Tls(_)
             | Self::Log(_)
             | Self::Open(OpenError::Locked(_)) => EXIT_CONFIGURATION,

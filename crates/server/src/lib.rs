@@ -20,6 +20,7 @@ mod reports;
 pub mod services;
 pub mod shared;
 pub mod shutdown;
+pub mod system;
 pub mod tls;
 mod trace_fields;
 

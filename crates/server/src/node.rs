@@ -21,13 +21,14 @@ use crate::error::ServerError;
 use crate::http::{Readiness, watch_routes};
 use crate::membership::{Reach, start_membership};
 use crate::metrics::{self, Metrics};
-use crate::net::{BoundListener, ServiceOptions};
+use crate::net::{BoundListener, ServiceOptions, Sockets};
 use crate::outbound::delivery_options;
 use crate::reports::SwitchedReports;
 use crate::services::{Services, SharedServices};
 use crate::shutdown::{
     Ended, Pace, Shutdown, Stopper, Tasks, obey_signals, shutdown_pair, supervise,
 };
+use crate::system;
 use crate::tls::TlsContext;
 
 /// How often unreferenced messages are looked for.
@@ -45,10 +46,10 @@ pub struct AdminApi {
     pub compactor: Arc<Mutex<Compactor>>,
 }
 
-/// Runs a server until it is told to stop by a signal or through `stopper`'s twin. `ready` is called once every
-/// listener is bound.
+/// Runs a server on its sockets until it is told to stop by a signal. `ready` is called once it accepts connections.
 pub async fn serve(
     config: Config,
+    sockets: Sockets,
     backend: Backend,
     metrics: Metrics,
     admin: AdminApi,
@@ -66,23 +67,18 @@ pub async fn serve(
         config,
     });
     let mut tasks = Tasks::default();
-    let config = &services.config;
-    let bound = config
-        .listeners
-        .iter()
-        .filter(|listener| config.has_role(listener.protocol.role()))
-        .map(BoundListener::bind)
-        .collect::<Result<Vec<_>, _>>()?;
-    let watch = services
-        .config
-        .watch_listener()
-        .map(|listener| BoundListener::bind(&listener))
-        .transpose()?;
-    for listener in bound {
+    for listener in sockets.listeners {
         start_listener(listener, &services, &admin, &shutdown, &mut tasks);
     }
     let reach = start_membership(&services, &backend, &stopper, &shutdown, &mut tasks);
-    start_watch(watch, &metrics, &backend, reach, &shutdown, &mut tasks);
+    start_watch(
+        sockets.watch,
+        &metrics,
+        &backend,
+        reach,
+        &shutdown,
+        &mut tasks,
+    );
     if services.config.has_role(Role::Admin) {
         let settings = &services.config.store;
         start_maintenance(settings, &backend, admin.compactor, &shutdown, &mut tasks);
@@ -99,6 +95,7 @@ pub async fn serve(
         .background
         .spawn(services.tls.clone().watch(interval, shutdown.clone()));
     info!(hostname = %services.hostname(), listeners = services.config.listeners.len(), "ready");
+    system::notify("READY=1");
     ready();
     Ok(finish(tasks, &stopper, services, backend).await)
 }
@@ -120,6 +117,7 @@ async fn finish(
         grace: settings.shutdown_grace,
     };
     let ended = supervise(tasks, stopper, pace).await;
+    system::notify("STOPPING=1");
     if tokio::time::timeout(LAST_WORDS_MAX, last_words(&backend))
         .await
         .is_err()

@@ -184,6 +184,33 @@ async fn connections_beyond_the_bound_of_a_listener_are_told_so() {
 }
 
 #[tokio::test]
+async fn connections_beyond_those_served_at_once_wait_for_their_turn() {
+    let server = start(&format!(
+        "{LOOPBACK}\nactive_max = 1\nactive_wait = \"60s\""
+    ));
+    let mut first = server.connect().await;
+    expect(&mut first, "hello\n").await;
+    let mut second = server.connect().await;
+    second.write_all(b"early\n").await.unwrap();
+    let nothing = timeout(Duration::from_millis(100), second.read_u8()).await;
+    assert!(nothing.is_err(), "it is not its turn");
+    first.write_all(b"QUIT\n").await.unwrap();
+    expect(&mut first, "bye\n").await;
+    expect(&mut second, "hello\nearly\n").await;
+}
+
+#[tokio::test]
+async fn who_has_waited_long_enough_is_turned_away() {
+    let server = start(&format!(
+        "{LOOPBACK}\nactive_max = 1\nactive_wait = \"50ms\""
+    ));
+    let mut first = server.connect().await;
+    expect(&mut first, "hello\n").await;
+    let mut second = server.connect().await;
+    expect(&mut second, "too many\n").await;
+}
+
+#[tokio::test]
 async fn starttls_goes_on_encrypted_and_drops_what_came_in_clear() {
     let server = start(LOOPBACK);
     let mut client = server.client().await;

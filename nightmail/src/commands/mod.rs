@@ -35,7 +35,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
             runtime(Builder::new_multi_thread())?.block_on(Box::pin(demo::run(&place, args)))
         }
         Command::Serve => {
-            runtime(Builder::new_multi_thread())?.block_on(Box::pin(serve::run(&place)))
+            let (config, confinement) = serve::prepare(&place)?;
+            let work = Box::pin(serve::run(config, confinement));
+            runtime(Builder::new_multi_thread())?.block_on(work)
         }
         Command::Config(command) => config(command, &place),
         Command::Bench(command) => bench(command, json),

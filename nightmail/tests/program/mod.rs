@@ -114,13 +114,27 @@ pub struct Running {
 
 impl Running {
     pub fn start(args: &[&str]) -> Self {
-        let child = program()
-            .args(args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self { child }
+        Self::spawn(program().args(args))
+    }
+
+    /// Starts a command that becomes the server.
+    pub fn spawn(command: &mut Command) -> Self {
+        let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
+        Self {
+            child: command.spawn().unwrap(),
+        }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal, by its name.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
     }
 
     /// Waits until the server answers its operator.
@@ -136,16 +150,19 @@ impl Running {
         }
     }
 
+    /// The first line that it says from now on with this text.
+    pub fn line_with(&mut self, text: &str) -> String {
+        let said = BufReader::new(self.child.stderr.take().unwrap());
+        let found = said
+            .lines()
+            .map(Result::unwrap)
+            .find(|line| line.contains(text));
+        found.unwrap()
+    }
+
     /// Asks it to stop and waits for its end.
     pub fn stop(mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        self.signal("-TERM");
         self.child.wait().unwrap()
     }
 

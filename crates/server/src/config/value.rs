@@ -152,7 +152,7 @@ text_settings! {
     Role: "one of \"mx\", \"submission\", \"imap\", \"pop3\", \"delivery\", \"admin\"",
     HostPort: "a host and port such as \"relay.example.org:587\"",
     IpNetwork: "an IP address or a network such as \"10.0.0.0/8\" or \"2001:db8::/32\", with zeros behind its prefix",
-    ListenAddress: "an IP address and port such as \"[::]:25\", or a socket such as \"unix:/run/nightmail/lmtp.sock\"",
+    ListenAddress: "an IP address and port such as \"[::]:25\", a socket such as \"unix:/run/nightmail/lmtp.sock\", or one of systemd's such as \"systemd:smtp\"",
 }
 
 /// A host name or IP address, and a port.
@@ -204,12 +204,21 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// A Unix-domain stream socket.
     Unix(PathBuf),
+    /// The sockets that systemd passes under this name.
+    Systemd(String),
 }
 
 impl FromStr for ListenAddress {
     type Err = NotThisKind;
 
     fn from_str(text: &str) -> Result<Self, NotThisKind> {
+        if let Some(name) = text.strip_prefix("systemd:") {
+            // Names of file descriptors have no colon (sd_listen_fds_with_names).
+            let usable = !name.is_empty() && !name.contains([':', ' ']);
+            return usable
+                .then(|| Self::Systemd(name.to_owned()))
+                .ok_or(NotThisKind);
+        }
         match text.strip_prefix("unix:") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
             Some(_) => Err(NotThisKind),
@@ -223,6 +232,7 @@ impl fmt::Display for ListenAddress {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
 }

@@ -1,73 +1,35 @@
-//! Listening sockets: binding them, and accepting within bounds.
+//! Accepting connections within bounds.
 //!
 //! A connection beyond a bound is told so in the words of its protocol and closed; it never reaches a session. Behind
 //! a proxy the bound of a listener counts connections as they are accepted, and that of an address once the proxy has
-//! said which address it is.
+//! said which address it is. Where only some may be served at once, the others wait for their turn, first come, first
+//! served.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use super::proxy::{self, Origin};
+use super::sockets::{BoundListener, Socketed};
 use super::stream::{Peer, Stream};
 use super::transport::Transport;
-use crate::config::{IpNetwork, ListenAddress, Listener, Protocol};
+use crate::config::{IpNetwork, Listener};
 use crate::log::next_session;
 use crate::metrics;
 use crate::shutdown::Shutdown;
 
-/// Connections that the kernel keeps until they are accepted.
-const BACKLOG: i32 = 4096;
 /// The wait before accepting again after an error such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// A listener that cannot be bound.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Another program listens there.
-    #[error(
-        "cannot listen on {0}: another program already does. Stop it (`ss -ltnp` shows which it is), or change the address in the configuration"
-    )]
-    InUse(ListenAddress),
-    /// The user may not.
-    #[error(
-        "cannot listen on {0}: not permitted. Ports below 1024 need the capability CAP_NET_BIND_SERVICE (with systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), and a socket needs a directory the server's user may write; or change the address in the configuration"
-    )]
-    NotPermitted(ListenAddress),
-    /// The machine does not have the address.
-    #[error(
-        "cannot listen on {0}: this machine does not have that address. `ip address` shows those it has; change the address in the configuration"
-    )]
-    NoSuchAddress(ListenAddress),
-    /// Anything else.
-    #[error("cannot listen on {0}: {1}")]
-    Other(ListenAddress, io::Error),
-}
-
-impl BindError {
-    fn new(address: &ListenAddress, error: io::Error) -> Self {
-        let address = address.clone();
-        match error.kind() {
-            io::ErrorKind::AddrInUse => Self::InUse(address),
-            io::ErrorKind::PermissionDenied => Self::NotPermitted(address),
-            io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress(address),
-            _ => Self::Other(address, error),
-        }
-    }
-}
 
 /// Why a connection is turned away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,58 +64,7 @@ pub struct ServiceOptions {
     pub write_timeout: Duration,
 }
 
-/// A socket that listens, and how many may connect to it.
-#[derive(Debug)]
-pub struct BoundListener {
-    socket: Socketed,
-    config: Listener,
-}
-
-#[derive(Debug)]
-enum Socketed {
-    Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
-}
-
-/// The file of a Unix-domain socket, removed when dropped: it would make clients wait for a server that is gone.
-#[derive(Debug)]
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 impl BoundListener {
-    /// Binds the address of a listener. Needs a tokio runtime.
-    pub fn bind(config: &Listener) -> Result<Self, BindError> {
-        let socket = match &config.address {
-            ListenAddress::Tcp(address) => bind_tcp(*address).map(Socketed::Tcp),
-            ListenAddress::Unix(path) => {
-                let mode = socket_mode(config.protocol);
-                bind_unix(path, mode).map(|it| Socketed::Unix(it, SocketFile(path.clone())))
-            }
-        };
-        Ok(Self {
-            socket: socket.map_err(|error| BindError::new(&config.address, error))?,
-            config: config.clone(),
-        })
-    }
-
-    /// The configuration it was bound from.
-    pub const fn config(&self) -> &Listener {
-        &self.config
-    }
-
-    /// The TCP address bound, with the port the kernel chose for port 0.
-    pub fn tcp_address(&self) -> Option<SocketAddr> {
-        match &self.socket {
-            Socketed::Tcp(listener) => listener.local_addr().ok(),
-            Socketed::Unix(..) => None,
-        }
-    }
-
     /// Accepts connections until draining begins, then waits for the sessions until aborting begins.
     pub async fn serve<S: Service>(
         self,
@@ -166,6 +77,7 @@ impl BoundListener {
             service,
             options,
             proxies: self.config.proxy_protocol_from.clone(),
+            turns: Turns::new(&self.config),
         };
         let mut door = Door {
             lobby: Arc::new(lobby),
@@ -242,6 +154,24 @@ struct Lobby<S> {
     options: ServiceOptions,
     /// Connections from there begin with a PROXY header.
     proxies: Vec<IpNetwork>,
+    turns: Option<Turns>,
+}
+
+/// How many connections are served at once, where that is fewer than may be open.
+struct Turns {
+    free: Semaphore,
+    /// How long one waits.
+    patience: Duration,
+}
+
+impl Turns {
+    fn new(config: &Listener) -> Option<Self> {
+        let active = config.active_max;
+        (active > 0 && active < config.connections_max).then(|| Self {
+            free: Semaphore::new(active),
+            patience: config.active_wait,
+        })
+    }
 }
 
 /// A connection that has been let in.
@@ -328,12 +258,26 @@ impl<S: Service> Lobby<S> {
         }
     }
 
-    /// Serves a client to its end.
-    async fn receive(&self, visitor: Visitor, shutdown: Shutdown) {
+    /// Serves a client to its end, once it is its turn.
+    async fn receive(&self, visitor: Visitor, mut shutdown: Shutdown) {
         let Visitor {
             mut transport,
             entry: _counted,
         } = visitor;
+        let _turn = match &self.turns {
+            None => None,
+            Some(turns) => {
+                let turn = tokio::select! {
+                    turn = tokio::time::timeout(turns.patience, turns.free.acquire()) => turn.ok(),
+                    () = shutdown.draining() => None,
+                };
+                let Some(Ok(turn)) = turn else {
+                    let peer = transport.peer();
+                    return self.turn_away(transport.stream(), peer, Refusal::TooMany);
+                };
+                Some(turn)
+            }
+        };
         if let Some(tls) = &self.options.implicit_tls {
             let limit = self.options.handshake_timeout;
             if let Err(error) = Box::pin(transport.start_tls(tls, limit)).await {
@@ -345,63 +289,6 @@ impl<S: Service> Lobby<S> {
         }
         Arc::clone(&self.service).serve(transport, shutdown).await;
     }
-}
-
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    match listen(address) {
-        // A machine without IPv6 still has all its IPv4 addresses.
-        Err(error)
-            if error.raw_os_error() == Some(NO_SUCH_FAMILY) && address.ip().is_unspecified() =>
-        {
-            listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
-        }
-        bound => bound,
-    }
-}
-
-/// `EAFNOSUPPORT` on Linux.
-const NO_SUCH_FAMILY: i32 = 97;
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let family = Domain::for_address(address);
-    let socket = Socket::new(family, Type::STREAM, Some(SocketProtocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-/// Only the server's user may administer it; the group may deliver to it.
-const fn socket_mode(protocol: Protocol) -> u32 {
-    match protocol {
-        Protocol::Admin => 0o600,
-        _ => 0o660,
-    }
-}
-
-/// A socket file that nobody listens on any more is removed.
-fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
-    if path.exists() {
-        match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path)?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    Ok(listener)
-}
-
-/// Says what keeps a listener from being bound, by binding it for a moment. Needs a tokio runtime.
-pub fn probe(config: &Listener) -> Result<(), BindError> {
-    BoundListener::bind(config).map(drop)
 }
 
 async fn finish(sessions: &mut JoinSet<()>) {

@@ -3,9 +3,11 @@
 pub mod listener;
 pub mod outgoing;
 pub mod proxy;
+pub mod sockets;
 pub mod stream;
 pub mod transport;
 
-pub use listener::{BindError, BoundListener, Refusal, Service, ServiceOptions};
+pub use listener::{Refusal, Service, ServiceOptions};
+pub use sockets::{BindError, BoundListener, Sockets};
 pub use stream::{Peer, Stream};
 pub use transport::{Ready, Received, Recv, RecvOr, TlsInfo, Transport};

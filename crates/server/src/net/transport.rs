@@ -135,6 +135,11 @@ impl Transport {
         }
     }
 
+    /// The connection itself, before anything has been sent through here.
+    pub(super) const fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
     /// Connects to a server.
     pub async fn connect(
         address: SocketAddr,
