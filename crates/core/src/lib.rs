@@ -6,6 +6,7 @@ pub mod address;
 pub mod codec;
 pub mod flags;
 pub mod id;
+pub mod net;
 pub mod time;
 
 pub use address::{Address, AddressError, Domain, ForwardPath, LocalPart, ReversePath};
