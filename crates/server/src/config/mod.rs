@@ -4,6 +4,7 @@
 //! example. Reading reports everything that is wrong at once, with lines, and never falls back to a default for
 //! a value that was given.
 
+mod check;
 mod define;
 mod keys;
 mod network;
@@ -43,7 +44,7 @@ const LISTENER: &str = "listener";
 macro_rules! tables {
     (
         once { $( $(#[doc = $doc:literal])* $field:ident: $type:ident, )* }
-        often { $( $(#[doc = $many_doc:literal])* $many:ident = $name:literal: $each:ident, )* }
+        often { $( $(#[doc = $many_doc:literal])* $many:ident = $name:literal: $each:ident, checked by $check:path; )* }
     ) => {
         /// The whole configuration.
         #[derive(Clone, Debug, PartialEq)]
@@ -70,9 +71,9 @@ macro_rules! tables {
             fn read(root: &DeTable<'_>, report: &mut Report) -> Self {
                 Self {
                     $( $field: read_section(root, stringify!($field), report), )*
-                    listeners: read_tables(root, LISTENER, report, check_listener)
+                    listeners: read_tables(root, LISTENER, report, check::listener)
                         .unwrap_or_else(Listener::defaults),
-                    $( $many: read_tables(root, $name, report, |_| ()).unwrap_or_default(), )*
+                    $( $many: read_tables(root, $name, report, $check).unwrap_or_default(), )*
                 }
             }
 
@@ -131,13 +132,13 @@ tables! {
     }
     often {
         /// `[[certificate]]`, one for each further certificate.
-        certificates = "certificate": Certificate,
+        certificates = "certificate": Certificate, checked by check::certificate;
         /// `[[access]]`, in the order they are looked at.
-        access_rules = "access": Access,
+        access_rules = "access": Access, checked by check::access;
         /// `[[dns_list]]`
-        dns_lists = "dns_list": DnsList,
+        dns_lists = "dns_list": DnsList, checked by check::dns_list;
         /// `[[token_issuer]]`
-        token_issuers = "token_issuer": TokenIssuer,
+        token_issuers = "token_issuer": TokenIssuer, checked by check::token_issuer;
     }
 }
 
@@ -256,6 +257,7 @@ impl Config {
             "`level` in [log]: expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or a list such as \"info,nightmail_smtp=debug\"",
         );
         self.validate_cluster(&mut refuse);
+        self.validate_receiving(&mut refuse);
         for (index, listener) in self.listeners.iter().enumerate() {
             let port_zero = matches!(&listener.address, ListenAddress::Tcp(tcp) if tcp.port() == 0);
             let mut earlier = self.listeners.iter().take(index);
@@ -374,26 +376,6 @@ fn read_tables<S: Section>(
     Some(tables.iter().map(read).collect())
 }
 
-fn check_listener((listener, reader): (&Listener, &mut TableReader<'_, '_>)) {
-    if !matches!(listener.address, ListenAddress::Unix(_)) {
-        if listener.protocol == Protocol::Admin {
-            reader.problem("the admin API asks for no password, so it is served on Unix-domain sockets only: write address = \"unix:/path\"; metrics are under `http` in [admin]");
-        }
-        return;
-    }
-    if !matches!(listener.protocol, Protocol::Lmtp | Protocol::Admin) {
-        reader.problem("only \"lmtp\" and \"admin\" can listen on a Unix-domain socket");
-    }
-    if listener.tls == TlsMode::Implicit {
-        reader.problem("a Unix-domain socket does not use TLS; leave `tls` out");
-    }
-    if !listener.proxy_protocol_from.is_empty() {
-        reader.problem(
-            "the processes behind a Unix-domain socket have no IP address; leave `proxy_protocol_from` out",
-        );
-    }
-}
-
 fn read_table<S: Section>(
     value: &Spanned<DeValue<'_>>,
     name: String,
@@ -470,6 +452,10 @@ fn write_comment(lines: &[&str], out: &mut String) {
 
 fn write_row(row: &Row, out: &mut String) {
     match (&row.value, row.sample) {
+        // An empty text is as good as none.
+        (Some(value), Some(sample)) if value == "\"\"" => {
+            out.push_str(&format!("#{} = {sample}\n", row.name));
+        }
         (Some(value), _) => out.push_str(&format!("{} = {value}\n", row.name)),
         (None, Some(sample)) => out.push_str(&format!("#{} = {sample}\n", row.name)),
         (None, None) => {}

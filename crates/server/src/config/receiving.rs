@@ -34,7 +34,8 @@ section! {
     Receiving {
         /// Addresses and networks whose clients pass every check and may relay: ["192.0.2.0/28"].
         trusted: Vec<IpNetwork> = Vec::new();
-        /// Addresses and networks from which XCLIENT and XFORWARD are taken.
+        /// Addresses and networks from which XCLIENT and XFORWARD are taken. A LOGIN given there is logged; nobody is
+        /// logged in by it.
         xclient_from: Vec<IpNetwork> = Vec::new();
         /// How long a client must wait for the greeting. One that speaks before is not a mail server.
         greeting_delay: Duration = Duration::ZERO, within Duration::ZERO..=MINUTE;
@@ -142,18 +143,19 @@ choice! {
         Reject = "reject",
         /// Refuses for now, with `text`.
         Defer = "defer",
-        /// Takes the message and throws it away.
+        /// Takes the message and throws it away; at stage "rcpt", for this recipient only.
         Discard = "discard",
         /// Names `tag` for later rules and in the header, and goes on.
         Tag = "tag",
-        /// Sends the message to `route` instead of its recipients.
+        /// Sends the message to `route` instead of its recipients; at stage "rcpt", instead of this recipient only.
         Route = "route",
     }
 }
 
 section! {
     /// A rule about who may hand in what. Write one [[access]] for each; they are looked at in their order, and the
-    /// first that fits and does not tag decides. All conditions given must hold; of a list, one entry.
+    /// first that fits and does not tag decides. All conditions given must hold; of a list, one entry. They are looked at
+    /// before all checks, also for the clients of `trusted`; not for sockets of this machine and the protocol "lmtp".
     /// `nightmail access test` shows which rule decides, and why.
     Access {
         /// What it is called in the log and by `access test`.
@@ -172,11 +174,12 @@ section! {
         recipient: Vec<String> = Vec::new();
         /// Whether the client uses TLS.
         tls: Option<bool> = None, sample "true";
-        /// Whether the client has logged in.
+        /// Whether the client has logged in. A rule that does not say so is not looked at for those who have.
         authenticated: Option<bool> = None, sample "true";
         /// Tags that a rule or a check has given: "early-talker", "reverse-dns", "helo", "spf-fail", "dmarc-fail", …
         tagged: Vec<String> = Vec::new();
-        /// "accept", "reject", "defer", "discard", "tag" or "route".
+        /// "accept" (and no check is made for this session or transaction), "reject", "defer", "discard" (it is taken and
+        /// thrown away), "tag" (it goes on) or "route". At stage "rcpt", discarding and routing concern that recipient only.
         action: AccessAction = AccessAction::Accept;
         /// What the client is told by "reject" and "defer".
         text: Option<String> = None, sample "\"Mail from there is not wanted here\"";
@@ -241,7 +244,7 @@ section! {
     /// Who may issue the tokens that clients log in with (OAUTHBEARER, XOAUTH2). Write one [[token_issuer]] for each.
     TokenIssuer {
         /// The issuer that must stand in the token ("iss").
-        issuer: String = String::new();
+        issuer: String = String::new(), sample "\"https://login.example.org\"";
         /// The audience that must stand in it ("aud"); not looked at when absent.
         audience: Option<String> = None, sample "\"nightmail\"";
         /// File with its public keys: a JSON Web Key Set or PEM. It is read again when it changes.

@@ -219,3 +219,64 @@ proptest! {
         let _ = Config::parse(&format!("[{table}]\n{key} = {value}\n"));
     }
 }
+
+#[test]
+fn a_table_that_lacks_what_it_needs_is_refused_with_its_line() {
+    let text = r#"
+        [[access]]
+        action = "reject"
+        [[access]]
+        action = "tag"
+        [[access]]
+        action = "route"
+        [[access]]
+        tagged = ["two words"]
+        [[access]]
+        action = "discard"
+        [[dns_list]]
+        weight = 3
+        [[certificate]]
+        certificate = "/a.pem"
+        [[token_issuer]]
+        audience = "mail"
+    "#;
+    let found = problems(text);
+    for expected in [
+        "2: [[access]]: action = \"reject\" needs a `text`",
+        "4: [[access]]: action = \"tag\" needs a `tag`",
+        "6: [[access]]: action = \"route\" needs an address in `route`",
+        "8: [[access]]: \"two words\" is no tag",
+        "12: [[dns_list]]: give its `zone`",
+        "14: [[certificate]]: give both `certificate` and `key`",
+        "16: [[token_issuer]]: give the `issuer`",
+        "16: [[token_issuer]]: give the file with its public `keys`",
+    ] {
+        assert!(
+            found.iter().any(|text| text.starts_with(expected)),
+            "{expected} is not in {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), 8, "{found:#?}");
+}
+
+#[test]
+fn keys_of_the_receiving_side_must_fit_each_other() {
+    for (text, expected) in [
+        (
+            "[receiving]\ngreylist_delay = \"1h\"\ngreylist_window = \"1h\"",
+            "longer than `greylist_delay`",
+        ),
+        (
+            "[receiving]\ngreylist_lifetime = \"1h\"",
+            "at least `greylist_window`",
+        ),
+        ("[authentication]\narc_seal = true", "needs an `arc_domain`"),
+        (
+            "[acme]\ndirectory = \"https://a.test\"\nchallenge = \"dns-01\"",
+            "needs a `dns_hook`",
+        ),
+    ] {
+        let found = problems(text);
+        assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
+    }
+}
