@@ -45,6 +45,9 @@ pub struct Report {
     /// What failed, and how often.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<String, u64>,
+    /// SMTP: dawdling connections that the server has closed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub slow_lost: u64,
     /// SMTP: when the accepted messages were all in their mailboxes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivered: Option<Delivered>,
@@ -57,6 +60,11 @@ pub struct Report {
     /// Bytes the watched processes sent towards the disk, for each message byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written_per_byte: Option<f64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Latency of operations, in milliseconds.

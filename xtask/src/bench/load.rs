@@ -97,6 +97,9 @@ pub(super) const DELIVERIES: &Measure = {
 };
 const ROUND_TRIP_COUNTER: &str = "nightmail_postgres_round_trips_total";
 
+/// A careful sender's latency while 5,000 clients dawdle, and without them: their ratio.
+pub(super) const DAWDLERS: &str = "latency of a sender among 5,000 slow ones, times that alone";
+
 pub(super) const RSS: &str = "memory after many messages, MB";
 pub(super) const IDLE: &str = "memory of an idle IMAP connection, KB";
 pub(super) const WRITTEN: &str = "bytes written for each byte accepted";
@@ -231,7 +234,9 @@ pub(super) fn alone(
     let written = figure(&sent, "/written_per_byte");
     let idle = client.run(subject, scale, "imap idle {imap} -c{idle} -t5")?;
     let idle = figure(&idle, "/idle/rss_bytes_per_connection").map(|bytes| bytes / 1e3);
+    let dawdlers = dawdlers(client, subject, scale)?;
     for (name, value) in [
+        (DAWDLERS, dawdlers),
         (RSS, rss),
         (WRITTEN, written),
         (SYNCS, per_message),
@@ -245,6 +250,22 @@ pub(super) fn alone(
         }
     }
     Ok(figures)
+}
+
+/// What slow clients cost a good one.
+pub(super) fn dawdlers(
+    client: &Client,
+    subject: &Subject,
+    scale: &Scale,
+) -> Result<Option<f64>, TaskError> {
+    let latency = |more: &str| -> Result<Option<f64>, TaskError> {
+        let arguments = format!("smtp {{smtp}} -c4 -n1000000 -t{{seconds}} {more}");
+        let report = client.run(subject, scale, &arguments)?;
+        Ok(figure(&report, "/latency/p50_ms"))
+    };
+    let alone = latency("")?;
+    let among = latency("--slow-connections=5000")?;
+    Ok(among.zip(alone).map(|(among, alone)| among / alone))
 }
 
 /// What a load of deliveries came to.

@@ -4,6 +4,7 @@ pub mod imap;
 mod imap_client;
 pub mod pop3;
 pub mod sink;
+mod slow;
 pub mod smtp;
 mod smtp_client;
 

@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::slow::Dawdlers;
 use super::smtp_client::{Outcome, SmtpClient};
 use crate::args::LoadArgs;
 use crate::corpus::Corpus;
@@ -35,6 +36,9 @@ pub struct SmtpArgs {
     /// Recipients of each message.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub recipients: u32,
+    /// Further connections that only dawdle meanwhile, an octet a second.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=50_000))]
+    pub slow_connections: u32,
     /// The reverse-path.
     #[arg(long, default_value = "bench@sender.example.org")]
     pub sender: String,
@@ -49,7 +53,7 @@ pub struct SmtpArgs {
 /// What the connections share.
 struct Shared {
     args: SmtpArgs,
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     corpus: Corpus,
     run: Arc<Run>,
     /// Copies accepted, for each user.
@@ -58,7 +62,8 @@ struct Shared {
 
 /// Sends until count or time is used up, then waits for delivery where that is asked for.
 pub async fn run(args: SmtpArgs) -> Result<Report, BenchError> {
-    let endpoint = Endpoint::resolve(&args.target, args.load.tls).await?;
+    let endpoint = Arc::new(Endpoint::resolve(&args.target, args.load.tls).await?);
+    let slow = Dawdlers::start(&endpoint, args.slow_connections, &args.load.user(0)).await?;
     let poller = Poller::start(&args.delivered, &args.load).await?;
     let watch = Watch::start(&args.load.server_pid)?;
     let corpus = Corpus::new(args.load.seed);
@@ -82,6 +87,7 @@ pub async fn run(args: SmtpArgs) -> Result<Report, BenchError> {
         let expected = shared.accepted.iter().map(|n| n.load(Ordering::Relaxed));
         report.delivered = Some(poller.wait(expected.collect(), run.began()).await?);
     }
+    report.slow_lost = slow.lost();
     Ok(report.with_servers(watch.finish()?))
 }
 
