@@ -67,7 +67,7 @@ section! {
         /// No reply comes later than by this.
         tarpit_max: Duration = 10 * SECOND, within Duration::ZERO..=5 * MINUTE;
         /// Connections that one client network (IPv4 /32, IPv6 /64) may open in a minute; 0 is any number.
-        connections_per_minute: u32 = 300, within 0..=1_000_000;
+        connections_per_minute: u32 = 0, within 0..=1_000_000;
         /// Messages that one client network may hand in in an hour; 0 is any number.
         messages_per_hour: u32 = 0, within 0..=100_000_000;
         /// Unknown recipients that one client network may name in an hour before all its recipients are deferred; 0 is
