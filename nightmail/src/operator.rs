@@ -9,7 +9,7 @@ use nightmail_admin::{
     AdminClient, AdminContext, AdminRequest, AdminResponse, ClientError, MaintenanceOptions,
     execute,
 };
-use nightmail_server::auth::{HashParams, hash_password};
+use nightmail_server::auth::{HashParams, new_password};
 use nightmail_server::backend::Backend;
 use nightmail_server::config::{Config, EngineKind};
 
@@ -135,7 +135,7 @@ pub(crate) fn admin_context(
         Arc::clone(&backend.queue),
         maintenance,
         Arc::new(move |password| {
-            hash_password(password, &params).map_err(|error| error.to_string())
+            new_password(password, &params).map_err(|error| error.to_string())
         }),
     ))
 }

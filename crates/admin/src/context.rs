@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nightmail_commit::Compactor;
-use nightmail_directory::Directory;
+use nightmail_directory::{Directory, PasswordHash};
 use nightmail_queue::Queue;
 use nightmail_store::Store;
 use tokio::sync::Mutex;
@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 use crate::error::AdminError;
 use crate::request::Password;
 
-/// Hashes a new password to a PHC string, or says why it cannot. Takes long: it is called on a blocking thread.
-pub type HashPassword = Arc<dyn Fn(&[u8]) -> Result<String, String> + Send + Sync>;
+/// Makes what is kept of a new password, or says why it cannot. Takes long: it is called on a blocking thread.
+pub type HashPassword = Arc<dyn Fn(&str) -> Result<PasswordHash, String> + Send + Sync>;
 
 /// The server's metrics in the Prometheus text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -99,12 +99,12 @@ impl AdminContext {
     }
 
     /// Hashes a password on a blocking thread.
-    pub(crate) async fn hash(&self, password: &Password) -> Result<String, AdminError> {
+    pub(crate) async fn hash(&self, password: &Password) -> Result<PasswordHash, AdminError> {
         if password.expose().is_empty() {
             return Err(AdminError::usage("the password is empty"));
         }
         let (hash, password) = (Arc::clone(&self.hash_password), password.clone());
-        let hashed = tokio::task::spawn_blocking(move || hash(password.expose().as_bytes())).await;
+        let hashed = tokio::task::spawn_blocking(move || hash(password.expose())).await;
         hashed
             .map_err(|error| AdminError::failed(error.to_string()))?
             .map_err(AdminError::usage)

@@ -46,7 +46,10 @@ impl World {
                 grace_millis: 0,
                 live_percent_max: 70,
             },
-            Arc::new(|password| Ok(format!("$test${}", password.len()))),
+            Arc::new(|password| {
+                let phc = format!("$test${}", password.len());
+                Ok(nightmail_directory::PasswordHash::new(phc))
+            }),
         )
         .with_metrics(Arc::new(|| "nightmail_logins_total 3\n".to_owned()));
         let socket = dir.path().join("admin.sock");
@@ -143,6 +146,8 @@ impl World {
             envid: None,
             source: Source::Relay,
             recipients: vec![NewRecipient::plain(Address::parse("far@z.test").unwrap())],
+            demands: Default::default(),
+            unrouted: None,
         };
         let intent = Intent::synced(move |tx| {
             nightmail_queue::tx::enqueue::<QueueError>(tx, id, Content::New(0), &new)

@@ -1,6 +1,6 @@
 //! Whether the directory's rows agree with one another, and mending counters that do not.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use nightmail_core::{AccountId, Domain};
 use nightmail_engine::{Key, KeyRange, Order, Value};
@@ -12,6 +12,8 @@ use crate::row::{
     ACCOUNT_PREFIX, ADDRESS_PREFIX, AddressRow, DOMAIN_PREFIX, DomainRow, LOGIN_PREFIX,
     address_key, decode_account, decode_id, domain_key,
 };
+use crate::sender::{SENDERS_PREFIX, decode_senders, senders_key};
+use crate::signing::{SIGNING_PREFIX, decode_dkim_keys};
 
 const SCAN_ROWS: usize = 1000;
 
@@ -37,6 +39,8 @@ struct Rows {
     addresses: HashMap<Key, AddressRow>,
     accounts: HashMap<AccountId, Key>,
     logins: Vec<(Key, AccountId)>,
+    signing: Vec<(Key, Domain)>,
+    senders: Vec<Key>,
 }
 
 impl Directory {
@@ -48,6 +52,7 @@ impl Directory {
         report.accounts = rows.accounts.len() as u64;
         report.check_addresses(&rows);
         report.check_names(&rows);
+        report.check_sending(&rows);
         report.check_counters(&rows);
         report.problems.sort();
         Ok(report)
@@ -93,7 +98,14 @@ impl Directory {
 
     async fn all_rows(&self, problems: &mut Vec<String>) -> Result<Rows, DirectoryError> {
         let mut rows = Rows::default();
-        for prefix in [DOMAIN_PREFIX, ADDRESS_PREFIX, ACCOUNT_PREFIX, LOGIN_PREFIX] {
+        for prefix in [
+            DOMAIN_PREFIX,
+            ADDRESS_PREFIX,
+            ACCOUNT_PREFIX,
+            LOGIN_PREFIX,
+            SIGNING_PREFIX,
+            SENDERS_PREFIX,
+        ] {
             let range = KeyRange::prefix(prefix.as_bytes());
             self.each(range, |key, row| {
                 let name = key.escape_ascii().to_string();
@@ -146,6 +158,15 @@ impl Rows {
                 let address = address_key(&local, record.address.domain());
                 self.accounts.insert(record.id, address.key);
             }
+            SIGNING_PREFIX => {
+                let domains = decode_dkim_keys(row)?.into_iter().map(|key| key.domain);
+                self.signing
+                    .extend(domains.map(|domain| (key.clone(), domain)));
+            }
+            SENDERS_PREFIX => {
+                decode_senders(row)?;
+                self.senders.push(key);
+            }
             _ => self.logins.push((key, decode_id(row)?)),
         }
         Ok(())
@@ -184,6 +205,21 @@ impl DirectoryReport {
             if !known {
                 self.problem(key, &format!("is not known as an alternate name to {of}"));
             }
+        }
+    }
+
+    fn check_sending(&mut self, rows: &Rows) {
+        for (key, domain) in &rows.signing {
+            let name = domain_key(domain).key;
+            let mut alternates = rows.alternates.iter();
+            if !rows.domains.contains_key(domain) && !alternates.any(|(key, _)| *key == name) {
+                self.problem(key, &format!("signs for {domain}, which does not exist"));
+            }
+        }
+        let accounts = rows.accounts.keys();
+        let known: HashSet<Key> = accounts.map(|id| senders_key(*id).key).collect();
+        for key in rows.senders.iter().filter(|key| !known.contains(*key)) {
+            self.problem(key, "is of an account that does not exist");
         }
     }
 

@@ -9,7 +9,7 @@ use nightmail_engine::{RowKey, Value};
 
 use crate::cache::DirectoryCache;
 use crate::error::DirectoryError;
-use crate::record::{AccountRecord, AliasRecord, DomainRecord};
+use crate::record::{AccountRecord, AliasRecord, DomainRecord, PasswordHash, ScramSecrets};
 use crate::row::{
     AddressRow, DomainRow, account_key, address_key, admins_key, decode_account, decode_id,
     decode_ids, domain_key, login_key,
@@ -144,6 +144,17 @@ impl Directory {
             .await
     }
 
+    /// [`tx::add_scram`] alone.
+    pub async fn add_scram(
+        &self,
+        id: AccountId,
+        password: PasswordHash,
+        secrets: ScramSecrets,
+    ) -> Result<bool, DirectoryError> {
+        self.change(move |tx| tx::add_scram(tx, id, &password, &secrets))
+            .await
+    }
+
     /// [`tx::rename_account`] alone.
     pub async fn rename_account(
         &self,
@@ -272,7 +283,7 @@ impl Directory {
             .unwrap_or_default())
     }
 
-    async fn row<T>(
+    pub(crate) async fn row<T>(
         &self,
         key: RowKey,
         decode: impl FnOnce(&[u8]) -> Result<T, RowError>,

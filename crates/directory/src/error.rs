@@ -71,6 +71,28 @@ pub enum DirectoryError {
     /// The text cannot be a login name.
     #[error("{0:?} cannot be a login name: 1 to 255 bytes, no spaces and no control characters")]
     InvalidLogin(String),
+    /// The text cannot be a selector.
+    #[error("{0:?} cannot be a DKIM selector: letters, digits and hyphens, such as s2026")]
+    InvalidSelector(String),
+    /// The domain has such a key already.
+    #[error("{domain} has a DKIM key with the selector {selector} already; choose another")]
+    DkimKeyExists {
+        /// The domain.
+        domain: Domain,
+        /// The selector.
+        selector: String,
+    },
+    /// The domain has no such key.
+    #[error("{domain} has no DKIM key with the selector {selector}; see `dkim list {domain}`")]
+    NoSuchDkimKey {
+        /// The domain.
+        domain: Domain,
+        /// The selector.
+        selector: String,
+    },
+    /// The account was not given such a sender.
+    #[error("the account was not given {0} to send as")]
+    NoSuchSender(String),
     /// An alias must lead somewhere.
     #[error("{0} would have no target; name at least one, or remove it")]
     NoTarget(Address),

@@ -1,4 +1,4 @@
-//! The directory: domains, accounts and aliases; who an address means and who may log in.
+//! The directory: domains, accounts and aliases; who an address means, who may log in, and as whom mail is sent.
 //!
 //! Owns the rows of the `Directory` space and the account counter in `Meta`. Every change is an intent: the functions
 //! in [`tx`] compose with other crates' in one intent, [`Directory`] submits them alone and reads. Passwords arrive
@@ -15,6 +15,9 @@ mod list;
 mod record;
 mod resolve;
 mod row;
+mod sender;
+mod sending;
+mod signing;
 pub mod tx;
 
 pub use check::DirectoryReport;
@@ -22,7 +25,10 @@ pub use directory::{Directory, DirectoryOptions};
 pub use error::DirectoryError;
 pub use list::Page;
 pub use record::{
-    AccountRecord, AliasRecord, DomainRecord, PasswordHash, Quota, Subaddress, WhenDisabled,
+    AccountRecord, AliasRecord, DomainRecord, PasswordHash, Quota, ScramKeys, ScramSecrets,
+    Subaddress, WhenDisabled,
 };
 pub use resolve::{Resolution, Target};
+pub use sender::Sender;
+pub use signing::{DkimKeyRecord, DkimKeyState};
 pub use tx::{AccountChange, DomainChange, NewAccount, NewDomain};

@@ -56,25 +56,77 @@ pub struct DomainRecord {
     pub aliases: u64,
 }
 
-/// A password as a PHC string (`$argon2id$…`). Never printed by `Debug`.
+/// A password as a PHC string (`$argon2id$…`), and what SCRAM needs of it. Never printed by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PasswordHash(Box<str>);
+pub struct PasswordHash {
+    phc: Box<str>,
+    scram: Option<Box<ScramSecrets>>,
+}
 
 impl PasswordHash {
     /// Wraps a PHC string that the caller has made.
     pub fn new(phc: impl Into<Box<str>>) -> Self {
-        Self(phc.into())
+        Self {
+            phc: phc.into(),
+            scram: None,
+        }
+    }
+
+    /// Adds the secrets of the same password.
+    #[must_use]
+    pub fn with_scram(mut self, secrets: ScramSecrets) -> Self {
+        self.scram = Some(Box::new(secrets));
+        self
     }
 
     /// The PHC string, to verify a password against.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.phc
+    }
+
+    /// The secrets for SCRAM; none where the password was set before they were kept.
+    pub fn scram(&self) -> Option<&ScramSecrets> {
+        self.scram.as_deref()
     }
 }
 
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PasswordHash(…)")
+    }
+}
+
+/// What SCRAM needs of a password, for each of its hashes. Never printed by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ScramSecrets {
+    /// For SHA-1 (RFC 5802).
+    pub sha1: ScramKeys,
+    /// For SHA-256 (RFC 7677).
+    pub sha256: ScramKeys,
+}
+
+impl fmt::Debug for ScramSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ScramSecrets(…)")
+    }
+}
+
+/// What SCRAM needs of a password for one hash (RFC 5802 §3).
+#[derive(Clone, PartialEq, Eq)]
+pub struct ScramKeys {
+    /// The salt.
+    pub salt: Vec<u8>,
+    /// How often the hash is iterated.
+    pub iterations: u32,
+    /// `StoredKey`.
+    pub stored_key: Vec<u8>,
+    /// `ServerKey`.
+    pub server_key: Vec<u8>,
+}
+
+impl fmt::Debug for ScramKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ScramKeys(…)")
     }
 }
 

@@ -132,20 +132,6 @@ impl Directory {
         })
     }
 
-    /// Whether mail from `address` may be submitted by account `id`: mail to it reaches the account.
-    pub async fn may_send_as(
-        &self,
-        id: AccountId,
-        address: &Address,
-    ) -> Result<bool, DirectoryError> {
-        Ok(match self.resolve(address).await? {
-            Resolution::Recipients(targets) => targets
-                .iter()
-                .any(|target| matches!(target, Target::Account { id: found, .. } if *found == id)),
-            _ => false,
-        })
-    }
-
     async fn meaning(&self, address: &Address) -> Result<Meaning, DirectoryError> {
         let local = address.local_part().lookup();
         let Some((domain, row)) = self.domain_and_address(address.domain(), &local).await? else {
@@ -174,7 +160,7 @@ impl Directory {
     }
 
     /// The domain that `name` means, and the row of `local` in it: one read, or two for an alternate name.
-    async fn domain_and_address(
+    pub(crate) async fn domain_and_address(
         &self,
         name: &Domain,
         local: &str,
@@ -200,7 +186,7 @@ impl Directory {
         Ok(None)
     }
 
-    async fn address_in(
+    pub(crate) async fn address_in(
         &self,
         domain: &Domain,
         local: &str,
@@ -213,7 +199,7 @@ impl Directory {
         Ok(row.map(|row| AddressRow::decode(&row)).transpose()?)
     }
 
-    fn split_detail<'a>(
+    pub(crate) fn split_detail<'a>(
         &self,
         domain: &DomainRecord,
         address: &'a Address,

@@ -1,7 +1,8 @@
 //! Rows of the directory and their keys.
 //!
 //! `d` name → a domain, or the domain an alternate name stands for. `a` domain `@` local-part → an account's id or an
-//! alias. `u` id → an account. `l` login name → an account's id. `r` → the ids of administrators, oldest first.
+//! alias. `u` id → an account. `l` login name → an account's id. `r` → the ids of administrators, oldest first. `k` and
+//! `s` are those of the modules `signing` and `sender`.
 //! Names in keys are in lookup form. An address is kept under its domain's own name, never under an alternate.
 
 use nightmail_core::codec::{RowError, RowReader, RowWriter};
@@ -9,10 +10,13 @@ use nightmail_core::{AccountId, Address, Domain, Timestamp};
 use nightmail_engine::{RowKey, Space};
 
 use crate::record::{
-    AccountRecord, AliasRecord, DomainRecord, PasswordHash, Quota, Subaddress, WhenDisabled,
+    AccountRecord, AliasRecord, DomainRecord, PasswordHash, Quota, ScramKeys, ScramSecrets,
+    Subaddress, WhenDisabled,
 };
 
 const VERSION: u8 = 1;
+/// Rows of accounts; the first version had no secrets for SCRAM.
+const ACCOUNT_VERSION: u8 = 2;
 
 /// Begins the keys of domains and alternate names.
 pub(crate) const DOMAIN_PREFIX: &str = "d";
@@ -153,7 +157,7 @@ impl AddressRow {
 }
 
 pub(crate) fn encode_account(record: &AccountRecord) -> Vec<u8> {
-    let mut row = RowWriter::new(VERSION);
+    let mut row = RowWriter::new(ACCOUNT_VERSION);
     row.u64(record.id.get()).str(&record.address.to_string());
     row.varint(record.logins.len() as u64);
     for login in &record.logins {
@@ -166,11 +170,19 @@ pub(crate) fn encode_account(record: &AccountRecord) -> Vec<u8> {
     row.str(&record.full_name)
         .i64(record.created.millis())
         .u8(u8::from(record.admin));
+    match record.password.as_ref().and_then(PasswordHash::scram) {
+        None => row.u8(0),
+        Some(secrets) => {
+            row.u8(1);
+            write_scram_keys(&mut row, &secrets.sha1);
+            write_scram_keys(&mut row, &secrets.sha256)
+        }
+    };
     row.finish()
 }
 
 pub(crate) fn decode_account(row: &[u8]) -> Result<AccountRecord, RowError> {
-    let (mut reader, _) = RowReader::new(row, VERSION)?;
+    let (mut reader, version) = RowReader::new(row, ACCOUNT_VERSION)?;
     let id = AccountId::new(reader.u64()?);
     let address = read_address(&mut reader)?;
     let count = reader.varint()?;
@@ -180,7 +192,7 @@ pub(crate) fn decode_account(row: &[u8]) -> Result<AccountRecord, RowError> {
     let password = Some(reader.str()?)
         .filter(|phc| !phc.is_empty())
         .map(PasswordHash::new);
-    Ok(AccountRecord {
+    let mut record = AccountRecord {
         id,
         address,
         logins,
@@ -195,6 +207,30 @@ pub(crate) fn decode_account(row: &[u8]) -> Result<AccountRecord, RowError> {
         full_name: reader.str()?.to_owned(),
         created: Timestamp::from_millis(reader.i64()?),
         admin: reader.u8()? != 0,
+    };
+    if version > 1 && reader.u8()? != 0 {
+        let secrets = ScramSecrets {
+            sha1: read_scram_keys(&mut reader)?,
+            sha256: read_scram_keys(&mut reader)?,
+        };
+        record.password = record.password.map(|hash| hash.with_scram(secrets));
+    }
+    Ok(record)
+}
+
+fn write_scram_keys<'a>(row: &'a mut RowWriter, keys: &ScramKeys) -> &'a mut RowWriter {
+    row.bytes(&keys.salt)
+        .u32(keys.iterations)
+        .bytes(&keys.stored_key)
+        .bytes(&keys.server_key)
+}
+
+fn read_scram_keys(reader: &mut RowReader<'_>) -> Result<ScramKeys, RowError> {
+    Ok(ScramKeys {
+        salt: reader.bytes()?.to_vec(),
+        iterations: reader.u32()?,
+        stored_key: reader.bytes()?.to_vec(),
+        server_key: reader.bytes()?.to_vec(),
     })
 }
 
@@ -311,18 +347,58 @@ mod tests {
         ]
     }
 
+    fn scram() -> impl Strategy<Value = Option<ScramSecrets>> {
+        let keys = || {
+            any::<(Vec<u8>, u32, Vec<u8>, Vec<u8>)>().prop_map(
+                |(salt, iterations, stored_key, server_key)| ScramKeys {
+                    salt,
+                    iterations,
+                    stored_key,
+                    server_key,
+                },
+            )
+        };
+        let secrets = (keys(), keys()).prop_map(|(sha1, sha256)| ScramSecrets { sha1, sha256 });
+        proptest::option::of(secrets)
+    }
+
+    #[test]
+    fn an_account_of_the_first_version_has_no_secrets() {
+        let record = AccountRecord {
+            id: AccountId::new(7),
+            address: Address::parse("ann@x.test").unwrap(),
+            logins: vec!["al".into()],
+            password: Some(PasswordHash::new("$x")),
+            enabled: true,
+            when_disabled: WhenDisabled::Reject,
+            quota: Quota::UNLIMITED,
+            full_name: "Ann".into(),
+            created: Timestamp::from_millis(3),
+            admin: true,
+        };
+        let mut row = encode_account(&record);
+        assert_eq!((row[0], row.pop()), (ACCOUNT_VERSION, Some(0)));
+        row[0] = 1;
+        assert_eq!(decode_account(&row), Ok(record));
+    }
+
     proptest! {
         #[test]
         fn an_account_reads_back_as_written(
             (id, address, logins, password) in (any::<u64>(), address(), any::<Vec<String>>(), "[$a-z]{0,9}"),
             (enabled, defer, quota, full_name, created, admin) in
                 (any::<bool>(), any::<bool>(), quota(), any::<String>(), any::<i64>(), any::<bool>()),
+            scram in scram(),
         ) {
+            let hash = (!password.is_empty()).then(|| PasswordHash::new(password));
             let record = AccountRecord {
                 id: AccountId::new(id),
                 address,
                 logins,
-                password: (!password.is_empty()).then(|| PasswordHash::new(password)),
+                password: hash.map(|hash| match scram {
+                    Some(secrets) => hash.with_scram(secrets),
+                    None => hash,
+                }),
                 enabled,
                 when_disabled: if defer { WhenDisabled::Defer } else { WhenDisabled::Reject },
                 quota,

@@ -13,7 +13,7 @@ use nightmail_commit::Intent;
 use nightmail_core::AccountId;
 use nightmail_directory::{
     AccountChange, Directory, DirectoryError, DirectoryOptions, DomainChange, NewAccount,
-    NewDomain, PasswordHash, Quota, tx,
+    NewDomain, PasswordHash, Quota, ScramKeys, ScramSecrets, tx,
 };
 use nightmail_engine::{RowKey, Space};
 
@@ -448,4 +448,42 @@ async fn a_wrong_counter_is_found_and_mended() {
     assert_eq!(report.problems.len(), 2, "{:?}", report.problems);
     assert_eq!(directory.repair().await.unwrap(), 1);
     assert_eq!(directory.check().await.unwrap().miscounted, []);
+}
+
+#[tokio::test]
+async fn secrets_are_added_only_to_the_password_they_were_made_of() {
+    let (directory, _dir) = directory(DirectoryOptions::default());
+    add_domain(&directory, "x.test").await;
+    let first = PasswordHash::new("$first");
+    let new = NewAccount {
+        password: Some(first.clone()),
+        ..NewAccount::at(address("ann@x.test"))
+    };
+    let id = directory.add_account(new).await.unwrap();
+    let keys = ScramKeys {
+        salt: vec![1],
+        iterations: 4096,
+        stored_key: vec![2],
+        server_key: vec![3],
+    };
+    let secrets = ScramSecrets {
+        sha1: keys.clone(),
+        sha256: keys,
+    };
+    let add = |password: &PasswordHash| directory.add_scram(id, password.clone(), secrets.clone());
+    assert!(!add(&PasswordHash::new("$other")).await.unwrap());
+    assert!(add(&first).await.unwrap());
+    let kept = directory.account(id).await.unwrap().unwrap().password;
+    let kept = kept.unwrap();
+    assert_eq!(kept.scram(), Some(&secrets));
+    assert!(!add(&kept).await.unwrap(), "it has them");
+
+    let change = AccountChange {
+        password: Some(Some(PasswordHash::new("$second"))),
+        ..AccountChange::default()
+    };
+    directory.update_account(id, change).await.unwrap();
+    let changed = directory.account(id).await.unwrap().unwrap().password;
+    assert_eq!(changed.unwrap().scram(), None, "a new password has its own");
+    assert!(!add(&first).await.unwrap());
 }

@@ -3,7 +3,7 @@
 use nightmail_commit::Intent;
 use nightmail_core::AccountId;
 use nightmail_directory::{
-    AccountChange, AccountRecord, NewAccount, PasswordHash, WhenDisabled, tx as directory_tx,
+    AccountChange, AccountRecord, NewAccount, WhenDisabled, tx as directory_tx,
 };
 use nightmail_store::{MailboxName, StoreError, tx as store_tx};
 
@@ -53,7 +53,7 @@ async fn change(context: &AdminContext, request: AdminRequest) -> Answer {
     match request {
         R::AccountPassword { account, password } => {
             let hash = match &password {
-                Some(password) => Some(PasswordHash::new(context.hash(password).await?)),
+                Some(password) => Some(context.hash(password).await?),
                 None => None,
             };
             let change = AccountChange {
@@ -139,7 +139,7 @@ async fn add(context: &AdminContext, request: AdminRequest) -> Answer {
         ..NewAccount::at(parse_address(&address)?)
     };
     if let Some(password) = &password {
-        new.password = Some(PasswordHash::new(context.hash(password).await?));
+        new.password = Some(context.hash(password).await?);
     }
     let intent = Intent::synced(move |tx| {
         let id = join(directory_tx::add_account(tx, &new))?;

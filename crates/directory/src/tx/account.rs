@@ -8,11 +8,12 @@ use super::{
     put_domain, read, require_at_most, require_free,
 };
 use crate::error::DirectoryError;
-use crate::record::{AccountRecord, AliasRecord, PasswordHash, Quota, WhenDisabled};
+use crate::record::{AccountRecord, AliasRecord, PasswordHash, Quota, ScramSecrets, WhenDisabled};
 use crate::row::{
     AddressRow, DomainRow, account_key, admins_key, decode_id, decode_ids, encode_id, encode_ids,
     login_key, next_account_key,
 };
+use crate::sender::senders_key;
 
 const LOGIN_BYTES_MAX: usize = 255;
 
@@ -134,6 +135,23 @@ pub fn update_account(tx: &mut Tx<'_>, id: AccountId, change: &AccountChange) ->
     Ok(())
 }
 
+/// Adds the secrets of a password that was set without them. Whether it was done: not where the account has another
+/// password by now, or has secrets.
+pub fn add_scram(
+    tx: &mut Tx<'_>,
+    id: AccountId,
+    password: &PasswordHash,
+    secrets: &ScramSecrets,
+) -> Outcome<bool> {
+    let mut record = account(tx, id)?;
+    if record.password.as_ref() != Some(password) || password.scram().is_some() {
+        return Ok(false);
+    }
+    record.password = Some(password.clone().with_scram(secrets.clone()));
+    put_account(tx, &record);
+    Ok(true)
+}
+
 fn set_admin(tx: &mut Tx<'_>, id: AccountId, admin: bool) -> Outcome<()> {
     let key = admins_key();
     let mut ids = read(tx, &key, decode_ids)?.unwrap_or_default();
@@ -246,6 +264,7 @@ pub fn remove_account(tx: &mut Tx<'_>, id: AccountId) -> Outcome<AccountRecord> 
         set_admin(tx, id, false)?;
     }
     tx.delete(account_key(id));
+    tx.delete(senders_key(id));
     tx.publish(Topic::Directory);
     Ok(record)
 }

@@ -10,6 +10,7 @@ use super::{
 use crate::error::DirectoryError;
 use crate::record::{DomainRecord, Quota, Subaddress};
 use crate::row::{DomainRow, domain_key};
+use crate::signing::signing_key;
 
 /// A domain to add.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,7 +124,7 @@ pub fn add_alternate(tx: &mut Tx<'_>, domain: &Domain, alternate: &Domain) -> Ou
     Ok(())
 }
 
-/// Takes an alternate name away from `domain`.
+/// Takes an alternate name away from `domain`, with the keys that sign its mail.
 pub fn remove_alternate(tx: &mut Tx<'_>, domain: &Domain, alternate: &Domain) -> Outcome<()> {
     let mut record = own_domain(tx, domain)?;
     let before = record.alternates.len();
@@ -137,10 +138,11 @@ pub fn remove_alternate(tx: &mut Tx<'_>, domain: &Domain, alternate: &Domain) ->
     }
     put_domain(tx, record);
     tx.delete(domain_key(alternate));
+    tx.delete(signing_key(alternate));
     Ok(())
 }
 
-/// Removes a domain and its alternate names. Fails while it has accounts or aliases.
+/// Removes a domain, its alternate names and the keys that sign their mail. Fails while it has accounts or aliases.
 pub fn remove_domain(tx: &mut Tx<'_>, name: &Domain) -> Outcome<()> {
     let record = own_domain(tx, name)?;
     let DomainRecord {
@@ -160,8 +162,10 @@ pub fn remove_domain(tx: &mut Tx<'_>, name: &Domain) -> Outcome<()> {
     }
     for alternate in &alternates {
         tx.delete(domain_key(alternate));
+        tx.delete(signing_key(alternate));
     }
     tx.delete(domain_key(name));
+    tx.delete(signing_key(name));
     tx.publish(Topic::Directory);
     Ok(())
 }

@@ -5,17 +5,21 @@
 
 mod account;
 mod alias;
+mod dkim;
 mod domain;
+mod sender;
 
 pub use account::{
-    AccountChange, NewAccount, account_at, add_account, add_login, remove_account, remove_login,
-    rename_account, update_account,
+    AccountChange, NewAccount, account_at, add_account, add_login, add_scram, remove_account,
+    remove_login, rename_account, update_account,
 };
 pub use alias::{add_alias, add_alias_targets, remove_alias, remove_alias_targets, set_alias};
+pub use dkim::{add_dkim_key, dkim_keys, remove_dkim_key, set_dkim_key_state};
 pub use domain::{
     DomainChange, NewDomain, add_alternate, add_domain, remove_alternate, remove_domain,
     update_domain,
 };
+pub use sender::{add_sender, remove_sender};
 
 use nightmail_commit::{Abort, Topic, Tx};
 use nightmail_core::codec::RowError;
@@ -37,6 +41,10 @@ pub const TARGETS_MAX: usize = 1000;
 pub const LOGINS_MAX: usize = 32;
 /// Alternate names of one domain.
 pub const ALTERNATES_MAX: usize = 256;
+/// DKIM keys of one domain, retired ones included.
+pub const DKIM_KEYS_MAX: usize = 16;
+/// Addresses and domains that one account may be given to send as.
+pub const SENDERS_MAX: usize = 256;
 
 fn read<T>(
     tx: &mut Tx<'_>,

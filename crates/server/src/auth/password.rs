@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use nightmail_core::AccountId;
+use nightmail_directory::PasswordHash;
+use nightmail_sasl::prepare;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use super::scram::secrets_of;
 use crate::config;
 use crate::metrics;
 
@@ -45,19 +48,25 @@ pub enum AuthError {
 
 /// How new passwords are hashed.
 #[derive(Clone, Debug)]
-pub struct HashParams(Params);
+pub struct HashParams {
+    argon2: Params,
+    scram_iterations: u32,
+}
 
 impl HashParams {
     /// The parameters of a configuration.
     pub fn new(config: &config::Auth) -> Result<Self, AuthError> {
         let kib = u32::try_from(config.argon2_memory.get() >> 10).unwrap_or(u32::MAX);
-        Params::new(kib, config.argon2_iterations, 1, None)
-            .map(Self)
-            .map_err(|error| AuthError::Parameters(error.to_string()))
+        let argon2 = Params::new(kib, config.argon2_iterations, 1, None)
+            .map_err(|error| AuthError::Parameters(error.to_string()))?;
+        Ok(Self {
+            argon2,
+            scram_iterations: config.scram_iterations,
+        })
     }
 
     fn argon2(&self) -> Argon2<'static> {
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, self.0.clone())
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, self.argon2.clone())
     }
 }
 
@@ -73,6 +82,15 @@ pub fn hash_password(password: &[u8], params: &HashParams) -> Result<String, Aut
         .hash_password_with_salt(password, &salt)
         .map_err(|error| AuthError::Hash(error.to_string()))?;
     Ok(hash.to_string())
+}
+
+/// What is kept of a new password: its hash and what SCRAM needs. Takes tens of milliseconds: not for an async task.
+///
+/// The password is prepared first (RFC 4013), so that it is the same from every keyboard.
+pub fn new_password(password: &str, params: &HashParams) -> Result<PasswordHash, AuthError> {
+    let prepared = prepare(password);
+    let hash = PasswordHash::new(hash_password(prepared.as_bytes(), params)?);
+    Ok(hash.with_scram(secrets_of(&prepared, params.scram_iterations)?))
 }
 
 /// Checks passwords. Shared by all drivers of the process.
