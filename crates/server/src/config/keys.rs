@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nightmail_cluster::Role;
+use nightmail_core::net::IpNetwork;
 use nightmail_core::{Address, Domain};
 
 use super::define::section;
-use super::network::IpNetwork;
 use super::value::{ByteSize, HostPort, ListenAddress, Switch, choice};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -466,6 +466,11 @@ section! {
         argon2_iterations: u32 = 2, within 1..=100;
         /// Most passwords hashed at once; as many as there are cores when 0.
         argon2_concurrency: usize = 0, within 0..=1024;
+        /// How often SCRAM iterates the hash of a new password. Clients do the same work at each login.
+        scram_iterations: u32 = 15_000, within 4096..=10_000_000;
+        /// Failed logins of one client network (IPv4 /32, IPv6 /64) in an hour, over all protocols, from which on its
+        /// logins are answered late, and from twice as many on not at all; 0 is any number.
+        failures_per_address_per_hour: u32 = 100, within 0..=1_000_000;
     }
 }
 

@@ -7,7 +7,6 @@
 mod check;
 mod define;
 mod keys;
-mod network;
 mod preflight;
 mod receiving;
 mod report;
@@ -25,8 +24,8 @@ pub use keys::{
     EngineKind, EventBus, Events, Limits, Listener, Log, LogFormat, Node, Objects, OutboundTls,
     Postgresql, Protocol, Server, Smarthost, Store, System, Timeouts, Tls, TlsMode,
 };
-pub use network::IpNetwork;
 pub use nightmail_cluster::Role;
+pub use nightmail_core::net::IpNetwork;
 pub use preflight::{Finding, Preflight, Severity, preflight, read_secret};
 pub use receiving::{
     Access, AccessAction, AccessStage, Authentication, Consequence, DnsList, DnsListSubject,

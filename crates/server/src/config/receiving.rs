@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nightmail_core::net::IpNetwork;
 use nightmail_core::{Address, Domain};
 
 use super::define::section;
-use super::network::IpNetwork;
 use super::value::choice;
 
 const SECOND: Duration = Duration::from_secs(1);

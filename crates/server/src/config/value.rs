@@ -10,10 +10,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use nightmail_cluster::Role;
+use nightmail_core::net::IpNetwork;
 use nightmail_core::{Address, Domain};
 use toml::de::DeValue;
 
-use super::network::IpNetwork;
 
 /// A kind of value.
 pub trait Setting: Sized {
