@@ -144,6 +144,8 @@ mod tests {
                 last: None,
                 delay_reported: false,
             }],
+            demands: Default::default(),
+            unrouted: None,
         }
     }
 

@@ -5,8 +5,21 @@ use nightmail_core::codec::RowError;
 use nightmail_core::{QueueId, Timestamp};
 use nightmail_engine::{Key, RowKey, Space};
 
-/// The value of a due row: its key says everything.
-pub(crate) const DUE: Bytes = Bytes::from_static(&[1]);
+/// The value of a due row: a version and the priority; the first version had none.
+pub(crate) fn due_value(priority: i8) -> Bytes {
+    match priority {
+        0 => Bytes::from_static(&[1]),
+        priority => Bytes::copy_from_slice(&[2, priority as u8]),
+    }
+}
+
+/// The priority in the value of a due row. A value that does not read is as good as none: the message's row counts.
+pub(crate) fn due_priority(value: &[u8]) -> i8 {
+    match value {
+        [2, priority] => *priority as i8,
+        _ => 0,
+    }
+}
 
 /// The key of the row that says `id` is due at `at`.
 pub(crate) fn due_key(at: Timestamp, id: QueueId) -> RowKey {
@@ -45,5 +58,14 @@ mod tests {
         assert!(key < due_key(late, QueueId::new(1)).key);
         assert!(due_start(early) <= key && key < due_start(late));
         assert!(parse_due_key(b"short").is_err());
+    }
+
+    #[test]
+    fn values_tell_the_priority() {
+        for priority in [-9, -1, 0, 1, 9] {
+            assert_eq!(due_priority(&due_value(priority)), priority);
+        }
+        assert_eq!(due_priority(&[1]), 0);
+        assert_eq!(due_priority(b""), 0);
     }
 }

@@ -6,7 +6,7 @@ use nightmail_core::{QueueId, Timestamp};
 use nightmail_engine::{Key, KeyRange, Order, RowKey, Space, Value};
 
 use crate::claim::{Claim, Claims};
-use crate::due::parse_due_key;
+use crate::due::{due_priority, parse_due_key};
 use crate::error::QueueError;
 use crate::ids::QueueIds;
 use crate::record::QueueMessage;
@@ -14,7 +14,7 @@ use crate::row::{message_key, parse_message_key};
 use crate::tx::{self, RecipientOutcome, Recorded, Verdict};
 
 /// Rows read from an index at once.
-const PAGE_ROWS: usize = 512;
+pub(crate) const PAGE_ROWS: usize = 512;
 
 /// What is in the queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -85,7 +85,8 @@ impl Queue {
         self.claims.note_change(now);
     }
 
-    /// Claims at most `limit` messages that are due at `now`, the longest due first, of the shards held now.
+    /// Claims at most `limit` messages that are due at `now`, of the shards held now: the longest due first, but where
+    /// not all fit, those of the highest priority among the next [`PAGE_ROWS`].
     ///
     /// A claimed message may have changed since its row was read: read it, and leave alone what is not due.
     pub async fn claim_due(&self, now: Timestamp, limit: usize) -> Result<Work, QueueError> {
@@ -126,22 +127,33 @@ impl Queue {
         limit: usize,
         work: &mut Work,
     ) -> Option<Key> {
-        for (key, _) in rows {
+        let mut due = Vec::with_capacity(rows.len());
+        let mut left: Option<&Key> = None;
+        for (key, value) in rows {
             let Ok((at, id)) = parse_due_key(key) else {
                 tracing::error!(?key, "a row of the due index is damaged and is passed over");
                 continue;
             };
             if at > now {
                 work.look_again = Some(at);
-                return Some(key.clone());
+                left = Some(key);
+                break;
             }
-            if work.claims.len() >= limit {
-                work.more = true;
-                return Some(key.clone());
-            }
-            work.claims.extend(self.claims.claim(id, at));
+            due.push((due_priority(value), key, at, id));
         }
-        None
+        if work.claims.len() + due.len() > limit {
+            // The sort is stable: the longest due stay first among equals.
+            due.sort_by_key(|(priority, ..)| std::cmp::Reverse(*priority));
+        }
+        for (_, key, at, id) in due {
+            if work.claims.len() < limit {
+                work.claims.extend(self.claims.claim(id, at));
+            } else {
+                work.more = true;
+                left = Some(left.map_or(key, |left| left.min(key)));
+            }
+        }
+        left.cloned()
     }
 
     /// Messages that are being worked on, on this node.
@@ -311,7 +323,11 @@ impl Queue {
         }
     }
 
-    async fn page(&self, space: Space, range: &KeyRange) -> Result<Vec<(Key, Value)>, QueueError> {
+    pub(crate) async fn page(
+        &self,
+        space: Space,
+        range: &KeyRange,
+    ) -> Result<Vec<(Key, Value)>, QueueError> {
         Ok(self
             .committer
             .engine()

@@ -73,6 +73,40 @@ pub enum Source {
     Local,
 }
 
+/// By when a message is to be delivered (RFC 2852).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct DeliverBy {
+    /// By when.
+    pub deadline: Timestamp,
+    /// What happens then: the sender is told of the delay and tries go on; otherwise the message is given up.
+    pub notify: bool,
+    /// Whether the sender is told of every system that passes the message on.
+    pub trace: bool,
+}
+
+/// What the sender asks of the way that a message takes. By default: nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Demands {
+    /// How urgent it is, from -9 to 9 (RFC 6710).
+    pub priority: i8,
+    /// Whether it goes only over TLS to hosts that prove their names and promise the same (RFC 8689).
+    pub require_tls: bool,
+    /// By when it is to be delivered.
+    pub deliver_by: Option<DeliverBy>,
+    /// Until when it is held back (RFC 4865).
+    pub hold_until: Option<Timestamp>,
+}
+
+/// What a message that is held back needs when it is let go. It is kept as it came: its recipients are the ones that
+/// the sender named, those here among them, and are routed only then.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Unrouted {
+    /// Octets at the front of the prefix that are for copies to other sites only.
+    pub sealed_octets: u32,
+    /// Octets that the message grows by when every line ends in CRLF.
+    pub missing_line_ends: u64,
+}
+
 /// What became of one attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Attempt {
@@ -183,6 +217,10 @@ pub struct QueueMessage {
     pub source: Source,
     /// Its recipients, retired ones included, in the order they were given.
     pub recipients: Vec<Recipient>,
+    /// What the sender asks of its way.
+    pub demands: Demands,
+    /// For a message that is held back.
+    pub unrouted: Option<Unrouted>,
 }
 
 impl QueueMessage {
@@ -197,6 +235,13 @@ impl QueueMessage {
             .iter()
             .filter_map(Recipient::next_attempt)
             .min()
+    }
+
+    /// The prefix of copies for accounts here, of a message that is held back.
+    pub fn local_prefix(&self) -> Bytes {
+        let sealed = self.unrouted.map_or(0, |unrouted| unrouted.sealed_octets);
+        let sealed = usize::try_from(sealed).unwrap_or(usize::MAX);
+        self.prefix.slice(sealed.min(self.prefix.len())..)
     }
 
     /// The pending recipients with their places in [`Self::recipients`].

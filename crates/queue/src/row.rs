@@ -6,10 +6,19 @@ use nightmail_core::{AccountId, Address, BlobId, QueueId, ReversePath, Timestamp
 use nightmail_engine::{RowKey, Space};
 
 use crate::record::{
-    Attempt, BodyType, Notify, QueueMessage, Recipient, RecipientState, Ret, Source,
+    Attempt, BodyType, DeliverBy, Demands, Notify, QueueMessage, Recipient, RecipientState, Ret,
+    Source, Unrouted,
 };
 
-const VERSION: u8 = 1;
+/// Version 1 ends with the recipients: no demands, nothing held back.
+const VERSION: u8 = 2;
+
+const REQUIRE_TLS: u8 = 1;
+const DELIVER_BY: u8 = 1 << 1;
+const DELIVER_BY_NOTIFY: u8 = 1 << 2;
+const DELIVER_BY_TRACE: u8 = 1 << 3;
+const HOLD: u8 = 1 << 4;
+const UNROUTED: u8 = 1 << 5;
 
 /// The key of a message's row.
 pub(crate) fn message_key(id: QueueId) -> RowKey {
@@ -46,14 +55,15 @@ impl QueueMessage {
         for recipient in &self.recipients {
             write_recipient(&mut row, recipient);
         }
+        write_demands(&mut row, &self.demands, self.unrouted);
         row.finish()
     }
 
     /// Reads the byte form.
     pub(crate) fn decode(row: &[u8]) -> Result<Self, RowError> {
-        let (mut row, _) = RowReader::new(row, VERSION)?;
+        let (mut row, version) = RowReader::new(row, VERSION)?;
         let row = &mut row;
-        Ok(Self {
+        let mut message = Self {
             created: read_time(row)?,
             reverse_path: read_reverse_path(row)?,
             blob: BlobId::new(row.array()?),
@@ -65,8 +75,67 @@ impl QueueMessage {
             envid: read_option(row)?,
             source: read_source(row)?,
             recipients: read_recipients(row)?,
-        })
+            demands: Demands::default(),
+            unrouted: None,
+        };
+        if version >= 2 {
+            (message.demands, message.unrouted) = read_demands(row)?;
+        }
+        Ok(message)
     }
+}
+
+fn write_demands(row: &mut RowWriter, demands: &Demands, unrouted: Option<Unrouted>) {
+    let by = demands.deliver_by;
+    let flags = [
+        (demands.require_tls, REQUIRE_TLS),
+        (by.is_some(), DELIVER_BY),
+        (by.is_some_and(|by| by.notify), DELIVER_BY_NOTIFY),
+        (by.is_some_and(|by| by.trace), DELIVER_BY_TRACE),
+        (demands.hold_until.is_some(), HOLD),
+        (unrouted.is_some(), UNROUTED),
+    ];
+    let set = flags.into_iter().filter(|(is_set, _)| *is_set);
+    row.u8(demands.priority as u8)
+        .u8(set.fold(0, |all, (_, flag)| all | flag));
+    if let Some(by) = by {
+        row.i64(by.deadline.millis());
+    }
+    if let Some(until) = demands.hold_until {
+        row.i64(until.millis());
+    }
+    if let Some(unrouted) = unrouted {
+        row.u32(unrouted.sealed_octets)
+            .varint(unrouted.missing_line_ends);
+    }
+}
+
+fn read_demands(row: &mut RowReader<'_>) -> Result<(Demands, Option<Unrouted>), RowError> {
+    let priority = row.u8()? as i8;
+    let flags = row.u8()?;
+    let has = |flag: u8| flags & flag != 0;
+    let deliver_by = match has(DELIVER_BY) {
+        false => None,
+        true => Some(DeliverBy {
+            deadline: read_time(row)?,
+            notify: has(DELIVER_BY_NOTIFY),
+            trace: has(DELIVER_BY_TRACE),
+        }),
+    };
+    let demands = Demands {
+        priority,
+        require_tls: has(REQUIRE_TLS),
+        deliver_by,
+        hold_until: has(HOLD).then(|| read_time(row)).transpose()?,
+    };
+    let unrouted = match has(UNROUTED) {
+        false => None,
+        true => Some(Unrouted {
+            sealed_octets: row.u32()?,
+            missing_line_ends: row.varint()?,
+        }),
+    };
+    Ok((demands, unrouted))
 }
 
 fn read_time(row: &mut RowReader<'_>) -> Result<Timestamp, RowError> {
@@ -301,6 +370,31 @@ mod tests {
             )
     }
 
+    fn time() -> impl Strategy<Value = Timestamp> {
+        any::<i64>().prop_map(Timestamp::from_millis)
+    }
+
+    fn demands() -> impl Strategy<Value = Demands> {
+        let by = (time(), any::<bool>(), any::<bool>());
+        let by = by.prop_map(|(deadline, notify, trace)| DeliverBy {
+            deadline,
+            notify,
+            trace,
+        });
+        (
+            any::<i8>(),
+            any::<bool>(),
+            proptest::option::of(by),
+            proptest::option::of(time()),
+        )
+            .prop_map(|(priority, require_tls, deliver_by, hold_until)| Demands {
+                priority,
+                require_tls,
+                deliver_by,
+                hold_until,
+            })
+    }
+
     prop_compose! {
         fn message()(
             created in any::<i64>(),
@@ -313,6 +407,8 @@ mod tests {
             envid in any::<Option<String>>(),
             account in any::<u64>(),
             recipients in proptest::collection::vec(recipient(), 0..5),
+            demands in demands(),
+            unrouted in any::<Option<(u32, u64)>>(),
         ) -> QueueMessage {
             let sender = Address::parse("\"s p\"@[192.0.2.1]").unwrap();
             QueueMessage {
@@ -327,6 +423,11 @@ mod tests {
                 envid,
                 source: [Source::Submission(AccountId::new(account)), Source::Relay, Source::Local][kind],
                 recipients,
+                demands,
+                unrouted: unrouted.map(|(sealed_octets, missing_line_ends)| Unrouted {
+                    sealed_octets,
+                    missing_line_ends,
+                }),
             }
         }
     }
@@ -335,6 +436,16 @@ mod tests {
         #[test]
         fn any_message_survives_its_row(message in message()) {
             prop_assert_eq!(QueueMessage::decode(&message.encode()), Ok(message));
+        }
+
+        #[test]
+        fn a_row_of_the_first_version_has_no_demands(message in message()) {
+            let plain = QueueMessage { demands: Demands::default(), unrouted: None, ..message };
+            let mut row = plain.encode();
+            // The second version adds a priority and flags, both zero here.
+            prop_assert_eq!(row.split_off(row.len() - 2), [0, 0]);
+            row[0] = 1;
+            prop_assert_eq!(QueueMessage::decode(&row), Ok(plain));
         }
 
         #[test]

@@ -7,10 +7,11 @@ use nightmail_cluster::LeaseGuard;
 use nightmail_commit::{Abort, Owner, Topic, Tx};
 use nightmail_core::{Address, BlobId, QueueId, ReversePath, Timestamp};
 
-use crate::due::{DUE, due_key};
+use crate::due::{due_key, due_value};
 use crate::error::QueueError;
 use crate::record::{
-    Attempt, BodyType, Notify, QueueMessage, Recipient, RecipientState, Ret, Source,
+    Attempt, BodyType, Demands, Notify, QueueMessage, Recipient, RecipientState, Ret, Source,
+    Unrouted,
 };
 use crate::row::message_key;
 
@@ -57,6 +58,10 @@ pub struct NewQueueMessage {
     pub source: Source,
     /// At least one.
     pub recipients: Vec<NewRecipient>,
+    /// What the sender asks of its way.
+    pub demands: Demands,
+    /// For a message that is held back: the recipients are as the sender named them.
+    pub unrouted: Option<Unrouted>,
 }
 
 /// Where the bytes of a message to be queued are.
@@ -102,7 +107,8 @@ pub struct Recorded {
     pub due: Option<Timestamp>,
 }
 
-/// Puts a message into the queue, due at once. The bytes are linked in the same commit.
+/// Puts a message into the queue, due at once, or when it is no longer held back. The bytes are linked in the same
+/// commit.
 ///
 /// Fails with [`QueueError::NoSuchRecipient`] when there is none, and [`QueueError::IdInUse`].
 pub fn enqueue<E: From<QueueError>>(
@@ -135,7 +141,17 @@ pub fn reschedule<E: From<QueueError>>(
     id: QueueId,
     at: Timestamp,
 ) -> Result<(), Abort<E>> {
-    lift(move_all(tx, id, at))
+    lift(move_some(tx, id, at, |_| true))
+}
+
+/// Makes the pending recipients that `whom` picks due at `at`.
+pub fn reschedule_some<E: From<QueueError>>(
+    tx: &mut Tx<'_>,
+    id: QueueId,
+    at: Timestamp,
+    whom: impl Fn(&Recipient) -> bool,
+) -> Result<(), Abort<E>> {
+    lift(move_some(tx, id, at, whom))
 }
 
 /// Takes a message out of the queue, whatever is pending, and returns it. Nobody is told.
@@ -171,6 +187,8 @@ fn put_new(
         }
     };
     let now = tx.now();
+    let held = new.demands.hold_until.filter(|_| new.unrouted.is_some());
+    let due = held.unwrap_or(now).max(now);
     let message = QueueMessage {
         created: now,
         reverse_path: new.reverse_path.clone(),
@@ -185,19 +203,21 @@ fn put_new(
         recipients: new
             .recipients
             .iter()
-            .map(|recipient| first_state(recipient, now))
+            .map(|recipient| first_state(recipient, due))
             .collect(),
+        demands: new.demands,
+        unrouted: new.unrouted,
     };
     put_message(tx, id, None, &message);
     Ok(())
 }
 
-fn first_state(new: &NewRecipient, now: Timestamp) -> Recipient {
+fn first_state(new: &NewRecipient, next_attempt: Timestamp) -> Recipient {
     Recipient {
         address: new.address.clone(),
         notify: new.notify,
         orcpt: new.orcpt.clone(),
-        state: RecipientState::Pending { next_attempt: now },
+        state: RecipientState::Pending { next_attempt },
         attempts: 0,
         last: None,
         delay_reported: false,
@@ -217,7 +237,7 @@ fn put_message(tx: &mut Tx<'_>, id: QueueId, was_due: Option<Timestamp>, message
     }
     match due {
         Some(at) => {
-            tx.put(due_key(at, id), DUE);
+            tx.put(due_key(at, id), due_value(message.demands.priority));
             tx.put(message_key(id), message.encode());
         }
         None => {
@@ -272,11 +292,16 @@ fn apply(recipient: &mut Recipient, outcome: &RecipientOutcome) -> Result<(), Qu
     Ok(())
 }
 
-fn move_all(tx: &mut Tx<'_>, id: QueueId, at: Timestamp) -> Result<(), Abort<QueueError>> {
+fn move_some(
+    tx: &mut Tx<'_>,
+    id: QueueId,
+    at: Timestamp,
+    whom: impl Fn(&Recipient) -> bool,
+) -> Result<(), Abort<QueueError>> {
     let mut message = load(tx, id)?;
     let was_due = message.due();
     for recipient in &mut message.recipients {
-        if recipient.next_attempt().is_some() {
+        if recipient.next_attempt().is_some() && whom(recipient) {
             recipient.state = RecipientState::Pending { next_attempt: at };
         }
     }

@@ -83,6 +83,8 @@ impl Site {
             envid: None,
             source: Source::Relay,
             recipients: vec![NewRecipient::plain("r@far.test".parse().unwrap())],
+            demands: Default::default(),
+            unrouted: None,
         };
         let intent =
             Intent::synced(move |tx| tx::enqueue::<QueueError>(tx, id, Content::New(0), &message));

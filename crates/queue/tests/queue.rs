@@ -16,8 +16,8 @@ use nightmail_core::{Address, QueueId, ReversePath, Timestamp};
 use nightmail_engine::{Engine, KeyRange, MemoryEngine, Order, RowKey, Space};
 use nightmail_heap::{BlobBuilder, Heap, HeapOptions};
 use nightmail_queue::{
-    Attempt, BodyType, Content, NewQueueMessage, NewRecipient, Notify, Queue, QueueError,
-    RecipientOutcome, RecipientState, Source, Verdict, tx,
+    Attempt, BodyType, Claim, Content, Demands, HurryTarget, NewQueueMessage, NewRecipient, Notify,
+    Queue, QueueError, RecipientOutcome, RecipientState, Source, Unrouted, Verdict, tx,
 };
 
 struct Site {
@@ -59,7 +59,28 @@ impl Site {
     }
 
     async fn enqueue_as(&self, id: QueueId, recipients: &[&str]) -> Result<(), QueueError> {
-        let message = message(recipients);
+        self.enqueue_message(id, message(recipients)).await
+    }
+
+    async fn enqueue_with(&self, demands: Demands) -> QueueId {
+        let id = self.queue.next_id().await.unwrap();
+        let message = NewQueueMessage {
+            demands,
+            unrouted: demands.hold_until.map(|_| Unrouted {
+                sealed_octets: 10,
+                missing_line_ends: 0,
+            }),
+            ..message(&["a@far.test"])
+        };
+        self.enqueue_message(id, message).await.unwrap();
+        id
+    }
+
+    async fn enqueue_message(
+        &self,
+        id: QueueId,
+        message: NewQueueMessage,
+    ) -> Result<(), QueueError> {
         let intent =
             Intent::synced(move |tx| tx::enqueue::<QueueError>(tx, id, Content::New(0), &message));
         Ok(self
@@ -122,6 +143,8 @@ fn message(recipients: &[&str]) -> NewQueueMessage {
         envid: None,
         source: Source::Relay,
         recipients: recipients.iter().map(recipient).collect(),
+        demands: Default::default(),
+        unrouted: None,
     }
 }
 
@@ -514,4 +537,94 @@ async fn nodes_on_one_store_never_hand_out_the_same_id() {
             assert!(ids.insert(node.next_id().await.unwrap()));
         }
     }
+}
+
+#[tokio::test]
+async fn the_urgent_go_first_where_not_all_can_go() {
+    let site = Site::new();
+    let mut ids = Vec::new();
+    for priority in [0, -4, 6, 0, 6] {
+        let demands = Demands {
+            priority,
+            ..Demands::default()
+        };
+        ids.push(site.enqueue_with(demands).await);
+    }
+    let now = nightmail_commit::now();
+    let mut order = Vec::new();
+    let mut held: Vec<Claim> = Vec::new();
+    for _ in 0..3 {
+        let mut work = site.queue.claim_due(now, 2).await.unwrap();
+        // Within one claim the order does not matter: all of it is worked on at once.
+        work.claims.sort_by_key(Claim::id);
+        order.extend(work.claims.iter().map(Claim::id));
+        held.extend(work.claims);
+    }
+    assert_eq!(order, [ids[2], ids[4], ids[0], ids[3], ids[1]]);
+    // Given back, each is found again, however they were passed over.
+    drop(held);
+    assert_eq!(site.queue.claim_due(now, 10).await.unwrap().claims.len(), 5);
+}
+
+#[tokio::test]
+async fn what_is_held_back_is_due_at_its_time_or_when_an_operator_says_so() {
+    let site = Site::new();
+    let now = nightmail_commit::now();
+    let until = now.plus_millis(3_600_000);
+    let demands = Demands {
+        hold_until: Some(until),
+        ..Demands::default()
+    };
+    let id = site.enqueue_with(demands).await;
+    let work = site.queue.claim_due(now, 10).await.unwrap();
+    assert!(work.claims.is_empty());
+    assert_eq!(work.look_again, Some(until));
+    let far = HurryTarget::Domain("far.test".parse().unwrap());
+    assert_eq!(
+        site.queue.hurry(&far).await.unwrap(),
+        0,
+        "the receiver cannot have it early"
+    );
+    let site = site.after_power_loss(3);
+    let message = site.queue.show(id).await.unwrap().unwrap();
+    assert_eq!(message.demands, demands);
+    assert_eq!(message.local_prefix(), "by near.test\r\n");
+    site.queue.retry(id).await.unwrap();
+    let now = nightmail_commit::now();
+    assert_eq!(site.queue.claim_due(now, 10).await.unwrap().claims.len(), 1);
+}
+
+#[tokio::test]
+async fn hurried_mail_is_due_now_for_the_recipients_meant() {
+    let site = Site::new();
+    let both = site.enqueue(&["a@far.test", "b@sub.far.test"]).await;
+    let other = site.enqueue(&["c@other.test"]).await;
+    for (id, count) in [(both, 2), (other, 1)] {
+        let later = (0..count).map(|index| outcome(index, deferred(60_000)));
+        let outcomes = later.collect();
+        let guard = LeaseGuard::none();
+        let recorded = site.queue.record_attempt(id, &guard, outcomes);
+        recorded.await.unwrap();
+    }
+    let far = HurryTarget::Domain("far.test".parse().unwrap());
+    assert_eq!(site.queue.hurry(&far).await.unwrap(), 1);
+    assert_eq!(
+        site.queue.hurry(&far).await.unwrap(),
+        0,
+        "it is due already"
+    );
+    let now = nightmail_commit::now();
+    let message = site.queue.show(both).await.unwrap().unwrap();
+    assert!(message.recipients[0].next_attempt().unwrap() <= now);
+    assert!(message.recipients[1].next_attempt().unwrap() > now);
+    let work = site.queue.claim_due(now, 10).await.unwrap();
+    assert_eq!(
+        work.claims.iter().map(Claim::id).collect::<Vec<_>>(),
+        [both]
+    );
+    drop(work);
+    let below = HurryTarget::Subdomains("far.test".parse().unwrap());
+    assert_eq!(site.queue.hurry(&below).await.unwrap(), 1);
+    let nobody = HurryTarget::Domain("nobody.test".parse().unwrap());
+    assert_eq!(site.queue.hurry(&nobody).await.unwrap(), 0);
 }

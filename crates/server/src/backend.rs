@@ -139,7 +139,8 @@ impl Backend {
         let directory = Directory::new(committer.clone(), options);
         let leases = parts.cluster.leases().clone();
         let queue = Arc::new(Queue::in_cluster(committer, leases));
-        let switch = Switch::new(store.clone(), directory.clone(), Arc::clone(&queue));
+        let switch = Switch::new(store.clone(), directory.clone(), Arc::clone(&queue))
+            .reporting_as(config.server.hostname.clone());
         let backend = Self {
             engine: parts.engine,
             heap: parts.heap,

@@ -1,12 +1,11 @@
 //! Reports to senders, routed by the switch: how the outbound channel's notifications find their way.
 
-use bytes::Bytes;
 use nightmail_commit::{NewBlob, Tx};
-use nightmail_core::{Address, ForwardPath, ReversePath};
+use nightmail_core::{Address, ForwardPath};
 use nightmail_delivery::{DeliveryError, ReportChange, Reports};
 use nightmail_engine::BoxFuture;
-use nightmail_queue::{BodyType, Notify, Source};
-use nightmail_switch::{Envelope, EnvelopeRecipient, Outcome, QuotaPolicy, Switch, SwitchError};
+use nightmail_queue::Content;
+use nightmail_switch::{Body, Envelope, Outcome, Switch, SwitchError};
 
 /// Routes reports through the switch.
 pub struct SwitchedReports(pub Switch);
@@ -26,29 +25,15 @@ impl Reports for SwitchedReports {
                 .await
                 .map_err(local)?
                 .map_err(|refusal| DeliveryError::Unroutable(refusal.to_string()))?;
-            let envelope = Envelope {
-                reverse_path: ReversePath::Null,
-                recipients: vec![EnvelopeRecipient {
-                    routed,
-                    notify: Notify::Never,
-                    orcpt: None,
-                }],
-                source: Source::Local,
-                body: BodyType::SevenBit,
-                smtputf8: !to.is_ascii(),
-                ret: None,
-                envid: None,
-                trace: Bytes::new(),
-                missing_line_ends: 0,
-                policy: QuotaPolicy::Together,
-            };
             let plan = self
                 .0
-                .plan(envelope, blob.blob.size())
+                .plan(Envelope::of_report(routed), Body::New(blob))
                 .await
                 .map_err(local)?;
             let change = move |tx: &mut Tx<'_>| {
-                let applied = plan.apply(tx, 0).map_err(|abort| abort.map(local))?;
+                let applied = plan
+                    .apply(tx, Content::New(0), 1)
+                    .map_err(|abort| abort.map(local))?;
                 match applied.outcomes.first() {
                     Some(Outcome::Refused(refusal)) => {
                         Err(DeliveryError::Unroutable(refusal.to_string()).into())

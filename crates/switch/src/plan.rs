@@ -1,6 +1,6 @@
 //! A plan: what accepting one message writes. Made outside the intent, applied inside it.
 
-use nightmail_commit::{Abort, Tx};
+use nightmail_commit::{Abort, NewBlob, Tx};
 use nightmail_core::{AccountId, Flags, MailboxId, QueueId};
 use nightmail_engine::RowKey;
 use nightmail_queue::{Content, NewQueueMessage};
@@ -46,6 +46,22 @@ pub struct Plan {
     pub(crate) policy: QuotaPolicy,
     /// For each recipient, the copies that it depends on; one that depends on none is queued.
     pub(crate) copies_of: Vec<Vec<usize>>,
+    pub(crate) reports: Vec<PlannedReport>,
+}
+
+/// A report on recipients of the message, accepted together with it.
+#[derive(Clone)]
+pub(crate) struct PlannedReport {
+    /// The recipients it speaks of: refused, they make it untrue.
+    pub about: Vec<usize>,
+    pub blob: NewBlob,
+    pub plan: Plan,
+}
+
+impl std::fmt::Debug for PlannedReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PlannedReport({:?}, {:?})", self.about, self.blob.blob)
+    }
 }
 
 /// What applying a plan came to.
@@ -63,7 +79,14 @@ impl Plan {
         self.copies
             .iter()
             .flat_map(|copy| nightmail_store::append_reads(copy.account, copy.mailbox))
+            .chain(self.reports.iter().flat_map(|report| report.plan.reads()))
             .collect()
+    }
+
+    /// The bytes of reports, to be brought along by the intent that applies this plan, next to each other.
+    pub fn report_blobs(&self) -> Vec<NewBlob> {
+        let blobs = self.reports.iter().map(|report| report.blob.clone());
+        blobs.collect()
     }
 
     /// The entry in the queue, where there is one.
@@ -71,28 +94,42 @@ impl Plan {
         self.queued.as_ref().map(|(id, _)| *id)
     }
 
-    /// Writes the copies and the queue entry of the intent's blob `blob`.
-    pub fn apply(&self, tx: &mut Tx<'_>, blob: usize) -> Result<Applied, Abort<SwitchError>> {
+    /// Writes the copies and the queue entry of `content`, and the reports that go with them, whose blobs the intent
+    /// brings along from place `reports_from` on.
+    pub fn apply(
+        &self,
+        tx: &mut Tx<'_>,
+        content: Content,
+        reports_from: usize,
+    ) -> Result<Applied, Abort<SwitchError>> {
         let mut appended = Vec::with_capacity(self.copies.len());
         for copy in &self.copies {
-            appended.push(self.put(tx, blob, copy, copy.quota)?);
+            appended.push(self.put(tx, content, copy, copy.quota)?);
         }
         let somebody = self.queued.is_some() || appended.iter().any(Option::is_some);
         if self.policy == QuotaPolicy::Together && somebody {
             for (copy, done) in self.copies.iter().zip(&mut appended) {
                 if done.is_none() {
-                    *done = self.put(tx, blob, copy, Quota::default())?;
+                    *done = self.put(tx, content, copy, Quota::default())?;
                 }
             }
         }
         if let Some((id, message)) = &self.queued {
-            nightmail_queue::tx::enqueue::<SwitchError>(tx, *id, Content::New(blob), message)?;
+            nightmail_queue::tx::enqueue::<SwitchError>(tx, *id, content, message)?;
         }
-        let outcomes = self
+        let outcomes: Vec<Outcome> = self
             .copies_of
             .iter()
             .map(|copies| outcome(copies, &appended))
             .collect();
+        for (place, report) in self.reports.iter().enumerate() {
+            let is_accepted = |about: &usize| outcomes.get(*about) == Some(&Outcome::Accepted);
+            if report.about.iter().all(is_accepted) {
+                report
+                    .plan
+                    .apply(tx, Content::New(reports_from + place), 0)?;
+            }
+        }
         let appended = self
             .copies
             .iter()
@@ -106,7 +143,7 @@ impl Plan {
     fn put(
         &self,
         tx: &mut Tx<'_>,
-        blob: usize,
+        content: Content,
         copy: &LocalCopy,
         quota: Quota,
     ) -> Result<Option<Appended>, Abort<SwitchError>> {
@@ -119,7 +156,11 @@ impl Plan {
             blob_size: self.blob_size,
             missing_line_ends: self.missing_line_ends,
         };
-        match nightmail_store::tx::append(tx, quota, blob, &message) {
+        let put = match content {
+            Content::New(blob) => nightmail_store::tx::append(tx, quota, blob, &message),
+            Content::Stored(blob) => nightmail_store::tx::append_stored(tx, quota, blob, &message),
+        };
+        match put {
             Ok(appended) => Ok(Some(appended)),
             // The quota is looked at before anything is written.
             Err(Abort::Refused(StoreError::OverQuota)) => Ok(None),

@@ -3,68 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use nightmail_commit::{Intent, NewBlob};
-use nightmail_core::{AccountId, Address, ForwardPath, QueueId, ReversePath};
+use bytes::{Bytes, BytesMut};
+use nightmail_commit::{CommitFailure, Intent, NewBlob};
+use nightmail_core::{AccountId, Address, Domain, ForwardPath, Timestamp};
 use nightmail_directory::{Directory, Resolution, Target};
-use nightmail_queue::{BodyType, NewQueueMessage, NewRecipient, Notify, Queue, Ret, Source};
-use nightmail_store::{Appended, Quota, Store};
+use nightmail_heap::HeapError;
+use nightmail_queue::{Content, NewQueueMessage, NewRecipient, Queue, Unrouted};
+use nightmail_store::{MessageReader, Quota, Store};
 
+use crate::envelope::{Body, Envelope, EnvelopeRecipient, Receipt, Routed};
 use crate::error::{Refusal, SwitchError};
-use crate::plan::{LocalCopy, Outcome, Plan, QuotaPolicy};
+use crate::notice::{Notice, compose, notify_elsewhere, original_recipient};
+use crate::plan::{LocalCopy, Plan, PlannedReport, QuotaPolicy};
+use crate::report::{header_of, prepare};
 
-/// A recipient that has been routed: where its copies go.
-#[derive(Clone, Debug)]
-pub struct Routed {
-    targets: Vec<Target>,
-}
-
-/// One recipient of a message to be accepted.
-#[derive(Clone, Debug)]
-pub struct EnvelopeRecipient {
-    /// Where it was routed to.
-    pub routed: Routed,
-    /// When the sender wants to hear of it.
-    pub notify: Notify,
-    /// The original recipient, as given.
-    pub orcpt: Option<String>,
-}
-
-/// The envelope of a message to be accepted.
-#[derive(Clone, Debug)]
-pub struct Envelope {
-    /// Where its reports go.
-    pub reverse_path: ReversePath,
-    /// At least one recipient.
-    pub recipients: Vec<EnvelopeRecipient>,
-    /// Where the message came from.
-    pub source: Source,
-    /// How its body is encoded.
-    pub body: BodyType,
-    /// Whether it needs SMTPUTF8.
-    pub smtputf8: bool,
-    /// How much of it a report returns.
-    pub ret: Option<Ret>,
-    /// The envelope id, as given.
-    pub envid: Option<String>,
-    /// Header fields that this hop adds for every recipient, each ended by CRLF: Received and what submission mends.
-    pub trace: Bytes,
-    /// Octets that the message grows by when every line ends in CRLF.
-    pub missing_line_ends: u64,
-    /// What a full mailbox means for the others.
-    pub policy: QuotaPolicy,
-}
-
-/// What accepting a message came to.
-#[derive(Clone, Debug)]
-pub struct Receipt {
-    /// For each recipient of the envelope.
-    pub outcomes: Vec<Outcome>,
-    /// The entry in the queue, where there is one.
-    pub queue_id: Option<QueueId>,
-    /// Where each copy went.
-    pub appended: Vec<(AccountId, Appended)>,
-}
+/// How much of a header is returned in a report.
+const REPORT_HEADER_OCTETS_MAX: u64 = 64 << 10;
 
 /// Routes and accepts. Cheap to clone.
 #[derive(Clone)]
@@ -72,15 +26,26 @@ pub struct Switch {
     store: Store,
     directory: Directory,
     queue: Arc<Queue>,
+    host: Option<Domain>,
 }
 
 impl Switch {
-    /// A switch over mailboxes, directory and queue of one store.
+    /// A switch over mailboxes, directory and queue of one store. It sends no reports.
     pub const fn new(store: Store, directory: Directory, queue: Arc<Queue>) -> Self {
         Self {
             store,
             directory,
             queue,
+            host: None,
+        }
+    }
+
+    /// The switch, reporting deliveries to senders who ask for it, in the name of `host`.
+    #[must_use]
+    pub fn reporting_as(self, host: Domain) -> Self {
+        Self {
+            host: Some(host),
+            ..self
         }
     }
 
@@ -110,7 +75,10 @@ impl Switch {
         if let Some(refusal) = self.full(&targets, size.unwrap_or(1)).await? {
             return Ok(Err(refusal));
         }
-        Ok(Ok(Routed { targets }))
+        Ok(Ok(Routed {
+            path: path.clone(),
+            targets,
+        }))
     }
 
     /// Why one of the accounts cannot take `size` octets more.
@@ -135,12 +103,13 @@ impl Switch {
 
     /// Accepts a message: when this returns, its bytes and every recipient's copy are on stable storage.
     pub async fn accept(&self, envelope: Envelope, blob: NewBlob) -> Result<Receipt, SwitchError> {
-        let plan = self.plan(envelope, blob.blob.size()).await?;
+        let plan = self.plan(envelope, Body::New(&blob)).await?;
         let queue_id = plan.queue_id();
         let reads = plan.reads();
-        let intent = Intent::synced(move |tx| plan.apply(tx, 0))
-            .with_blob(blob)
-            .reading(reads);
+        let blobs = std::iter::once(blob).chain(plan.report_blobs());
+        let blobs: Vec<NewBlob> = blobs.collect();
+        let intent = Intent::synced(move |tx| plan.apply(tx, Content::New(0), 1)).reading(reads);
+        let intent = blobs.into_iter().fold(intent, Intent::with_blob);
         let applied = self
             .store
             .committer()
@@ -154,8 +123,47 @@ impl Switch {
         })
     }
 
-    /// What accepting a message of `blob_size` octets will write; for intents that do more than accept.
-    pub async fn plan(&self, envelope: Envelope, blob_size: u64) -> Result<Plan, SwitchError> {
+    /// What accepting a message will write; for intents that do more than accept.
+    pub async fn plan(&self, envelope: Envelope, body: Body<'_>) -> Result<Plan, SwitchError> {
+        let now = nightmail_commit::now();
+        if envelope.demands.hold_until.is_some_and(|until| until > now) {
+            return self.plan_held(envelope, body).await;
+        }
+        let reports = self.plan_reports(&envelope, body, now).await?;
+        let plan = self.plan_copies(envelope, body.size()).await?;
+        Ok(Plan { reports, ..plan })
+    }
+
+    /// A message that is held back is queued for every recipient as it was named.
+    async fn plan_held(&self, envelope: Envelope, body: Body<'_>) -> Result<Plan, SwitchError> {
+        let recipients = envelope
+            .recipients
+            .iter()
+            .flat_map(held_recipients)
+            .collect();
+        let unrouted = Unrouted {
+            sealed_octets: u32::try_from(envelope.sealed.len()).unwrap_or(u32::MAX),
+            missing_line_ends: envelope.missing_line_ends,
+        };
+        let id = self.queue.next_id().await?;
+        Ok(Plan {
+            copies: Vec::new(),
+            blob_size: body.size(),
+            missing_line_ends: envelope.missing_line_ends,
+            policy: envelope.policy,
+            copies_of: vec![Vec::new(); envelope.recipients.len()],
+            reports: Vec::new(),
+            queued: Some((
+                id,
+                NewQueueMessage {
+                    unrouted: Some(unrouted),
+                    ..queue_message(envelope, body.size(), recipients)
+                },
+            )),
+        })
+    }
+
+    async fn plan_copies(&self, envelope: Envelope, blob_size: u64) -> Result<Plan, SwitchError> {
         let mut places: HashMap<AccountId, usize> = HashMap::new();
         let mut copies = Vec::new();
         let mut remote: Vec<NewRecipient> = Vec::new();
@@ -181,15 +189,7 @@ impl Switch {
                         };
                         depends_on.push(place);
                     }
-                    Target::Remote(address) => {
-                        if !remote.iter().any(|known| known.address == *address) {
-                            remote.push(NewRecipient {
-                                address: address.clone(),
-                                notify: recipient.notify,
-                                orcpt: recipient.orcpt.clone(),
-                            });
-                        }
-                    }
+                    Target::Remote(address) => add_remote(&mut remote, recipient, address),
                 }
             }
             copies_of.push(depends_on);
@@ -198,10 +198,11 @@ impl Switch {
         let missing_line_ends = envelope.missing_line_ends;
         let queued = match remote.is_empty() {
             true => None,
-            false => Some((
-                self.queue.next_id().await?,
-                queue_message(envelope, blob_size, remote),
-            )),
+            false => Some((self.queue.next_id().await?, {
+                let mut message = queue_message(envelope, blob_size, remote);
+                message.demands.hold_until = None;
+                message
+            })),
         };
         Ok(Plan {
             copies,
@@ -210,6 +211,7 @@ impl Switch {
             missing_line_ends,
             policy,
             copies_of,
+            reports: Vec::new(),
         })
     }
 
@@ -234,6 +236,108 @@ impl Switch {
             prefix: prefix.into(),
         })
     }
+
+    /// The reports on what this message's acceptance delivers here: one, or one for each recipient that has an answer
+    /// of its own.
+    async fn plan_reports(
+        &self,
+        envelope: &Envelope,
+        body: Body<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<PlannedReport>, SwitchError> {
+        let (Some(host), Some(to)) = (&self.host, envelope.reverse_path.address()) else {
+            return Ok(Vec::new());
+        };
+        let recipients = envelope.recipients.iter().enumerate();
+        let notices: Vec<Notice> = recipients
+            .filter_map(|(place, recipient)| Notice::about(place, recipient))
+            .collect();
+        if notices.is_empty() {
+            return Ok(Vec::new());
+        }
+        let header = self.header(envelope, body).await?;
+        let size = match envelope.policy {
+            QuotaPolicy::Together => notices.len(),
+            QuotaPolicy::PerRecipient => 1,
+        };
+        let mut reports = Vec::new();
+        for notices in notices.chunks(size) {
+            let id = random_id()?;
+            let bytes = compose(host, to, envelope, notices, &header, id, now);
+            let blob = prepare(self.store.heap(), to, bytes).await.map_err(heap)?;
+            let Some(plan) = self.plan_report(to, &blob).await? else {
+                return Ok(Vec::new());
+            };
+            let about = notices.iter().map(|notice| notice.recipient).collect();
+            reports.push(PlannedReport { about, blob, plan });
+        }
+        Ok(reports)
+    }
+
+    /// The way of a report to `to`; `None` where there is none.
+    async fn plan_report(&self, to: &Address, blob: &NewBlob) -> Result<Option<Plan>, SwitchError> {
+        let size = blob.blob.size();
+        let path = ForwardPath::Address(to.clone());
+        match self.route(&path, true, Some(size)).await? {
+            Ok(routed) => Ok(Some(
+                self.plan_copies(Envelope::of_report(routed), size).await?,
+            )),
+            Err(refusal) => {
+                tracing::info!(%to, %refusal, "a report of a delivery cannot be delivered");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The header of a message with the trace fields of this hop, as far as a report returns it.
+    async fn header(&self, envelope: &Envelope, body: Body<'_>) -> Result<Vec<u8>, SwitchError> {
+        let mut head = envelope.trace.to_vec();
+        match body {
+            Body::New(new) => {
+                let blob = new.blob.clone();
+                let read = move || blob.read(0..REPORT_HEADER_OCTETS_MAX);
+                let read = tokio::task::spawn_blocking(read).await;
+                let read = read.map_err(|error| heap(HeapError::Io(error.to_string())))?;
+                head.extend_from_slice(&read.map_err(heap)?);
+            }
+            Body::Stored { blob, .. } => {
+                let range = 0..REPORT_HEADER_OCTETS_MAX;
+                let mut reader = MessageReader::new(self.store.clone(), &Bytes::new(), blob, range);
+                while let Some(chunk) = reader.next_chunk().await? {
+                    head.extend_from_slice(&chunk);
+                }
+            }
+        }
+        Ok(header_of(head))
+    }
+}
+
+/// The recipients of a message that is held back: the forward-path, or for the postmaster whoever that is now.
+fn held_recipients(recipient: &EnvelopeRecipient) -> Vec<NewRecipient> {
+    let address = |target: &Target| match target {
+        Target::Account { address, .. } | Target::Remote(address) => address.clone(),
+    };
+    let addresses = match &recipient.routed.path {
+        ForwardPath::Address(address) => vec![address.clone()],
+        ForwardPath::Postmaster => recipient.routed.targets.iter().map(address).collect(),
+    };
+    let held = |address| NewRecipient {
+        address,
+        notify: recipient.notify,
+        orcpt: recipient.orcpt.clone(),
+    };
+    addresses.into_iter().map(held).collect()
+}
+
+/// One entry for each address, by whatever ways it is reached.
+fn add_remote(remote: &mut Vec<NewRecipient>, recipient: &EnvelopeRecipient, address: &Address) {
+    if !remote.iter().any(|known| known.address == *address) {
+        remote.push(NewRecipient {
+            address: address.clone(),
+            notify: notify_elsewhere(recipient),
+            orcpt: original_recipient(recipient, address),
+        });
+    }
 }
 
 fn queue_message(
@@ -241,9 +345,11 @@ fn queue_message(
     blob_size: u64,
     recipients: Vec<NewRecipient>,
 ) -> NewQueueMessage {
+    let mut prefix = BytesMut::from(envelope.sealed.as_ref());
+    prefix.extend_from_slice(&envelope.trace);
     NewQueueMessage {
         reverse_path: envelope.reverse_path,
-        prefix: envelope.trace,
+        prefix: prefix.freeze(),
         blob_size,
         body: envelope.body,
         smtputf8: envelope.smtputf8,
@@ -251,5 +357,18 @@ fn queue_message(
         envid: envelope.envid,
         source: envelope.source,
         recipients,
+        demands: envelope.demands,
+        unrouted: None,
     }
+}
+
+fn heap(error: HeapError) -> SwitchError {
+    SwitchError::Failed(error.into())
+}
+
+fn random_id() -> Result<u128, SwitchError> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id)
+        .map_err(|error| SwitchError::Failed(CommitFailure::Unavailable(error.to_string())))?;
+    Ok(u128::from_be_bytes(id))
 }

@@ -266,6 +266,8 @@ pub fn message(recipients: &[&str]) -> NewQueueMessage {
             .iter()
             .map(|text| NewRecipient::plain(text.parse().unwrap()))
             .collect(),
+        demands: Default::default(),
+        unrouted: None,
     }
 }
 

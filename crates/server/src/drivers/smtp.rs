@@ -384,6 +384,8 @@ impl SmtpSession {
             }),
             envid: params.envid.as_ref().map(|envid| envid.as_str().to_owned()),
             trace: trace.into(),
+            sealed: Bytes::new(),
+            demands: nightmail_switch::Demands::default(),
             missing_line_ends: incoming.missing_line_ends,
             policy: match message.facts.role {
                 Role::Lmtp => QuotaPolicy::PerRecipient,

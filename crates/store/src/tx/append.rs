@@ -65,6 +65,30 @@ pub fn append(
     blob: usize,
     message: &NewMessage,
 ) -> Applied<Appended> {
+    put(tx, quota, message, |tx, owner| {
+        tx.link_new_blob(blob, owner)
+    })
+}
+
+/// The same with a blob that is in the store already.
+pub fn append_stored(
+    tx: &mut Tx<'_>,
+    quota: Quota,
+    blob: BlobId,
+    message: &NewMessage,
+) -> Applied<Appended> {
+    put(tx, quota, message, |tx, owner| {
+        tx.link_blob(blob, owner)?;
+        Ok(blob)
+    })
+}
+
+fn put(
+    tx: &mut Tx<'_>,
+    quota: Quota,
+    message: &NewMessage,
+    link: impl FnOnce(&mut Tx<'_>, Owner) -> Applied<BlobId>,
+) -> Applied<Appended> {
     let mailbox = message.mailbox;
     let mut state = get_state(tx, mailbox)?;
     let size = message
@@ -73,7 +97,7 @@ pub fn append(
     charge(tx, &state, quota, size, 1)?;
     let (uid, modseq) = next_uid(&mut state)?;
     let keywords = intern_keywords(tx, state.account, &message.keywords)?;
-    let blob = tx.link_new_blob(blob, Owner::Message(mailbox, uid))?;
+    let blob = link(tx, Owner::Message(mailbox, uid))?;
     let email_id = email_id(blob);
     let row = MessageRow {
         modseq,

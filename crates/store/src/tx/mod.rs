@@ -11,7 +11,7 @@ mod flags;
 mod mailboxes;
 
 pub use account::create_account;
-pub use append::{Appended, NewMessage, Quota, append};
+pub use append::{Appended, NewMessage, Quota, append, append_stored};
 pub use copy::{Copied, copy, move_messages};
 pub use expunge::{expunge, remove, remove_doomed_messages};
 pub use flags::{FlagOperation, StoredFlags, store_flags};
