@@ -184,3 +184,32 @@ fn the_example_configuration_is_good_and_a_wrong_key_is_named() {
     assert_eq!(code, 2);
     assert!(said.contains("hostname"), "{said}");
 }
+
+#[test]
+fn an_account_is_given_addresses_to_send_as() {
+    let data = Data::with_domain();
+    data.succeed(&["account", "add", "ann@x.test", "--no-password"]);
+    for sender in ["team@x.test", "@far.test"] {
+        data.succeed(&["account", "sender", "add", "ann@x.test", sender]);
+    }
+    let list = data.succeed(&["account", "sender", "list", "ann@x.test"]);
+    assert_eq!(list, "team@x.test\n@far.test\n");
+    let shown = data.succeed(&["account", "show", "ann@x.test"]);
+    assert!(
+        shown.contains("sends also as   team@x.test, @far.test"),
+        "{shown}"
+    );
+    data.succeed(&["account", "sender", "remove", "ann@x.test", "Team@x.test"]);
+    let json = data.succeed(&["account", "show", "ann@x.test", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["senders"], serde_json::json!(["@far.test"]));
+    for (args, code, says) in [
+        (["remove", "ann@x.test", "team@x.test"], 1, "was not given"),
+        (["add", "ann@x.test", "team"], 2, "@domain"),
+        (["add", "bob@x.test", "@x.test"], 1, "no account"),
+    ] {
+        let (found, said) = data.fail(&[&["account", "sender"], &args[..]].concat());
+        assert_eq!(found, code, "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+}

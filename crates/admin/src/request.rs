@@ -197,6 +197,25 @@ pub enum AdminRequest {
         /// The login name.
         login: String,
     },
+    /// Lets an account send as an address that is not its own.
+    AccountSenderAdd {
+        /// The account.
+        account: String,
+        /// The address, or `@example.org` for every address of a domain.
+        sender: String,
+    },
+    /// Takes such an address away.
+    AccountSenderRemove {
+        /// The account.
+        account: String,
+        /// The address or `@domain`, as it was given.
+        sender: String,
+    },
+    /// Lists what an account was given to send as.
+    AccountSenderList {
+        /// The account.
+        account: String,
+    },
     /// Adds an alias, or targets to one.
     AliasAdd {
         /// Its address.

@@ -61,6 +61,9 @@ pub struct AccountView {
     pub created: String,
     /// May operate the server.
     pub admin: bool,
+    /// What it may send as besides what is its own; only where one account is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub senders: Option<Vec<String>>,
 }
 
 /// A node of the cluster.
@@ -280,6 +283,11 @@ pub enum AdminResponse {
         items: Vec<AccountView>,
         /// What to pass as `after` for more.
         next: Option<String>,
+    },
+    /// What an account was given to send as.
+    Senders {
+        /// Addresses, and domains as `@example.org`.
+        items: Vec<String>,
     },
     /// An alias.
     Alias(AliasView),

@@ -71,6 +71,9 @@ pub(crate) enum AccountCommand {
     /// Additional login names.
     #[command(subcommand)]
     Login(LoginCommand),
+    /// Addresses that an account may send as although they are not its own.
+    #[command(subcommand)]
+    Sender(SenderCommand),
     /// Set bounds of an account's mail; the same as `quota set`.
     #[command(name = "quota")]
     Quota {
@@ -123,6 +126,43 @@ pub(crate) enum LoginCommand {
         /// The login name.
         login: String,
     },
+}
+
+/// A SENDER is an address, or @DOMAIN for every address of a domain. An account may always send as its own address, with
+/// any detail, as aliases that lead to it alone, and as those of its login names that are addresses.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SenderCommand {
+    /// Let an account send as a further address.
+    Add {
+        /// The account.
+        account: String,
+        /// The address, or @DOMAIN.
+        sender: String,
+    },
+    /// Take such an address away.
+    Remove {
+        /// The account.
+        account: String,
+        /// The address, or @DOMAIN.
+        sender: String,
+    },
+    /// List the further addresses of an account.
+    List {
+        /// The account.
+        account: String,
+    },
+}
+
+impl SenderCommand {
+    fn request(self) -> AdminRequest {
+        match self {
+            Self::Add { account, sender } => AdminRequest::AccountSenderAdd { account, sender },
+            Self::Remove { account, sender } => {
+                AdminRequest::AccountSenderRemove { account, sender }
+            }
+            Self::List { account } => AdminRequest::AccountSenderList { account },
+        }
+    }
 }
 
 impl AddArgs {
@@ -186,6 +226,7 @@ impl AccountCommand {
             Self::Login(LoginCommand::Remove { account, login }) => {
                 AdminRequest::AccountLoginRemove { account, login }
             }
+            Self::Sender(command) => command.request(),
             Self::Quota {
                 account,
                 bytes,

@@ -16,6 +16,7 @@ pub(crate) fn response(response: &AdminResponse) -> String {
         AdminResponse::Domains { items, .. } => domains(items),
         AdminResponse::Account(view) => account(view),
         AdminResponse::Accounts { items, .. } => accounts(items),
+        AdminResponse::Senders { items } => items.iter().map(|item| format!("{item}\n")).collect(),
         AdminResponse::Alias(view) => aliases(std::slice::from_ref(view)),
         AdminResponse::Aliases { items, .. } => aliases(items),
         AdminResponse::Resolved(view) => resolved(view),
@@ -118,8 +119,11 @@ fn account(view: &AccountView) -> String {
         .add("password", if view.has_password { "set" } else { "none" })
         .add("state", state(view))
         .add("quota", bounds(view.quota))
-        .add("admin", yes(view.admin))
-        .add("created", &view.created);
+        .add("admin", yes(view.admin));
+    if let Some(senders) = &view.senders {
+        fields.add("sends also as", senders.join(", "));
+    }
+    fields.add("created", &view.created);
     fields.render()
 }
 

@@ -39,9 +39,10 @@ pub(super) async fn execute(context: &AdminContext, request: AdminRequest) -> An
                 next: page.next,
             })
         }
-        R::AccountShow { account } => Ok(AdminResponse::Account(view(
-            &find_account(context, &account).await?,
-        ))),
+        R::AccountShow { account } => {
+            let id = find_account(context, &account).await?.id;
+            shown(context, id).await
+        }
         R::AccountRemove { account } => remove(context, &account).await,
         request => change(context, request).await,
     }
@@ -206,7 +207,11 @@ async fn update(context: &AdminContext, account: &str, change: AccountChange) ->
 async fn shown(context: &AdminContext, id: AccountId) -> Answer {
     let found = context.directory.account(id).await?;
     let gone = || AdminError::refused(format!("account {id} has just been removed"));
-    Ok(AdminResponse::Account(view(&found.ok_or_else(gone)?)))
+    let senders = context.directory.senders(id).await?;
+    Ok(AdminResponse::Account(AccountView {
+        senders: Some(senders.iter().map(ToString::to_string).collect()),
+        ..view(&found.ok_or_else(gone)?)
+    }))
 }
 
 fn view(record: &AccountRecord) -> AccountView {
@@ -221,6 +226,7 @@ fn view(record: &AccountRecord) -> AccountView {
         full_name: record.full_name.clone(),
         created: record.created.to_string(),
         admin: record.admin,
+        senders: None,
     }
 }
 

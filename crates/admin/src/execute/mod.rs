@@ -7,6 +7,7 @@ mod mailbox;
 mod maintenance;
 mod node;
 mod queue;
+mod sender;
 mod status;
 
 use nightmail_core::{AccountId, Address, Domain};
@@ -45,6 +46,11 @@ pub async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
         | R::AccountRename { .. }
         | R::AccountLoginAdd { .. }
         | R::AccountLoginRemove { .. } => account::execute(context, request).await,
+        R::AccountSenderAdd { account, sender } => sender::add(context, &account, &sender).await,
+        R::AccountSenderRemove { account, sender } => {
+            sender::remove(context, &account, &sender).await
+        }
+        R::AccountSenderList { account } => sender::list(context, &account).await,
         R::QuotaShow { account } => account::show_quota(context, &account).await,
         R::QuotaSet { account, quota } => account::set_quota(context, &account, quota).await,
         R::AliasAdd { address, targets } => alias::add(context, &address, &targets).await,
