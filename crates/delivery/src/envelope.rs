@@ -29,6 +29,7 @@ pub(crate) fn delivery(message: &QueueMessage, indexes: &[usize]) -> Delivery {
                 Ret::Headers => Return::Headers,
             }),
             envid: message.envid.as_deref().and_then(Xtext::parse),
+            ..MailParams::default()
         },
         recipients: recipients.map(recipient).collect(),
     }

@@ -39,7 +39,8 @@ pub fn received(
             tls.version, tls.cipher
         );
     }
-    if let [only] = message.envelope.recipients.as_slice() {
+    let recipients = &message.envelope.recipients;
+    if let Some(only) = recipients.iter().next().filter(|_| recipients.len() == 1) {
         let _ = write!(field, "\r\n\tfor <{}>", only.forward_path);
     }
     let _ = write!(field, ";\r\n\t{}\r\n", now.rfc5322());

@@ -1,7 +1,10 @@
-//! Commands (RFC 5321 §4.1.1, RFC 2033, RFC 3030, RFC 3207, RFC 4954): from a line to a type and back.
+//! Commands (RFC 5321 §4.1.1, RFC 1985, RFC 2033, RFC 3030, RFC 3207, RFC 4954): from a line to a type and back.
 //!
 //! Owns the grammar of one command line. Whether a command may come now is the session's business.
 
+mod attributes;
+mod demand;
+mod etrn;
 mod mail;
 mod param;
 mod path;
@@ -9,9 +12,14 @@ mod rcpt;
 mod xtext;
 
 use std::fmt;
+use std::time::Duration;
 
 use thiserror::Error;
 
+pub use attributes::{XAttribute, XName};
+pub(crate) use demand::rfc3339;
+pub use demand::{ByMode, DeliverBy, Hold};
+pub use etrn::EtrnTarget;
 pub use mail::{BodyType, Mail, MailParams, Return};
 pub use rcpt::{Notify, OriginalRecipient, Rcpt, RcptParams};
 pub use xtext::Xtext;
@@ -67,6 +75,18 @@ pub struct Extensions {
     pub binarymime: bool,
     /// AUTH (RFC 4954): the AUTH parameter of MAIL.
     pub auth: bool,
+    /// ETRN (RFC 1985).
+    pub etrn: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
+    /// MT-PRIORITY (RFC 6710).
+    pub mt_priority: bool,
+    /// DELIVERBY (RFC 2852): the smallest number of seconds taken with `R`, zero for any.
+    pub deliver_by: Option<u32>,
+    /// FUTURERELEASE (RFC 4865): the longest time for which a message is held back.
+    pub future_release: Option<Duration>,
+    /// LIMITS (RFC 9422): the numbers of transactions and recipients are told.
+    pub limits: bool,
 }
 
 impl Extensions {
@@ -77,6 +97,23 @@ impl Extensions {
         chunking: true,
         binarymime: true,
         auth: true,
+        etrn: true,
+        requiretls: true,
+        mt_priority: true,
+        deliver_by: Some(0),
+        future_release: Some(Duration::from_secs(999_999_999)),
+        limits: true,
+    };
+
+    /// Those that ask nothing of a driver but to keep what it is told in the envelope.
+    pub const USUAL: Self = Self {
+        etrn: false,
+        requiretls: false,
+        mt_priority: false,
+        deliver_by: None,
+        future_release: None,
+        limits: false,
+        ..Self::ALL
     };
 }
 
@@ -221,6 +258,12 @@ pub enum Command {
     StartTls,
     /// AUTH (RFC 4954 §4).
     Auth(Auth),
+    /// ETRN (RFC 1985 §5).
+    Etrn(EtrnTarget),
+    /// XCLIENT.
+    Xclient(Vec<XAttribute>),
+    /// XFORWARD.
+    Xforward(Vec<XAttribute>),
 }
 
 impl Command {
@@ -236,6 +279,9 @@ impl Command {
             b"RCPT" => Rcpt::parse(args, syntax).map(Self::Rcpt),
             b"BDAT" => Bdat::parse(args).map(Self::Bdat),
             b"AUTH" => Auth::parse(args).map(Self::Auth),
+            b"ETRN" => EtrnTarget::parse(args).map(Self::Etrn),
+            b"XCLIENT" => XAttribute::parse_all(args, &XName::XCLIENT).map(Self::Xclient),
+            b"XFORWARD" => XAttribute::parse_all(args, &XName::XFORWARD).map(Self::Xforward),
             b"VRFY" => text_argument(args).map(Self::Vrfy),
             b"EXPN" => text_argument(args).map(Self::Expn),
             b"HELP" => Ok(Self::Help),
@@ -264,6 +310,9 @@ impl fmt::Display for Command {
                 Some(initial) => write!(f, "AUTH {} {initial}", auth.mechanism),
                 None => write!(f, "AUTH {}", auth.mechanism),
             },
+            Self::Etrn(target) => write!(f, "ETRN {target}"),
+            Self::Xclient(attributes) => write_attributes(f, "XCLIENT", attributes),
+            Self::Xforward(attributes) => write_attributes(f, "XFORWARD", attributes),
             Self::Vrfy(text) => write!(f, "VRFY {text}"),
             Self::Expn(text) => write!(f, "EXPN {text}"),
             Self::Help => f.write_str("HELP"),
@@ -274,6 +323,18 @@ impl fmt::Display for Command {
             Self::StartTls => f.write_str("STARTTLS"),
         }
     }
+}
+
+fn write_attributes(
+    f: &mut fmt::Formatter<'_>,
+    verb: &str,
+    attributes: &[XAttribute],
+) -> fmt::Result {
+    f.write_str(verb)?;
+    for attribute in attributes {
+        write!(f, " {attribute}")?;
+    }
+    Ok(())
 }
 
 /// Parts the verb from its arguments, without the blanks around them.

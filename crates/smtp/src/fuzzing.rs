@@ -13,15 +13,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use nightmail_core::{Address, ForwardPath, ReversePath};
+use nightmail_core::{Address, ForwardPath, ReversePath, Timestamp};
 
 use crate::body::BareNewline;
 use crate::client::{self, Client, Delivery, Recipient};
-use crate::command::{Command, HelloName, RcptParams, Syntax};
+use crate::command::{Command, Extensions, HelloName, RcptParams, Syntax};
 use crate::replies;
 use crate::reply::ReplyReader;
-use crate::sasl::Password;
-use crate::server::{self, Answer, Ask, AuthOffer, Config, Limits, Role, Server, TlsOffer};
+use crate::sasl::{self, MechanismSet, Password};
+use crate::server::{
+    self, Answer, Ask, AuthOffer, Config, Limits, Role, Server, TlsOffer, Welcome,
+};
 use crate::tls::TlsFacts;
 
 /// Octets of input given at once, at most.
@@ -94,6 +96,7 @@ pub fn server_session(now: Instant, data: &[u8]) {
         closed: false,
         now,
     };
+    watch.server.set_clock(Timestamp::from_secs(0));
     watch.drain();
     while !rest.is_empty() && !watch.closed {
         let piece = watch.choices.piece(&mut rest);
@@ -120,6 +123,8 @@ fn server_config(choices: &mut Choices) -> Config {
     Config {
         tls,
         auth,
+        auth_mechanisms: MechanismSet::all(),
+        extensions: Extensions::ALL,
         auth_required: choices.below(4) == 0,
         bare_newline: newline,
         unbracketed_paths: choices.below(2) == 0,
@@ -200,11 +205,40 @@ impl ServerWatch {
         ];
         match ask {
             _ if reject => Answer::Reject(refusals[self.choices.below(refusals.len())].clone()),
-            Ask::Authenticate(_) => Answer::Authenticated {
-                identity: "a".into(),
-            },
+            Ask::Authenticate(question) => Answer::Authentication(self.sasl_answer(question)),
+            Ask::Connect => Answer::Welcome(Welcome {
+                xclient: self.choices.below(2) == 0,
+                xforward: self.choices.below(2) == 0,
+            }),
+            Ask::Etrn(_) => Answer::Reply(replies::ETRN_NOTHING),
             Ask::Verify(_) => Answer::Verified(replies::OK),
             _ => Answer::Accept,
+        }
+    }
+}
+
+impl ServerWatch {
+    fn sasl_answer(&mut self, question: &sasl::Question) -> sasl::Answer {
+        let secret = sasl::ScramSecret {
+            salt: b"salt".to_vec(),
+            iterations: 4096,
+            stored_key: vec![1; 20],
+            server_key: vec![2; 20],
+        };
+        match (question, self.choices.below(6)) {
+            (_, 0) => sasl::Answer::Refused,
+            (_, 1) => sasl::Answer::Disabled,
+            (_, 2) => sasl::Answer::Unavailable,
+            (sasl::Question::Token { .. }, 3) => sasl::Answer::TokenRefused {
+                json: b"{}".to_vec(),
+            },
+            (sasl::Question::Scram { .. }, _) => sasl::Answer::Secret {
+                secret,
+                nonce: "nonce".into(),
+            },
+            _ => sasl::Answer::Accepted {
+                identity: "a".into(),
+            },
         }
     }
 }

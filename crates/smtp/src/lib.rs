@@ -15,10 +15,11 @@ pub mod command;
 pub mod fuzzing;
 pub mod replies;
 pub mod reply;
-pub mod sasl;
 pub mod server;
 pub mod stuff;
 pub mod tls;
+
+pub use nightmail_sasl as sasl;
 
 pub use command::{BodyType, Command, CommandError, Mail, MailParams, Rcpt, RcptParams};
 pub use reply::{EnhancedCode, Reply, ReplyReader};

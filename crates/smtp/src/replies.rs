@@ -40,6 +40,16 @@ table! {
     SENDER_OK = 250 (2 1 0) "Ok";
     /// RCPT accepted.
     RECIPIENT_OK = 250 (2 1 5) "Ok";
+    /// MAIL accepted with another priority than asked for (RFC 6710 §5).
+    PRIORITY_CHANGED = 250 (2 3 6) "Ok, with another priority";
+    /// ETRN: waiting mail, if any, is being sent (RFC 1985 §5.3).
+    ETRN_STARTED = 250 (2 0 0) "Queuing started";
+    /// ETRN: no mail waits.
+    ETRN_NOTHING = 251 (2 0 0) "No messages waiting";
+    /// ETRN: waiting mail is being sent.
+    ETRN_PENDING = 252 (2 0 0) "Pending messages started";
+    /// ETRN: the number of messages being sent; the text names it.
+    ETRN_COUNT = 253 (2 0 0) "Pending messages started";
     /// VRFY, when the address is not looked up.
     CANNOT_VERIFY = 252 (2 0 0) "Cannot verify, but will try to deliver";
     /// A SASL challenge (RFC 4954 §4); the text is base64.
@@ -86,6 +96,11 @@ table! {
     /// Credentials cannot be checked for now (RFC 4954 §6).
     AUTH_UNAVAILABLE = 454 (4 7 0) "Authentication not available, try later";
 
+    /// ETRN: it cannot be done for now.
+    ETRN_UNABLE = 458 (4 3 0) "Unable to queue messages";
+    /// ETRN: not for this node.
+    ETRN_DENIED = 459 (4 7 1) "Node not allowed";
+
     /// No such command.
     UNKNOWN_COMMAND = 500 (5 5 1) "Command not recognized";
     /// A command line over its limit.
@@ -128,6 +143,8 @@ table! {
     TLS_ACTIVE = 503 (5 5 1) "TLS already active";
     /// A SASL mechanism that is not offered.
     MECHANISM_UNKNOWN = 504 (5 5 4) "Mechanism not offered";
+    /// The account is disabled (RFC 5248 §2.4).
+    ACCOUNT_DISABLED = 525 (5 7 13) "User account disabled";
     /// TLS is required first (RFC 3207 §4).
     TLS_REQUIRED = 530 (5 7 0) "Must issue STARTTLS first";
     /// AUTH is required first (RFC 4954 §6).
@@ -152,6 +169,14 @@ table! {
     RELAY_DENIED = 550 (5 7 1) "Relaying denied";
     /// Local policy refuses it.
     POLICY = 550 (5 7 1) "Refused by policy";
+    /// XCLIENT or XFORWARD from a client that may not say such things.
+    ATTRIBUTES_DENIED = 550 (5 7 0) "Not authorized";
+    /// The message needs TLS all the way, and the next hop does not promise it (RFC 8689 §4.2.1).
+    REQUIRETLS_NEEDED = 550 (5 7 30) "REQUIRETLS support required";
+    /// No service for this client, in place of the greeting (RFC 5321 §3.1).
+    NO_SERVICE = 554 (5 7 1) "No SMTP service here";
+    /// A client that speaks before the greeting.
+    EARLY_TALKER = 554 (5 5 0) "Talked before the greeting";
     /// The identity may not use this sender.
     SENDER_NOT_OWNED = 553 (5 7 1) "Sender not allowed for this identity";
     /// SPF failed (RFC 7372 §3.2).

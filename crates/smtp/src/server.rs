@@ -11,6 +11,7 @@
 mod auth;
 mod chunk;
 mod config;
+mod connect;
 mod data;
 mod hello;
 mod io;
@@ -18,6 +19,7 @@ mod line;
 mod mail;
 mod other;
 mod rcpt;
+mod recipients;
 mod tls;
 mod verbs;
 
@@ -27,20 +29,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
+use nightmail_core::Timestamp;
 
+use crate::command::XAttribute;
 use crate::replies;
 use crate::reply::Reply;
-use crate::sasl::Exchange;
+use crate::sasl::{Channel, Exchange};
 use crate::tls::TlsFacts;
 
 pub use config::{AuthOffer, Config, Limits, Role, TlsOffer};
-pub use io::{Answer, Ask, EndOfMessage, Envelope, Facts, Hello, Input, Output};
+pub use io::{Answer, Ask, EndOfMessage, Envelope, Facts, Hello, Input, Output, Welcome};
+pub use recipients::Recipients;
 
+use auth::Dialogue;
 use chunk::{Chunk, Drain};
 use data::Incoming;
 
 /// Octets of replies after which they are sent although more commands wait.
-const REPLY_BATCH_OCTETS: usize = 16 * 1024;
+const REPLY_BATCH_OCTETS: usize = 4 * 1024;
 
 /// What the session waits for.
 #[derive(Debug)]
@@ -50,7 +56,7 @@ enum Phase {
     /// The end of a line that is too long; then this reply.
     SkipLine(Box<Reply>),
     /// A SASL response.
-    Sasl(Exchange),
+    Sasl(Dialogue),
     /// Message data up to the lone dot.
     Data(Box<Incoming>),
     /// The octets of a BDAT chunk.
@@ -68,21 +74,34 @@ enum Phase {
 /// What the outstanding answer is for.
 #[derive(Debug)]
 enum Question {
-    Authenticate,
+    Connect,
+    Hello(Box<Hello>),
+    Authenticate(Box<Exchange>),
     Mail(Box<crate::Mail>),
     Recipient(Box<crate::Rcpt>),
     BeginData,
     BeginChunk(crate::command::Bdat),
     EndOfMessage { recipients: usize },
     Verify,
+    Etrn,
+    Xclient(Vec<XAttribute>),
+    Xforward,
 }
 
 /// A mail transaction from an accepted MAIL on.
 #[derive(Debug)]
 struct Transaction {
     envelope: Envelope,
+    mail_octets: usize,
     /// Where BDAT stands, once it has begun.
     chunks: Option<Box<Incoming>>,
+}
+
+impl Transaction {
+    /// Octets that the envelope takes.
+    const fn octets(&self) -> usize {
+        self.mail_octets + self.envelope.recipients.octets()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +118,11 @@ struct Counters {
 pub struct Server {
     config: Arc<Config>,
     facts: Facts,
+    /// What the driver knows of the channel, for SASL.
+    channel: Channel,
+    welcome: Welcome,
+    /// A moment, and what the time of day was then.
+    clock: Option<(Instant, Timestamp)>,
     phase: Phase,
     transaction: Option<Box<Transaction>>,
     counters: Counters,
@@ -109,19 +133,27 @@ pub struct Server {
     outputs: VecDeque<Output>,
     now: Instant,
     deadline: Option<Instant>,
+    session_ends: Instant,
     /// The wait of the present phase starts anew.
     rearm: bool,
     /// The driver has a body open that neither ended nor was discarded.
     body_open: bool,
+    /// More replies are ready than are sent at once: input waits until they are taken.
+    paused: bool,
     draining: bool,
     peer_closed: bool,
 }
 
 impl Server {
-    /// Starts a session and greets. `tls` tells of TLS that is there from the start (RFC 8314).
+    /// Starts a session: its first output is [`Ask::Connect`]. `tls` tells of TLS that is there from the start
+    /// (RFC 8314).
     pub fn new(config: Arc<Config>, now: Instant, tls: Option<TlsFacts>) -> Self {
         let mut server = Self {
             facts: Facts::new(config.role, tls),
+            channel: Channel::default(),
+            welcome: Welcome::default(),
+            clock: None,
+            session_ends: now + config.limits.session_timeout,
             config,
             phase: Phase::Command,
             transaction: None,
@@ -133,12 +165,24 @@ impl Server {
             deadline: None,
             rearm: true,
             body_open: false,
+            paused: false,
             draining: false,
             peer_closed: false,
         };
-        server.greet();
+        server.ask(Ask::Connect, Question::Connect);
         server.settle();
         server
+    }
+
+    /// Tells what SASL may bind to and whether the peer has shown a certificate: at the start where TLS is there from
+    /// the start, otherwise before [`Input::TlsEstablished`].
+    pub fn set_channel(&mut self, channel: Channel) {
+        self.channel = channel;
+    }
+
+    /// Tells the time of day. FUTURERELEASE (RFC 4865) is offered only by a session that knows it.
+    pub const fn set_clock(&mut self, time: Timestamp) {
+        self.clock = Some((self.now, time));
     }
 
     /// Takes one thing that happened at `now`. Bytes are used or copied before this returns.
@@ -157,14 +201,21 @@ impl Server {
 
     /// The next thing to do, in order. Replies to pipelined commands come together.
     pub fn poll_output(&mut self) -> Option<Output> {
-        if let Some(output) = self.outputs.pop_front() {
-            return Some(output);
-        }
-        self.outputs = VecDeque::new();
-        let more_replies_come = matches!(self.phase, Phase::Asked(_)) && !self.pending.is_empty();
-        match self.replies.is_empty() || more_replies_come {
-            true => None,
-            false => Some(Output::Send(mem::take(&mut self.replies).freeze())),
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            self.outputs = VecDeque::new();
+            let more_replies_come =
+                matches!(self.phase, Phase::Asked(_)) && !self.pending.is_empty();
+            if !self.replies.is_empty() && !more_replies_come {
+                return Some(Output::Send(mem::take(&mut self.replies).freeze()));
+            }
+            if !mem::take(&mut self.paused) {
+                return None;
+            }
+            self.pump_pending();
+            self.settle();
         }
     }
 
@@ -189,9 +240,24 @@ impl Server {
         self.transaction.as_ref().map(|open| &open.envelope)
     }
 
+    /// Whether the peer has spoken before the greeting.
+    pub const fn has_spoken_early(&self) -> bool {
+        self.facts.early_talker
+    }
+
     /// Octets of input and replies held.
     pub fn buffered(&self) -> usize {
-        self.pending.len() + self.replies.len()
+        let sends = self.outputs.iter().map(|output| match output {
+            Output::Send(bytes) => bytes.len(),
+            _ => 0,
+        });
+        self.pending.len() + self.replies.len() + sends.sum::<usize>()
+    }
+
+    /// Octets held in all, message content on its way to the driver aside: [`Self::buffered`] and the envelope.
+    pub fn held(&self) -> usize {
+        let envelope = self.transaction.as_ref().map_or(0, |open| open.octets());
+        self.buffered() + envelope
     }
 
     /// Whether the session is over.
@@ -200,12 +266,25 @@ impl Server {
     }
 
     fn receive(&mut self, bytes: &[u8]) {
-        if self.pending.is_empty() {
+        self.note_haste(bytes);
+        if self.paused {
+            self.keep(bytes);
+        } else if self.pending.is_empty() {
             let used = self.pump(bytes);
             self.keep(bytes.get(used..).unwrap_or_default());
         } else {
             self.keep(bytes);
             self.pump_pending();
+        }
+    }
+
+    /// Notes a peer that does not wait for what it must wait for.
+    const fn note_haste(&mut self, bytes: &[u8]) {
+        match self.phase {
+            _ if bytes.is_empty() => {}
+            Phase::Asked(Question::Connect) => self.facts.early_talker = true,
+            Phase::Asked(_) if !self.may_pipeline() => self.facts.pipelined_early = true,
+            _ => {}
         }
     }
 
@@ -239,6 +318,8 @@ impl Server {
             }
             if self.replies.len() > REPLY_BATCH_OCTETS {
                 self.flush();
+                self.paused = true;
+                break;
             }
         }
         used
@@ -249,7 +330,7 @@ impl Server {
         match mem::replace(&mut self.phase, Phase::Command) {
             Phase::Command => self.command_step(rest),
             Phase::SkipLine(reply) => self.skip_step(*reply, rest),
-            Phase::Sasl(exchange) => self.sasl_step(exchange, rest),
+            Phase::Sasl(dialogue) => self.sasl_step(dialogue, rest),
             Phase::Data(incoming) => self.data_step(incoming, rest),
             Phase::Chunk(chunk) => self.chunk_step(chunk, rest),
             Phase::Drain(drain) => self.drain_step(drain, rest),
@@ -274,13 +355,18 @@ impl Server {
 
     fn answered(&mut self, question: Question, answer: Answer) {
         match question {
-            Question::Authenticate => self.authenticate_answered(answer),
+            Question::Connect => self.connect_answered(answer),
+            Question::Hello(hello) => self.hello_answered(*hello, answer),
+            Question::Authenticate(exchange) => self.authenticate_answered(exchange, answer),
             Question::Mail(mail) => self.mail_answered(*mail, answer),
-            Question::Recipient(rcpt) => self.recipient_answered(*rcpt, answer),
+            Question::Recipient(rcpt) => self.recipient_answered(&rcpt, answer),
             Question::BeginData => self.begin_data_answered(answer),
             Question::BeginChunk(bdat) => self.begin_chunk_answered(bdat, answer),
             Question::EndOfMessage { recipients } => self.message_answered(recipients, answer),
             Question::Verify => self.verify_answered(answer),
+            Question::Etrn => self.etrn_answered(answer),
+            Question::Xclient(attributes) => self.xclient_answered(&attributes, answer),
+            Question::Xforward => self.xforward_answered(answer),
         }
     }
 
@@ -308,6 +394,14 @@ impl Server {
         match reply.closes() {
             true => self.close_with(reply),
             false => self.reply(reply),
+        }
+    }
+
+    /// Gives a refusal that the driver chose, counted where it is for good.
+    fn decline_or_refuse(&mut self, reply: &Reply) {
+        match reply.is_permanent() {
+            true => self.refuse(reply),
+            false => self.decline(reply),
         }
     }
 
@@ -376,7 +470,8 @@ impl Server {
         if self.draining && between && !self.has_chunks() {
             self.close_with(&replies::SHUTTING_DOWN);
         }
-        if self.peer_closed && !matches!(self.phase, Phase::Asked(_) | Phase::Closed) {
+        let busy = self.paused || matches!(self.phase, Phase::Asked(_) | Phase::Closed);
+        if self.peer_closed && !busy {
             self.close();
         }
         let limits = &self.config.limits;
@@ -393,6 +488,9 @@ impl Server {
         };
         if mem::take(&mut self.rearm) || self.deadline.is_none() {
             self.deadline = Some(self.now + wait);
+        }
+        if !matches!(self.phase, Phase::Data(_) | Phase::Chunk(_)) {
+            self.deadline = self.deadline.map(|at| at.min(self.session_ends));
         }
     }
 }

@@ -17,7 +17,7 @@ use nightmail_heap::HeapError;
 use nightmail_mime::KnownField;
 use nightmail_queue::{Notify, Ret, Source};
 use nightmail_smtp::command::{Extensions, Return};
-use nightmail_smtp::sasl::Credentials;
+use nightmail_smtp::sasl::{self, Question};
 use nightmail_smtp::server::{
     Answer, Ask, AuthOffer, Config, EndOfMessage, Input, Limits, Output, Role, Server, TlsOffer,
 };
@@ -75,7 +75,7 @@ fn machine_config(services: &Services, listener: &config::Listener, role: Role) 
     };
     machine.extensions = Extensions {
         dsn: false,
-        ..Extensions::ALL
+        ..Extensions::USUAL
     };
     machine.limits = Limits {
         message_octets_max: settings.message_size_max().get(),
@@ -188,7 +188,12 @@ impl Session for SmtpSession {
 impl SmtpSession {
     async fn answer(&mut self, ask: Ask, transport: &mut Transport) -> Answer {
         match ask {
-            Ask::Authenticate(credentials) => self.authenticate(credentials, transport).await,
+            Ask::Connect | Ask::Hello(_) => Answer::Accept,
+            Ask::Authenticate(question) => {
+                Answer::Authentication(self.authenticate(question, transport).await)
+            }
+            Ask::Etrn(_) => Answer::Reply(replies::ETRN_DENIED),
+            Ask::Xclient(_) | Ask::Xforward(_) => Answer::Reject(replies::ATTRIBUTES_DENIED),
             Ask::Mail(_) => {
                 self.routed.clear();
                 Answer::Accept
@@ -206,30 +211,40 @@ impl SmtpSession {
 
     async fn authenticate(
         &mut self,
-        credentials: Credentials,
+        question: Question,
         transport: &mut Transport,
-    ) -> Answer {
+    ) -> sasl::Answer {
+        let Question::Password {
+            identity,
+            password,
+            authorization,
+        } = question
+        else {
+            return sasl::Answer::Refused;
+        };
         let session = transport.session();
-        let name = credentials.identity.as_ref();
-        let acting_as = credentials.authorization.as_deref();
+        let name = identity.as_ref();
+        let acting_as = authorization.as_deref();
         let services = &self.service.services;
-        let password = credentials.password.as_str();
         let protocol = self.service.protocol.as_str();
-        match services.login(protocol, name, password, acting_as).await {
+        match services
+            .login(protocol, name, password.as_str(), acting_as)
+            .await
+        {
             Ok(Login::Accepted(user)) => {
                 info!(%session, peer = %transport.peer(), user = %user.address, "logged in");
                 self.account = Some(user.account);
-                Answer::Authenticated {
+                sasl::Answer::Accepted {
                     identity: user.address.to_string().into(),
                 }
             }
             Ok(Login::Refused | Login::Disabled) => {
                 info!(%session, peer = %transport.peer(), name, "login refused");
-                Answer::Reject(replies::AUTH_FAILED)
+                sasl::Answer::Refused
             }
             Err(error) => {
                 warn!(%session, %error, "a login could not be checked");
-                Answer::Reject(replies::AUTH_UNAVAILABLE)
+                sasl::Answer::Unavailable
             }
         }
     }
@@ -406,7 +421,7 @@ fn heap_envelope(message: &EndOfMessage) -> Bytes {
     let mut row = RowWriter::new(1);
     row.str(&envelope.mail.reverse_path.to_string());
     row.varint(envelope.recipients.len() as u64);
-    for rcpt in &envelope.recipients {
+    for rcpt in envelope.recipients.iter() {
         row.str(&rcpt.forward_path.to_string());
     }
     row.finish().into()

@@ -23,8 +23,9 @@ impl Client {
         let Some(login) = &config.login else {
             return self.ready();
         };
-        let offered = &self.capabilities.mechanisms;
-        let mechanism = Mechanism::ALL.into_iter().find(|m| offered.contains(m));
+        let offered = self.capabilities.mechanisms;
+        let spoken = [Mechanism::Plain, Mechanism::Login];
+        let mechanism = spoken.into_iter().find(|m| offered.contains(*m));
         match mechanism {
             Some(mechanism) if self.tls.is_some() || login.without_tls => {
                 self.start_auth(mechanism, login);
@@ -36,10 +37,10 @@ impl Client {
     fn start_auth(&mut self, mechanism: Mechanism, login: &Login) {
         let (initial, step) = match mechanism {
             Mechanism::Plain => {
-                let response = sasl::plain_response(&login.identity, &login.password);
-                (Some(response.into()), AuthStep::Password)
+                let response = sasl::client::plain(&login.identity, &login.password);
+                (Some(sasl::encode(&response).into()), AuthStep::Password)
             }
-            Mechanism::Login => (None, AuthStep::LoginStart),
+            _ => (None, AuthStep::LoginStart),
         };
         self.send(&Command::Auth(Auth {
             mechanism: mechanism.as_str().into(),

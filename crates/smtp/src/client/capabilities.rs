@@ -1,7 +1,7 @@
 //! What a server offers (RFC 5321 §4.1.1.1).
 
 use crate::reply::Reply;
-use crate::sasl::Mechanism;
+use crate::sasl::{Mechanism, MechanismSet};
 
 /// The extensions of a server, from its reply to EHLO or LHLO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,8 +20,22 @@ pub struct Capabilities {
     pub starttls: bool,
     /// CHUNKING (RFC 3030).
     pub chunking: bool,
+    /// BINARYMIME (RFC 3030).
+    pub binarymime: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
+    /// MT-PRIORITY (RFC 6710).
+    pub mt_priority: bool,
+    /// DELIVERBY (RFC 2852): the smallest number of seconds taken with `R`, zero where there is none.
+    pub deliver_by: Option<u32>,
+    /// LIMITS MAILMAX (RFC 9422): transactions in one session.
+    pub mail_max: Option<u32>,
+    /// LIMITS RCPTMAX: recipients in one transaction.
+    pub rcpt_max: Option<u32>,
+    /// LIMITS RCPTDOMAINMAX: domains of recipients in one transaction.
+    pub rcpt_domain_max: Option<u32>,
     /// Mechanisms of AUTH (RFC 4954) that we know.
-    pub mechanisms: Vec<Mechanism>,
+    pub mechanisms: MechanismSet,
     /// Whether AUTH was offered with any mechanism.
     pub auth: bool,
 }
@@ -50,12 +64,32 @@ impl Capabilities {
             "AUTH" => {
                 self.auth = true;
                 for mechanism in words.filter_map(Mechanism::parse) {
-                    if !self.mechanisms.contains(&mechanism) {
-                        self.mechanisms.push(mechanism);
-                    }
+                    self.mechanisms.insert(mechanism);
                 }
             }
+            "BINARYMIME" => self.binarymime = true,
+            "REQUIRETLS" => self.requiretls = true,
+            "MT-PRIORITY" => self.mt_priority = true,
+            "DELIVERBY" => {
+                let options = words.next().unwrap_or_default();
+                let seconds_min = options.split(',').next().and_then(|n| n.parse().ok());
+                self.deliver_by = Some(seconds_min.unwrap_or(0));
+            }
+            "LIMITS" => self.limits(line),
             _ => {}
+        }
+    }
+
+    /// Pairs of name and number; what is not known or no number is passed over (RFC 9422 §4).
+    fn limits(&mut self, line: &str) {
+        for (name, value) in line.split(' ').filter_map(|word| word.split_once('=')) {
+            let limit = value.parse().ok().filter(|limit| *limit > 0);
+            match name.to_ascii_uppercase().as_str() {
+                "MAILMAX" => self.mail_max = limit,
+                "RCPTMAX" => self.rcpt_max = limit,
+                "RCPTDOMAINMAX" => self.rcpt_domain_max = limit,
+                _ => {}
+            }
         }
     }
 }

@@ -381,6 +381,10 @@ impl Client {
                 .filter(|_| offered.auth && self.config.login.is_some()),
             ret: params.ret.filter(|_| offered.dsn),
             envid: params.envid.clone().filter(|_| offered.dsn),
+            require_tls: params.require_tls && offered.requiretls,
+            mt_priority: params.mt_priority.filter(|_| offered.mt_priority),
+            deliver_by: params.deliver_by.filter(|_| offered.deliver_by.is_some()),
+            hold: None,
         }
     }
 

@@ -1,10 +1,12 @@
 //! MAIL FROM (RFC 5321 §4.1.1.2) with SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531),
-//! AUTH (RFC 4954 §5), RET and ENVID (RFC 3461 §4.3, §4.4).
+//! AUTH (RFC 4954 §5), RET and ENVID (RFC 3461 §4.3, §4.4), REQUIRETLS (RFC 8689), and the demands of
+//! [`super::demand`].
 
 use std::fmt;
 
 use nightmail_core::ReversePath;
 
+use super::demand::{self, ByMode, DeliverBy, Hold};
 use super::param::{Param, params};
 use super::path::{reverse_path, split_path, strip_keyword};
 use super::xtext::Xtext;
@@ -38,6 +40,14 @@ pub struct MailParams {
     pub ret: Option<Return>,
     /// ENVID.
     pub envid: Option<Xtext>,
+    /// REQUIRETLS: no hop without verified TLS.
+    pub require_tls: bool,
+    /// MT-PRIORITY: -9 to 9.
+    pub mt_priority: Option<i8>,
+    /// BY.
+    pub deliver_by: Option<DeliverBy>,
+    /// HOLDFOR or HOLDUNTIL.
+    pub hold: Option<Hold>,
 }
 
 /// BODY: what octets a message has.
@@ -102,7 +112,50 @@ impl MailParams {
                 let envid = Some(param.value()?).filter(|id| id.len() <= ENVID_OCTETS_MAX);
                 self.envid = Some(envid.and_then(Xtext::parse).ok_or(bad)?);
             }
+            _ => return self.set_demand(param, offered),
+        }
+        Ok(())
+    }
+
+    fn set_demand(&mut self, param: &Param<'_>, offered: &Extensions) -> Result<(), CommandError> {
+        let bad = CommandError::ParameterValue;
+        match param.keyword.as_str() {
+            "REQUIRETLS" if offered.requiretls => {
+                param.no_value()?;
+                self.require_tls = true;
+            }
+            "MT-PRIORITY" if offered.mt_priority => {
+                self.mt_priority = Some(demand::priority(param.value()?).ok_or(bad)?);
+            }
+            "BY" if offered.deliver_by.is_some() => {
+                let by = DeliverBy::parse(param.value()?).ok_or(bad)?;
+                let seconds_min = i64::from(offered.deliver_by.unwrap_or(0));
+                if by.mode == ByMode::Return && by.seconds < seconds_min {
+                    return Err(bad);
+                }
+                self.deliver_by = Some(by);
+            }
+            "HOLDFOR" if offered.future_release.is_some() => {
+                self.set_hold(Hold::parse_for(param.value()?), offered)?;
+            }
+            "HOLDUNTIL" if offered.future_release.is_some() => {
+                self.set_hold(Hold::parse_until(param.value()?), offered)?;
+            }
             _ => return Err(CommandError::ParameterUnknown),
+        }
+        Ok(())
+    }
+
+    /// Takes one of HOLDFOR and HOLDUNTIL. Whether the time of the latter is near enough, only a clock knows.
+    fn set_hold(&mut self, hold: Option<Hold>, offered: &Extensions) -> Result<(), CommandError> {
+        let hold = hold.ok_or(CommandError::ParameterValue)?;
+        let secs_max = offered.future_release.map_or(0, |max| max.as_secs());
+        match (self.hold, hold) {
+            (Some(_), _) => return Err(CommandError::ParameterTwice),
+            (None, Hold::For(secs)) if u64::from(secs) > secs_max => {
+                return Err(CommandError::ParameterValue);
+            }
+            _ => self.hold = Some(hold),
         }
         Ok(())
     }
@@ -142,6 +195,24 @@ impl Return {
     }
 }
 
+impl MailParams {
+    fn write_demands(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.require_tls {
+            f.write_str(" REQUIRETLS")?;
+        }
+        if let Some(priority) = self.mt_priority {
+            write!(f, " MT-PRIORITY={priority}")?;
+        }
+        if let Some(by) = self.deliver_by {
+            write!(f, " BY={by}")?;
+        }
+        if let Some(hold) = self.hold {
+            write!(f, " {hold}")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Mail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MAIL FROM:<{}>", self.reverse_path)?;
@@ -164,6 +235,6 @@ impl fmt::Display for Mail {
         if let Some(envid) = &params.envid {
             write!(f, " ENVID={}", envid.as_str())?;
         }
-        Ok(())
+        params.write_demands(f)
     }
 }

@@ -5,12 +5,15 @@
 pub struct Xtext(Box<str>);
 
 impl Xtext {
-    /// Takes text already in `xtext` form.
+    /// Takes text already in `xtext` form. What stands for a control character is refused: nothing that is shown in a
+    /// notice or a log may end a line there.
     pub fn parse(text: &str) -> Option<Self> {
         let mut rest = text;
         while let Some(c) = rest.chars().next() {
             let width = match c {
-                '+' => hex_pair(rest).map(|_| 3),
+                '+' => hex_pair(rest)
+                    .filter(|octet| !octet.is_ascii_control())
+                    .map(|_| 3),
                 '=' => None,
                 '!'..='~' => Some(1),
                 _ => None,
@@ -20,11 +23,12 @@ impl Xtext {
         Some(Self(text.into()))
     }
 
-    /// Puts text into `xtext` form.
+    /// Puts text into `xtext` form; control characters become `?`.
     pub fn encode(text: &str) -> Self {
         let mut out = String::with_capacity(text.len());
         for byte in text.bytes() {
             match byte {
+                _ if byte.is_ascii_control() => out.push('?'),
                 b'+' | b'=' => out.push_str(&format!("+{byte:02X}")),
                 b'!'..=b'~' => out.push(char::from(byte)),
                 _ => out.push_str(&format!("+{byte:02X}")),

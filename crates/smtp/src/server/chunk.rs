@@ -43,7 +43,10 @@ impl Server {
             // Nobody knows how many octets follow: they may not be read as commands.
             return self.close_with(&replies::ARGUMENTS);
         };
-        let refusal = match self.config.offered().chunking {
+        if bdat.octets == 0 && self.is_too_idle() {
+            return self.close_with(&replies::TOO_MANY_COMMANDS);
+        }
+        let refusal = match self.offered().chunking {
             true => self.unmet(BDAT_NEEDS),
             false => Some(replies::NOT_IMPLEMENTED),
         };
@@ -84,7 +87,7 @@ impl Server {
         if incoming.failure.is_some() && dropped > self.config.limits.discard_octets_max {
             return self.close_with(&replies::TOO_MUCH_DATA);
         }
-        incoming.until = self.now + self.config.limits.transfer_timeout;
+        incoming.start(self.now);
         let chunk = Chunk {
             incoming,
             remaining: bdat.octets,
@@ -100,6 +103,7 @@ impl Server {
         chunk.remaining -= octets.len() as u64;
         let mut content = BytesMut::with_capacity(octets.len());
         chunk.incoming.reader.read(octets, &mut content);
+        chunk.incoming.read += octets.len() as u64;
         self.absorb(&mut chunk.incoming, octets.len(), content);
         self.go_on(chunk);
         octets.len()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::body::BareNewline;
 use crate::command::Extensions;
+use crate::sasl::{Mechanism, MechanismSet};
 
 /// Whom a session serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,9 +52,12 @@ pub struct Config {
     pub tls: TlsOffer,
     /// AUTH.
     pub auth: AuthOffer,
+    /// The mechanisms of AUTH. Those that a channel cannot carry are not offered over it.
+    pub auth_mechanisms: MechanismSet,
     /// Whether mail is taken from authenticated peers only (530 5.7.0).
     pub auth_required: bool,
-    /// Optional extensions done. `auth` here is ruled by [`Config::auth`].
+    /// Optional extensions done. `auth` here is ruled by [`Config::auth`]. REQUIRETLS is offered under TLS only, ETRN by
+    /// an MTA, FUTURERELEASE by an MSA that knows the time ([`super::Server::set_clock`]), DELIVERBY not under LMTP.
     pub extensions: Extensions,
     /// Bare CR or LF in commands and message data. [`BareNewline::Keep`] works as `Reject` here: only
     /// binary bodies keep them.
@@ -85,26 +89,20 @@ impl Config {
             } else {
                 AuthOffer::Off
             },
+            auth_mechanisms: [Mechanism::Plain, Mechanism::Login].into_iter().collect(),
             auth_required: msa,
-            extensions: Extensions::ALL,
+            extensions: Extensions::USUAL,
             bare_newline: BareNewline::Reject,
             unbracketed_paths: false,
             ask_vrfy: false,
             limits: Limits::default(),
         }
     }
-
-    /// The extensions done, with AUTH as the session has it.
-    pub(super) fn offered(&self) -> Extensions {
-        Extensions {
-            auth: self.auth != AuthOffer::Off,
-            binarymime: self.extensions.binarymime && self.extensions.chunking,
-            ..self.extensions
-        }
-    }
 }
 
-/// The bounds of a session.
+/// The bounds of a session. By default, a session of a peer that has not authenticated holds less than 64 KiB: waiting
+/// input below `pipeline_octets_max` and one input more of at most 16 KiB, 4 KiB of replies and the last of them, and
+/// `envelope_octets_max`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// A command line with its CRLF. 4,096; RFC 5321 §4.5.3.1.4 asks for 512, its extensions for up to
@@ -112,12 +110,15 @@ pub struct Limits {
     pub command_line_octets_max: usize,
     /// An AUTH line with its CRLF. 12,288 (RFC 4954 §4).
     pub sasl_line_octets_max: usize,
-    /// Pipelined input that waits for an answer; one input may exceed it. 65,536.
+    /// Pipelined input that waits for an answer; one input may exceed it. 12,800: more than any line.
     pub pipeline_octets_max: usize,
     /// A message. 52,428,800; RFC 5321 §4.5.3.1.7 asks for 65,536.
     pub message_octets_max: u64,
     /// Recipients of a transaction. 1,000; RFC 5321 §4.5.3.1.8 asks for 100.
     pub recipients_max: usize,
+    /// Paths and parameters of a transaction of a peer that has not authenticated, as they are kept; 452 for recipients
+    /// beyond. 28,672; 100 paths of 256 octets (RFC 5321 §4.5.3.1.3, §4.5.3.1.8) fit.
+    pub envelope_octets_max: usize,
     /// Errors of the peer in a session, before 421. 20.
     pub errors_max: u32,
     /// Recipients refused in a session, before 421. 100.
@@ -137,8 +138,13 @@ pub struct Limits {
     pub data_timeout: Duration,
     /// Time for a whole DATA, or one BDAT chunk. 1 hour.
     pub transfer_timeout: Duration,
+    /// What message data must come to in octets a second, once `data_timeout` has passed since its start; zero for any.
+    /// 100.
+    pub data_rate_min: u32,
     /// Time for a TLS handshake. 1 minute.
     pub handshake_timeout: Duration,
+    /// Time for a whole session. A message under way may be finished; nothing else is taken after it. 4 hours.
+    pub session_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -146,9 +152,10 @@ impl Default for Limits {
         Self {
             command_line_octets_max: 4096,
             sasl_line_octets_max: 12_288,
-            pipeline_octets_max: 64 * 1024,
+            pipeline_octets_max: 12_800,
             message_octets_max: 50 * 1024 * 1024,
             recipients_max: 1000,
+            envelope_octets_max: 28 * 1024,
             errors_max: 20,
             recipients_refused_max: 100,
             auth_failures_max: 5,
@@ -158,7 +165,9 @@ impl Default for Limits {
             command_timeout: Duration::from_secs(5 * 60),
             data_timeout: Duration::from_secs(5 * 60),
             transfer_timeout: Duration::from_secs(60 * 60),
+            data_rate_min: 100,
             handshake_timeout: Duration::from_secs(60),
+            session_timeout: Duration::from_secs(4 * 60 * 60),
         }
     }
 }

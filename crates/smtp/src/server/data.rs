@@ -25,15 +25,29 @@ pub(super) struct Incoming {
     pub(super) dropped: u64,
     /// Why the message will be refused.
     pub(super) failure: Option<Reply>,
-    /// When the transfer must be over.
-    pub(super) until: Instant,
+    /// When the DATA or the chunk under way began.
+    pub(super) began: Instant,
+    /// Octets read since.
+    pub(super) read: u64,
 }
 
 impl Incoming {
-    /// How long to wait for more.
+    /// Begins a DATA or a chunk.
+    pub(super) const fn start(&mut self, now: Instant) {
+        self.began = now;
+        self.read = 0;
+    }
+
+    /// How long to wait for more: the whole has its time, and what has come by a moment must have come fast enough.
     pub(super) fn patience(&self, now: Instant, limits: &Limits) -> Duration {
-        let left = self.until.saturating_duration_since(now);
-        limits.data_timeout.min(left)
+        let earned = match limits.data_rate_min {
+            0 => limits.transfer_timeout,
+            rate => limits.data_timeout + Duration::from_secs(self.read / u64::from(rate)),
+        };
+        let until = self.began + earned.min(limits.transfer_timeout);
+        limits
+            .data_timeout
+            .min(until.saturating_duration_since(now))
     }
 }
 
@@ -71,7 +85,8 @@ impl Server {
             octets: 0,
             dropped: 0,
             failure: None,
-            until: self.now + self.config.limits.transfer_timeout,
+            began: self.now,
+            read: 0,
         }
     }
 
@@ -84,6 +99,7 @@ impl Server {
         self.rearm = true;
         let mut content = BytesMut::with_capacity(rest.len());
         let progress = incoming.reader.read(rest, &mut content);
+        incoming.read += progress.consumed as u64;
         self.absorb(&mut incoming, progress.consumed, content);
         if progress.ended {
             self.end_of_message(*incoming);
@@ -152,6 +168,7 @@ impl Server {
                 let reply = replies::OK.with_text(format!("Ok: queued as {id}"));
                 self.accepted(recipients, &reply);
             }
+            Answer::Reply(reply) if reply.is_success() => self.accepted(recipients, &reply),
             Answer::PerRecipient(given) if self.config.role == Role::Lmtp => {
                 self.counters.idle_commands = 0;
                 self.final_replies(recipients, |index| {

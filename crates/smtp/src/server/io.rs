@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::config::Role;
-use crate::command::{BodyType, HelloName, Mail, Rcpt};
+use super::recipients::Recipients;
+use crate::command::{BodyType, EtrnTarget, HelloName, Mail, Rcpt, XAttribute};
 use crate::reply::Reply;
-use crate::sasl::Credentials;
+use crate::sasl;
 use crate::tls::TlsFacts;
 
 /// What happens to a session.
@@ -45,11 +46,19 @@ pub enum Output {
 /// A question for the driver. [`Answer::Reject`] fits every one.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// Are these credentials right? [`Answer::Authenticated`].
-    Authenticate(Credentials),
-    /// May this sender start a transaction? [`Answer::Accept`].
+    /// May this client have a session? Comes first of all, before the greeting, and again after XCLIENT.
+    /// [`Answer::Accept`] or [`Answer::Welcome`] greets; the reply of [`Answer::Reject`] takes the greeting's place, and
+    /// the connection is closed. The driver may take its time and hand in what comes meanwhile:
+    /// [`super::Server::has_spoken_early`].
+    Connect,
+    /// May it go on under this name? [`Answer::Accept`].
+    Hello(Hello),
+    /// A question of a SASL exchange. [`Answer::Authentication`].
+    Authenticate(sasl::Question),
+    /// May this sender start a transaction? [`Answer::Accept`], or [`Answer::Reply`] to say more than the usual.
     Mail(Mail),
-    /// Is this recipient taken? [`Answer::Accept`]. The sender is in [`super::Server::envelope`].
+    /// Is this recipient taken? [`Answer::Accept`], or [`Answer::Reply`] to say more than the usual. The sender is in
+    /// [`super::Server::envelope`].
     Recipient(Rcpt),
     /// Content follows: make room for it. [`Answer::Accept`]. All recipients are in
     /// [`super::Server::envelope`].
@@ -59,6 +68,13 @@ pub enum Ask {
     EndOfMessage(Box<EndOfMessage>),
     /// Is this text of VRFY a mailbox? [`Answer::Verified`].
     Verify(Box<str>),
+    /// ETRN: send what waits for this target. [`Answer::Reply`] with one of the replies of [`crate::replies`] for it.
+    Etrn(EtrnTarget),
+    /// A proxy says who the client is: take that from now on for the truth. [`Answer::Accept`]; the session then starts
+    /// over with [`Ask::Connect`], with HELO for its name and LOGIN for its identity where they were given.
+    Xclient(Vec<XAttribute>),
+    /// A filter says where the next messages come from; later attributes add to earlier ones. [`Answer::Accept`].
+    Xforward(Vec<XAttribute>),
 }
 
 /// An answer. One that does not fit the question counts as a local failure: 451 4.3.0.
@@ -68,11 +84,10 @@ pub enum Answer {
     Accept,
     /// No, or not now: a reply of 4yz or 5yz. 421 also closes.
     Reject(Reply),
-    /// The credentials are right.
-    Authenticated {
-        /// Whom the peer now acts as.
-        identity: Box<str>,
-    },
+    /// The session may go on as told.
+    Welcome(Welcome),
+    /// The answer to a question of a SASL exchange.
+    Authentication(sasl::Answer),
     /// The message is on stable storage.
     Accepted {
         /// Its id, as the reply shows it.
@@ -83,6 +98,17 @@ pub enum Answer {
     PerRecipient(Vec<Reply>),
     /// The reply to VRFY, of any code.
     Verified(Reply),
+    /// The reply to ETRN, of any code but 3yz; for MAIL, RCPT and a message, one of 2yz in place of the usual.
+    Reply(Reply),
+}
+
+/// What a client may do beyond the usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Welcome {
+    /// It may use XCLIENT.
+    pub xclient: bool,
+    /// It may use XFORWARD.
+    pub xforward: bool,
 }
 
 /// Sender and recipients of a transaction.
@@ -91,7 +117,7 @@ pub struct Envelope {
     /// The reverse-path and the parameters of MAIL.
     pub mail: Mail,
     /// The accepted recipients with the parameters of RCPT, in the order given.
-    pub recipients: Vec<Rcpt>,
+    pub recipients: Recipients,
 }
 
 /// A whole message has been received.
@@ -137,6 +163,10 @@ pub struct Facts {
     pub tls: Option<TlsFacts>,
     /// Whom the peer has authenticated as.
     pub identity: Option<Box<str>>,
+    /// The peer has spoken before the greeting.
+    pub early_talker: bool,
+    /// The peer has sent commands ahead before the reply to EHLO had allowed it, or after HELO, which does not.
+    pub pipelined_early: bool,
 }
 
 impl Facts {
@@ -146,6 +176,8 @@ impl Facts {
             hello: None,
             tls,
             identity: None,
+            early_talker: false,
+            pipelined_early: false,
         }
     }
 

@@ -76,6 +76,7 @@ impl Server {
                 bare_lf,
             } => {
                 self.rearm = true;
+                self.facts.pipelined_early |= rest.len() > octets && !self.may_pipeline();
                 match bare_lf && self.config.bare_newline != BareNewline::Normalize {
                     true => self.refuse(&replies::LINE_INVALID),
                     false => self.command(text),
@@ -107,7 +108,15 @@ impl Server {
         }
     }
 
+    /// Whether the peer may send commands ahead (RFC 2920): after the reply to EHLO.
+    pub(super) const fn may_pipeline(&self) -> bool {
+        matches!(&self.facts.hello, Some(hello) if hello.extended)
+    }
+
     fn command(&mut self, line: &[u8]) {
+        if self.now >= self.session_ends {
+            return self.close_with(&replies::TIMED_OUT);
+        }
         let (verb, args) = match command::split_verb(line) {
             Ok(parts) => parts,
             Err(error) => return self.refuse_command(error),
@@ -128,7 +137,7 @@ impl Server {
         self.refuse(&replies::for_command_error(error));
     }
 
-    fn is_too_idle(&mut self) -> bool {
+    pub(super) fn is_too_idle(&mut self) -> bool {
         self.counters.idle_commands += 1;
         self.counters.idle_commands > self.config.limits.idle_commands_max
     }
@@ -139,13 +148,16 @@ impl Server {
         Some(need.reply())
     }
 
-    fn is_met(&self, need: Need) -> bool {
+    pub(super) fn is_met(&self, need: Need) -> bool {
         let open = self.transaction.as_deref();
         match need {
             Need::Tls => self.config.tls != TlsOffer::Required || self.facts.tls.is_some(),
             Need::Identity => !self.config.auth_required || self.facts.identity.is_some(),
             Need::Hello => self.facts.hello.is_some(),
             Need::AuthOffer => self.config.auth != AuthOffer::Off,
+            Need::EtrnOffer => self.offered().etrn,
+            Need::XclientOffer => self.welcome.xclient,
+            Need::XforwardOffer => self.welcome.xforward,
             Need::NoIdentity => self.facts.identity.is_none(),
             Need::NoTransaction | Need::NoMail => open.is_none(),
             Need::Mail => open.is_some(),

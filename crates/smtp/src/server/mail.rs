@@ -2,8 +2,8 @@
 //!
 //! A refusal leaves no transaction.
 
-use super::{Answer, Ask, Envelope, Question, Server, Transaction};
-use crate::command::{Mail, Syntax};
+use super::{Answer, Ask, Envelope, Question, Recipients, Server, Transaction};
+use crate::command::{Hold, Mail, Syntax};
 use crate::replies;
 
 impl Server {
@@ -23,37 +23,43 @@ impl Server {
         {
             return self.refuse(&replies::MESSAGE_TOO_BIG);
         }
+        if self.is_held_too_long(&mail) {
+            return self.refuse(&replies::ARGUMENTS.with_text("Held back for too long"));
+        }
         self.ask(Ask::Mail(mail.clone()), Question::Mail(Box::new(mail)));
     }
 
-    pub(super) fn mail_answered(&mut self, mail: Mail, answer: Answer) {
-        match answer {
-            Answer::Accept => {
-                self.counters.transactions += 1;
-                self.transaction = Some(Box::new(Transaction {
-                    envelope: Envelope {
-                        mail,
-                        recipients: Vec::new(),
-                    },
-                    chunks: None,
-                }));
-                self.reply(&replies::SENDER_OK);
-            }
-            other => {
-                let reply = Self::refusal(other);
-                match reply.is_permanent() {
-                    true => self.refuse(&reply),
-                    false => self.decline(&reply),
-                }
-            }
+    fn is_held_too_long(&self, mail: &Mail) -> bool {
+        match (mail.params.hold, self.latest_release()) {
+            (Some(Hold::Until(time)), Some(latest)) => time > latest,
+            _ => false,
         }
+    }
+
+    pub(super) fn mail_answered(&mut self, mail: Mail, answer: Answer) {
+        let reply = match answer {
+            Answer::Accept => replies::SENDER_OK,
+            Answer::Reply(reply) if reply.is_success() => reply,
+            other => return self.decline_or_refuse(&Self::refusal(other)),
+        };
+        self.counters.transactions += 1;
+        let mail_octets = mail.to_string().len();
+        self.transaction = Some(Box::new(Transaction {
+            envelope: Envelope {
+                mail,
+                recipients: Recipients::default(),
+            },
+            mail_octets,
+            chunks: None,
+        }));
+        self.reply(&reply);
     }
 
     /// How paths and parameters are read at this point of the session.
     pub(super) fn syntax(&self) -> Syntax {
         let open = self.transaction.as_ref();
         Syntax {
-            extensions: self.config.offered(),
+            extensions: self.offered(),
             unbracketed_paths: self.config.unbracketed_paths,
             utf8_transaction: open.is_some_and(|open| open.envelope.mail.params.smtputf8),
         }

@@ -1,7 +1,7 @@
-//! RSET, VRFY, EXPN, HELP, NOOP and QUIT (RFC 5321 §4.1.1.5 to §4.1.1.10).
+//! RSET, VRFY, EXPN, HELP, NOOP and QUIT (RFC 5321 §4.1.1.5 to §4.1.1.10), ETRN (RFC 1985).
 
 use super::{Answer, Ask, Question, Server, verbs};
-use crate::command::{no_arguments, text_argument};
+use crate::command::{EtrnTarget, no_arguments, text_argument};
 use crate::replies;
 
 impl Server {
@@ -36,7 +36,14 @@ impl Server {
     }
 
     pub(super) fn help(&mut self, _args: &[u8]) {
-        let names: Vec<&str> = verbs::shown(self.config.role).collect();
+        let names: Vec<&str> = verbs::shown(self.config.role)
+            .filter(|(_, needs)| {
+                needs
+                    .iter()
+                    .all(|need| !need.is_offer() || self.is_met(*need))
+            })
+            .map(|(name, _)| name)
+            .collect();
         self.reply(&replies::HELP.with_text(format!("Commands: {}", names.join(" "))));
     }
 
@@ -48,6 +55,21 @@ impl Server {
         match no_arguments(args) {
             Ok(()) => self.close_with(&replies::BYE),
             Err(error) => self.refuse_command(error),
+        }
+    }
+
+    pub(super) fn etrn(&mut self, args: &[u8]) {
+        match EtrnTarget::parse(args) {
+            Ok(target) => self.ask(Ask::Etrn(target), Question::Etrn),
+            Err(error) => self.refuse_command(error),
+        }
+    }
+
+    pub(super) fn etrn_answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Reply(reply) if !reply.is_intermediate() => self.decline(&reply),
+            Answer::Accept => self.reply(&replies::ETRN_STARTED),
+            other => self.decline(&Self::refusal(other)),
         }
     }
 

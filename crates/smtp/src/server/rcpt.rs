@@ -3,7 +3,7 @@
 //! Owns the forward-paths of one mail transaction. Never looks an address up: it asks, the driver answers.
 //! A refusal leaves the transaction as it was.
 
-use super::{Answer, Ask, Question, Server};
+use super::{Answer, Ask, Question, Recipients, Server};
 use crate::command::Rcpt;
 use crate::replies;
 use crate::reply::Reply;
@@ -14,22 +14,33 @@ impl Server {
             Ok(rcpt) => rcpt,
             Err(error) => return self.refuse_command(error),
         };
-        let given = self.envelope().map_or(0, |open| open.recipients.len());
-        if given >= self.config.limits.recipients_max {
+        if !self.has_room_for(&rcpt) {
             return self.refuse_recipient(&replies::TOO_MANY_RECIPIENTS);
         }
         let question = Question::Recipient(Box::new(rcpt.clone()));
         self.ask(Ask::Recipient(rcpt), question);
     }
 
-    pub(super) fn recipient_answered(&mut self, rcpt: Rcpt, answer: Answer) {
-        match (answer, &mut self.transaction) {
-            (Answer::Accept, Some(open)) => {
-                open.envelope.recipients.push(rcpt);
-                self.reply(&replies::RECIPIENT_OK);
-            }
-            (other, _) => self.refuse_recipient(&Self::refusal(other)),
+    pub(super) fn recipient_answered(&mut self, rcpt: &Rcpt, answer: Answer) {
+        let reply = match answer {
+            Answer::Accept => replies::RECIPIENT_OK,
+            Answer::Reply(reply) if reply.is_success() => reply,
+            other => return self.refuse_recipient(&Self::refusal(other)),
+        };
+        if let Some(open) = &mut self.transaction {
+            open.envelope.recipients.push(rcpt);
+            self.reply(&reply);
         }
+    }
+
+    /// Whether the transaction may have one more. Strangers may not fill our memory with long paths.
+    fn has_room_for(&self, rcpt: &Rcpt) -> bool {
+        let limits = &self.config.limits;
+        self.transaction.as_ref().is_some_and(|open| {
+            let octets = open.octets() + Recipients::octets_of(rcpt);
+            let fits = self.facts.identity.is_some() || octets <= limits.envelope_octets_max;
+            fits && open.envelope.recipients.len() < limits.recipients_max
+        })
     }
 
     fn refuse_recipient(&mut self, reply: &Reply) {

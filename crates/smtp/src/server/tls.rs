@@ -32,7 +32,11 @@ impl Server {
     /// The peer starts over under TLS (RFC 3207 §4.2).
     pub(super) fn tls_established(&mut self, tls: TlsFacts) {
         if matches!(self.phase, Phase::Handshake) {
-            self.facts = Facts::new(self.config.role, Some(tls));
+            self.facts = Facts {
+                early_talker: self.facts.early_talker,
+                pipelined_early: self.facts.pipelined_early,
+                ..Facts::new(self.config.role, Some(tls))
+            };
             self.phase = Phase::Command;
             self.rearm = true;
         }

@@ -15,6 +15,12 @@ pub(super) enum Need {
     Hello,
     /// AUTH is offered at all.
     AuthOffer,
+    /// ETRN is offered.
+    EtrnOffer,
+    /// The client may use XCLIENT.
+    XclientOffer,
+    /// The client may use XFORWARD.
+    XforwardOffer,
     /// No identity yet.
     NoIdentity,
     /// No transaction, for a verb that may not come within one.
@@ -30,12 +36,21 @@ pub(super) enum Need {
 }
 
 impl Need {
+    /// Whether it is about what the session offers, not about what has come before.
+    pub(super) const fn is_offer(self) -> bool {
+        matches!(
+            self,
+            Self::AuthOffer | Self::EtrnOffer | Self::XclientOffer | Self::XforwardOffer
+        )
+    }
+
     pub(super) const fn reply(self) -> Reply {
         match self {
             Self::Tls => replies::TLS_REQUIRED,
             Self::Identity => replies::AUTH_REQUIRED,
             Self::Hello => replies::HELLO_FIRST,
-            Self::AuthOffer => replies::NOT_IMPLEMENTED,
+            Self::AuthOffer | Self::EtrnOffer => replies::NOT_IMPLEMENTED,
+            Self::XclientOffer | Self::XforwardOffer => replies::ATTRIBUTES_DENIED,
             Self::NoIdentity => replies::ALREADY_AUTHENTICATED,
             Self::NoTransaction => replies::WITHIN_TRANSACTION,
             Self::NoMail => replies::NESTED_MAIL,
@@ -50,6 +65,7 @@ impl Need {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum For {
     Smtp,
+    Mta,
     Lmtp,
     All,
 }
@@ -85,21 +101,27 @@ const fn verb(
     }
 }
 
-/// Another protocol's request, sent here by mistake or by a browser that was made to.
-const fn stranger(name: &'static str) -> Verb {
+/// A command between mail servers, which HELP does not show.
+const fn unshown(verb: Verb) -> Verb {
     Verb {
         shown: false,
-        ..verb(name, All, &[], false, Server::stranger)
+        ..verb
     }
 }
 
-use For::{All, Lmtp, Smtp};
+/// Another protocol's request, sent here by mistake or by a browser that was made to.
+const fn stranger(name: &'static str) -> Verb {
+    unshown(verb(name, All, &[], false, Server::stranger))
+}
+
+use For::{All, Lmtp, Mta, Smtp};
 use Need::{
-    AuthOffer, Hello, Identity, Mail, NoChunks, NoIdentity, NoMail, NoTransaction, Rcpt, Tls,
+    AuthOffer, EtrnOffer, Hello, Identity, Mail, NoChunks, NoIdentity, NoMail, NoTransaction, Rcpt,
+    Tls, XclientOffer, XforwardOffer,
 };
 
 #[rustfmt::skip]
-static VERBS: [Verb; 18] = [
+static VERBS: [Verb; 24] = [
     //   verb        users  needs                                            idle   handler             RFC
     verb("EHLO",     Smtp,  &[],                                             true,  Server::ehlo),   // 5321 §4.1.1.1
     verb("HELO",     Smtp,  &[],                                             true,  Server::helo),   // 5321 §4.1.1.1
@@ -116,8 +138,14 @@ static VERBS: [Verb; 18] = [
     verb("QUIT",     All,   &[],                                             false, Server::quit),   // 5321 §4.1.1.10
     verb("STARTTLS", All,   &[],                                             true,  Server::starttls), // 3207 §4
     verb("AUTH",     All,   &[AuthOffer, Hello, NoIdentity, NoTransaction],  true,  Server::auth),   // 4954 §4
+    verb("ETRN",     Mta,   &[EtrnOffer, Tls, Hello, Identity, NoTransaction], true, Server::etrn),  // 1985 §5
+    unshown(verb("XCLIENT",  All, &[XclientOffer, NoTransaction],            true,  Server::xclient)),
+    unshown(verb("XFORWARD", All, &[XforwardOffer, NoTransaction],           true,  Server::xforward)),
     stranger("GET"),
+    stranger("HEAD"),
     stranger("POST"),
+    stranger("PUT"),
+    stranger("OPTIONS"),
     stranger("CONNECT"),
 ];
 
@@ -129,17 +157,17 @@ pub(super) fn find(name: &[u8], role: Role) -> Option<&'static Verb> {
     usable(role).find(|verb| verb.name.as_bytes().eq_ignore_ascii_case(name))
 }
 
-/// The verbs that HELP shows.
-pub(super) fn shown(role: Role) -> impl Iterator<Item = &'static str> {
-    usable(role).filter(|verb| verb.shown).map(|verb| verb.name)
+/// The names of the verbs that HELP shows, with what they need.
+pub(super) fn shown(role: Role) -> impl Iterator<Item = (&'static str, &'static [Need])> {
+    let shown = usable(role).filter(|verb| verb.shown);
+    shown.map(|verb| (verb.name, verb.needs))
 }
 
 fn usable(role: Role) -> impl Iterator<Item = &'static Verb> {
-    let users = match role {
-        Role::Lmtp => Lmtp,
-        Role::Mta | Role::Msa => Smtp,
-    };
-    VERBS
-        .iter()
-        .filter(move |verb| verb.users == All || verb.users == users)
+    VERBS.iter().filter(move |verb| match verb.users {
+        All => true,
+        Lmtp => role == Role::Lmtp,
+        Smtp => role != Role::Lmtp,
+        Mta => role == Role::Mta,
+    })
 }
