@@ -64,6 +64,16 @@ const fn address_bits(address: &IpAddr) -> u32 {
     }
 }
 
+/// The network of one address.
+impl From<IpAddr> for IpNetwork {
+    fn from(address: IpAddr) -> Self {
+        Self {
+            address,
+            prefix_bits: address_bits(&address),
+        }
+    }
+}
+
 impl FromStr for IpNetwork {
     type Err = NetworkError;
 
