@@ -31,6 +31,36 @@ pub struct CertificateFiles {
     pub further: Vec<(FilePair, Vec<ServedName>)>,
 }
 
+impl CertificateFiles {
+    /// What the files hold now, or why each cannot be used. Makes nothing: a self-signed certificate that is missing is
+    /// left out.
+    pub fn inspect(&self) -> Vec<Result<CertificateInfo, CertificateError>> {
+        let there =
+            |pair: &FilePair, role| role != FileRole::SelfSigned || pair.certificate.exists();
+        self.roles()
+            .into_iter()
+            .filter(|(pair, role, _)| there(pair, *role))
+            .map(|(pair, role, names)| Ok(FileEntry::load(pair, role, names)?.info()))
+            .collect()
+    }
+
+    /// Those that go before others first.
+    fn roles(&self) -> Vec<(FilePair, FileRole, Vec<ServedName>)> {
+        let own = self
+            .own
+            .iter()
+            .map(|pair| (pair.clone(), FileRole::Own, Vec::new()));
+        let further = self.further.iter().cloned();
+        let further = further.map(|(pair, names)| (pair, FileRole::Further, names));
+        let mut all: Vec<_> = own.chain(further).collect();
+        if self.own.is_none() {
+            let pair = self.self_signed.clone();
+            all.push((pair, FileRole::SelfSigned, Vec::new()));
+        }
+        all
+    }
+}
+
 /// Where a certificate comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
@@ -250,23 +280,15 @@ impl CertificateStore {
     /// cannot be used.
     pub fn load(files: CertificateFiles) -> Result<Self, CertificateError> {
         let hostname = files.hostname.to_ascii_lowercase();
-        let mut entries = Vec::with_capacity(files.further.len() + 1);
-        let self_signed = match files.own {
-            Some(own) => {
-                entries.push(FileEntry::load(own, FileRole::Own, Vec::new())?);
-                None
-            }
-            None => Some(files.self_signed),
-        };
-        for (pair, names) in files.further {
-            entries.push(FileEntry::load(pair, FileRole::Further, names)?);
+        if files.own.is_none() {
+            files.self_signed.make_missing(&hostname)?;
         }
-        if let Some(pair) = self_signed {
-            pair.make_missing(&hostname)?;
-            entries.push(FileEntry::load(pair, FileRole::SelfSigned, Vec::new())?);
-        }
+        let loaded = files
+            .roles()
+            .into_iter()
+            .map(|(pair, role, names)| FileEntry::load(pair, role, names));
         let parts = Parts {
-            files: entries,
+            files: loaded.collect::<Result<_, _>>()?,
             fetched: Vec::new(),
         };
         let none = || rustls::Error::General("there is no certificate".to_owned());

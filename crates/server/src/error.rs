@@ -34,6 +34,9 @@ pub enum ServerError {
     /// TLS cannot be used as configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Certificates cannot be fetched as configured.
+    #[error(transparent)]
+    Acme(#[from] nightmail_certs::acme::AcmeError),
     /// The log cannot be set up.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -71,6 +74,7 @@ impl ServerError {
             | Self::Bind(_)
             | Self::System(_)
             | Self::Tls(_)
+            | Self::Acme(_)
             | Self::Log(_)
             | Self::Open(OpenError::Locked(_)) => EXIT_CONFIGURATION,
             Self::Auth(AuthError::Parameters(_)) => EXIT_CONFIGURATION,

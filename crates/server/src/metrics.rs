@@ -54,6 +54,10 @@ metrics_table! {
     TLS_HANDSHAKES_FAILED = "nightmail_tls_handshakes_failed_total" Counter "";
     /// Whether the last look at the certificate files succeeded: 1 or 0.
     TLS_CERTIFICATE_GOOD = "nightmail_tls_certificate_good" Gauge "";
+    /// When a certificate in use ends, in seconds since 1970, by its first name and where it comes from.
+    TLS_CERTIFICATE_EXPIRY = "nightmail_tls_certificate_expiry_seconds" Gauge "name,source";
+    /// Attempts to fetch a certificate, by result: fetched or failed.
+    ACME_ORDERS = "nightmail_acme_orders_total" Counter "result";
     /// Logins, by protocol and result: accepted or refused.
     LOGINS = "nightmail_logins_total" Counter "protocol,result";
     /// Passwords hashed with Argon2 to check a login.
@@ -72,6 +76,28 @@ metrics_table! {
     RECIPIENTS_REJECTED = "nightmail_smtp_recipients_rejected_total" Counter "protocol";
     /// Seconds from the end of a message's data to the reply.
     ACCEPT_SECONDS = "nightmail_smtp_accept_seconds" Histogram "protocol";
+    /// What rules and checks have decided about clients, senders, recipients and messages.
+    ACCESS_DECISIONS = "nightmail_access_decisions_total" Counter "stage,decision";
+    /// Recipients that greylisting was asked about.
+    GREYLIST = "nightmail_greylist_total" Counter "verdict";
+    /// Replies to errors that were held back.
+    TARPIT_DELAYS = "nightmail_tarpit_delays_total" Counter "";
+    /// Connections and messages put off because the store was behind.
+    LOAD_SHED = "nightmail_load_shed_total" Counter "stage";
+    /// Answers of SPF.
+    SPF_RESULTS = "nightmail_spf_total" Counter "result";
+    /// DKIM signatures looked at.
+    DKIM_RESULTS = "nightmail_dkim_total" Counter "result";
+    /// ARC chains looked at.
+    ARC_RESULTS = "nightmail_arc_total" Counter "result";
+    /// Answers of DMARC.
+    DMARC_RESULTS = "nightmail_dmarc_total" Counter "result";
+    /// DMARC reports sent to other sites.
+    DMARC_REPORTS = "nightmail_dmarc_reports_total" Counter "kind";
+    /// Messages signed with DKIM.
+    DKIM_SIGNED = "nightmail_dkim_signed_total" Counter "";
+    /// Messages sealed with ARC.
+    ARC_SEALED = "nightmail_arc_sealed_total" Counter "";
     /// Messages put into local mailboxes, once for each recipient.
     DELIVERIES_LOCAL = "nightmail_deliveries_local_total" Counter "";
     /// Attempts to deliver to another site.

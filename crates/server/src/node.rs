@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use nightmail_certs::acme::{answer_http, answer_tls};
 use nightmail_cluster::LeaseName;
 use nightmail_commit::{Compactor, ReclaimOptions, Reclaimer};
 use nightmail_delivery::Delivery;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
 use crate::auth::Verifier;
 use crate::backend::Backend;
-use crate::config::{self, Config, Listener, Protocol, Role, TlsMode};
+use crate::config::{self, AcmeChallenge, Config, Listener, Protocol, Role, TlsMode};
 use crate::drivers::imap::ImapService;
 use crate::drivers::pop3::{MaildropLocks, Pop3Service};
 use crate::drivers::smtp::SmtpService;
@@ -67,6 +68,14 @@ pub async fn serve(
         config,
     });
     let mut tasks = Tasks::default();
+    start_certificates(
+        sockets.challenges,
+        &services,
+        &backend,
+        &shutdown,
+        &mut tasks,
+    )
+    .await?;
     for listener in sockets.listeners {
         start_listener(listener, &services, &admin, &shutdown, &mut tasks);
     }
@@ -147,7 +156,7 @@ fn start_listener(
     let config: &Listener = listener.config();
     let options = ServiceOptions {
         implicit_tls: (config.tls_mode() == TlsMode::Implicit)
-            .then(|| Arc::clone(services.tls.server_config())),
+            .then(|| Arc::clone(services.tls.config_for(config.protocol))),
         handshake_timeout: services.config.timeouts.tls_handshake,
         write_timeout: services.config.timeouts.write,
     };
@@ -177,6 +186,47 @@ fn start_listener(
             tasks.background.spawn(report("admin API", served));
         }
     }
+}
+
+/// Fetches certificates and answers what their authority asks, until draining begins.
+async fn start_certificates(
+    challenges: Option<TcpListener>,
+    services: &SharedServices,
+    backend: &Backend,
+    shutdown: &Shutdown,
+    tasks: &mut Tasks,
+) -> Result<(), ServerError> {
+    let config = &services.config;
+    let leases = backend.cluster.leases().clone();
+    let rows = Arc::clone(&backend.engine);
+    let Some(mut acme) = services.tls.acme(config, Arc::clone(&rows), leases)? else {
+        return Ok(());
+    };
+    // Whoever connects first is to see them already.
+    acme.pick_up().await;
+    let mut stopping = shutdown.clone();
+    tasks.background.spawn(async move {
+        acme.run(stopping.draining()).await;
+        stopping.aborting().await;
+    });
+    let Some(listener) = challenges else {
+        return Ok(());
+    };
+    let by_tls = config.acme.challenge == AcmeChallenge::TlsAlpn;
+    let mut stopping = shutdown.clone();
+    tasks.background.spawn(async move {
+        let answering = async {
+            match by_tls {
+                true => answer_tls(listener, rows).await,
+                false => answer_http(listener, rows).await,
+            }
+        };
+        tokio::select! {
+            () = answering => {}
+            () = stopping.aborting() => {}
+        }
+    });
+    Ok(())
 }
 
 async fn report(what: &'static str, task: impl Future<Output = std::io::Result<()>>) {

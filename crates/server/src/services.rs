@@ -10,7 +10,7 @@ use nightmail_store::{Quota, Store};
 use nightmail_switch::Switch;
 
 use crate::auth::{AuthError, Verifier};
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::drivers::pop3::MaildropLocks;
 use crate::metrics;
 use crate::net::Transport;
@@ -75,10 +75,11 @@ impl Services {
         &self.config.server.hostname
     }
 
-    /// Answers the TLS handshake that a client begins, after what waits has been sent.
-    pub async fn start_tls(&self, transport: &mut Transport) -> io::Result<()> {
+    /// Answers the TLS handshake that a client of a listener of `protocol` begins, after what waits has been sent.
+    pub async fn start_tls(&self, transport: &mut Transport, protocol: Protocol) -> io::Result<()> {
         let timeout = self.config.timeouts.tls_handshake;
-        transport.start_tls(self.tls.server_config(), timeout).await
+        let config = self.tls.config_for(protocol);
+        transport.start_tls(config, timeout).await
     }
 
     /// Checks a name and a password. `acting_as` is whom the client wants to be, where it said so: only itself.

@@ -196,6 +196,24 @@ fn a_further_certificate_without_names_is_refused() {
 }
 
 #[test]
+fn an_inspection_makes_nothing_and_says_what_is_broken() {
+    let place = Place::new();
+    place.write("good", &["a.test"]);
+    let files = CertificateFiles {
+        further: vec![
+            (place.pair("good"), Vec::new()),
+            (place.pair("missing"), Vec::new()),
+        ],
+        ..place.files()
+    };
+    let found = files.inspect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found[0].as_ref().unwrap().names[0].as_str(), "a.test");
+    assert!(matches!(found[1], Err(CertificateError::Pem { .. })));
+    assert!(!files.self_signed.certificate.exists());
+}
+
+#[test]
 fn a_chain_without_its_key_is_refused() {
     let (certificate, _) = made(&["a.test"], 30);
     let other = KeyPair::generate().unwrap();

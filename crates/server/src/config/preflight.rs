@@ -4,11 +4,13 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use super::{Config, EngineKind, ListenAddress, Setting};
+use super::{Config, EngineKind, IpNetwork, ListenAddress, Setting};
 use crate::log::Secret;
+use crate::tls::look_over;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +89,80 @@ pub fn preflight(config: &Config) -> Preflight {
         config.smarthost.password_file.as_deref(),
         &mut found,
     );
+    for certificate in &config.certificates {
+        check_readable(
+            "certificate",
+            certificate.certificate.as_deref(),
+            &mut found,
+        );
+        check_secret("key", certificate.key.as_deref(), &mut found);
+    }
+    let clients = config.tls.client_authorities.as_deref();
+    check_readable("client_authorities", clients, &mut found);
+    check_readable(
+        "authorities",
+        config.acme.authorities.as_deref(),
+        &mut found,
+    );
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    look_over(config, |text| errors.push(text), |text| warnings.push(text));
+    errors.into_iter().for_each(|text| found.error(text));
+    warnings.into_iter().for_each(|text| found.warn(text));
     check_shared_store(config, &mut found);
     check_exposure(config, &mut found);
+    check_receiving(config, &mut found);
     found
+}
+
+/// What the sections about mail that comes in name outside the configuration, and what in them works against its purpose.
+fn check_receiving(config: &Config, found: &mut Preflight) {
+    for issuer in &config.token_issuers {
+        check_readable("keys", issuer.keys.as_deref(), found);
+    }
+    let receiving = &config.receiving;
+    let everybody = |networks: &[IpNetwork]| {
+        let outside = [
+            IpAddr::from([192, 0, 2, 1]),
+            IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
+        ];
+        outside
+            .iter()
+            .any(|ip| networks.iter().any(|network| network.contains(*ip)))
+    };
+    if everybody(&receiving.trusted) {
+        found.warn(
+            "`trusted` in [receiving] holds all the Internet: anybody may relay through this server"
+                .to_owned(),
+        );
+    }
+    if everybody(&receiving.xclient_from) {
+        found.warn(
+            "`xclient_from` in [receiving] holds all the Internet: anybody may pretend to be anybody"
+                .to_owned(),
+        );
+    }
+    if receiving.greeting_delay > config.timeouts.smtp_command {
+        found.warn(
+            "`greeting_delay` in [receiving] is longer than this server itself waits for a command"
+                .to_owned(),
+        );
+    }
+    let authentication = &config.authentication;
+    let reports = authentication.dmarc_reports || authentication.dmarc_failure_reports;
+    if reports && !authentication.dkim {
+        found.warn(
+            "[authentication]: reports about DMARC say little without `dkim`: signatures are not looked at"
+                .to_owned(),
+        );
+    }
+    let lists = config.dns_lists.iter();
+    let most: i64 = lists.map(|list| i64::from(list.weight.max(0))).sum();
+    let reject = i64::from(receiving.dns_list_reject);
+    if !config.dns_lists.is_empty() && reject > 0 && most < reject {
+        found.warn(format!(
+            "all [[dns_list]] together give {most} points, and {reject} are needed to refuse mail (`dns_list_reject` in [receiving])"
+        ));
+    }
 }
 
 fn check_shared_store(config: &Config, found: &mut Preflight) {
@@ -272,6 +345,34 @@ mod tests {
         assert!(texts(&preflight(&config(toml, dir.path()))).contains("without TLS"));
         let toml = toml.replace("0.0.0.0", "127.0.0.1");
         assert!(!texts(&preflight(&config(&toml, dir.path()))).contains("without TLS"));
+    }
+
+    #[test]
+    fn what_lets_everybody_in_is_warned_about() {
+        let dir = private_dir();
+        for (toml, says) in [
+            (
+                "[receiving]\ntrusted = [\"0.0.0.0/0\"]",
+                "anybody may relay",
+            ),
+            (
+                "[receiving]\nxclient_from = [\"::/0\"]",
+                "pretend to be anybody",
+            ),
+            (
+                "[[dns_list]]\nzone = \"a.test\"\nweight = 3",
+                "give 3 points, and 10",
+            ),
+            (
+                "[[token_issuer]]\nissuer = \"a\"\nkeys = \"/no/such/file\"",
+                "/no/such/file (`keys`)",
+            ),
+        ] {
+            let found = texts(&preflight(&config(toml, dir.path())));
+            assert!(found.contains(says), "{toml}: {found}");
+        }
+        let near = "[receiving]\ntrusted = [\"10.0.0.0/8\"]";
+        assert!(!texts(&preflight(&config(near, dir.path()))).contains("anybody"));
     }
 
     #[test]

@@ -283,7 +283,10 @@ impl ImapSession {
     }
 
     async fn start_tls(&mut self, transport: &mut Transport) -> io::Result<()> {
-        self.service.services.start_tls(transport).await?;
+        self.service
+            .services
+            .start_tls(transport, Protocol::Imap)
+            .await?;
         self.machine.handle(Instant::now(), Input::TlsEstablished);
         Ok(())
     }

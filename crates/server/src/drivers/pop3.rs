@@ -170,7 +170,10 @@ impl Session for Pop3Session {
                     self.machine.handle(Instant::now(), Input::Answer(answer));
                 }
                 Output::StartTls => {
-                    self.service.services.start_tls(transport).await?;
+                    self.service
+                        .services
+                        .start_tls(transport, Protocol::Pop3)
+                        .await?;
                     self.machine.handle(Instant::now(), Input::TlsEstablished);
                 }
                 Output::Close => return Ok(Flow::Close),

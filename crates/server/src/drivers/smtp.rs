@@ -156,7 +156,10 @@ impl Session for SmtpSession {
                     self.machine.handle(Instant::now(), Input::Answer(answer));
                 }
                 Output::StartTls => {
-                    self.service.services.start_tls(transport).await?;
+                    self.service
+                        .services
+                        .start_tls(transport, self.service.protocol)
+                        .await?;
                     let facts = tls_facts(transport).unwrap_or_default();
                     self.machine
                         .handle(Instant::now(), Input::TlsEstablished(facts));

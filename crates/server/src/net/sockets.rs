@@ -11,7 +11,7 @@ use listenfd::ListenFd;
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::config::{Config, ListenAddress, Listener, Protocol, TlsMode};
+use crate::config::{AcmeChallenge, Config, ListenAddress, Listener, Protocol, TlsMode};
 use crate::system::Identity;
 
 /// Connections that the kernel keeps until they are accepted.
@@ -67,6 +67,8 @@ pub struct Sockets {
     pub listeners: Vec<BoundListener>,
     /// Metrics and health.
     pub watch: Option<BoundListener>,
+    /// Where the authority of `[acme]` asks for the answers to its challenges.
+    pub challenges: Option<TcpListener>,
 }
 
 impl Sockets {
@@ -92,8 +94,23 @@ impl Sockets {
             watch: watch
                 .map(|listener| BoundListener::bind(&listener))
                 .transpose()?,
+            challenges: challenge_address(config).map(bind_plain).transpose()?,
         })
     }
+}
+
+/// Where challenges are answered; `None` where none are, or in the DNS.
+fn challenge_address(config: &Config) -> Option<SocketAddr> {
+    config.acme.directory.as_ref()?;
+    match config.acme.challenge {
+        AcmeChallenge::Http => Some(config.acme.http),
+        AcmeChallenge::TlsAlpn => Some(config.acme.tls_alpn),
+        AcmeChallenge::Dns => None,
+    }
+}
+
+fn bind_plain(address: SocketAddr) -> Result<TcpListener, BindError> {
+    bind_tcp(address).map_err(|error| BindError::new(&ListenAddress::Tcp(address), error))
 }
 
 /// A socket that listens, and how many may connect to it.

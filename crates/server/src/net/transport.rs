@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nightmail_core::SessionId;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -179,6 +179,21 @@ impl Transport {
             version,
             cipher: format!("{:?}", suite.suite()),
         })
+    }
+
+    /// The certificates that the client has shown, its own first, as it sent them: nobody has vouched for them yet.
+    pub fn client_certificates(&self) -> &[CertificateDer<'static>] {
+        let tls = self.tls.as_deref();
+        tls.and_then(|tls| tls.peer_certificates())
+            .unwrap_or_default()
+    }
+
+    /// The name that a client of ours has asked for in its handshake (SNI).
+    pub fn asked_name(&self) -> Option<&str> {
+        match self.tls.as_deref()? {
+            rustls::Connection::Server(server) => server.server_name(),
+            rustls::Connection::Client(_) => None,
+        }
     }
 
     /// Whether the connection uses TLS.
