@@ -17,7 +17,7 @@ use nightmail_core::{Address, ForwardPath, ReversePath, Timestamp};
 
 use crate::body::BareNewline;
 use crate::client::{self, Client, Delivery, Recipient};
-use crate::command::{Command, Extensions, HelloName, RcptParams, Syntax};
+use crate::command::{BodyType, Command, Extensions, HelloName, MailParams, RcptParams, Syntax};
 use crate::replies;
 use crate::reply::ReplyReader;
 use crate::sasl::{self, MechanismSet, Password};
@@ -107,8 +107,9 @@ pub fn server_session(now: Instant, data: &[u8]) {
             2 => watch.give(server::Input::Answer(Answer::Accept)),
             _ => {}
         }
-        let held_max = config.limits.pipeline_octets_max + PIECE_OCTETS_MAX;
-        assert!(watch.server.buffered() <= held_max, "holds too much");
+        let limits = &config.limits;
+        let held_max = limits.pipeline_octets_max + PIECE_OCTETS_MAX + limits.envelope_octets_max;
+        assert!(watch.server.held() <= held_max, "holds too much");
     }
     watch.give(server::Input::PeerClosed);
     assert!(watch.closed && watch.server.is_closed());
@@ -245,7 +246,7 @@ impl ServerWatch {
 
 fn assert_replies(bytes: &[u8]) {
     for line in bytes.split_inclusive(|octet| *octet == b'\n') {
-        let form = line.len() <= 512
+        let form = (line.len() <= 512 || line.starts_with(b"334 "))
             && line.ends_with(b"\r\n")
             && line.iter().take(3).all(u8::is_ascii_digit)
             && line
@@ -267,7 +268,8 @@ pub fn client_session(now: Instant, data: &[u8]) {
         closed: false,
         now,
     };
-    watch.give(client::Input::Deliver(Box::new(delivery())));
+    let delivery = delivery(&mut choices);
+    watch.give(client::Input::Deliver(Box::new(delivery)));
     while !rest.is_empty() && !watch.closed {
         let piece = choices.piece(&mut rest);
         watch.give(client::Input::Bytes(piece));
@@ -298,16 +300,22 @@ fn client_config(choices: &mut Choices) -> client::Config {
     }
 }
 
-fn delivery() -> Delivery {
+fn delivery(choices: &mut Choices) -> Delivery {
     let address = |text: &str| Address::parse(text).expect("a valid address");
     let recipients = ["a@x.test", "\"b c\"@x.test", "jörg@x.test"].map(|text| Recipient {
         forward_path: ForwardPath::Address(address(text)),
         params: RcptParams::default(),
     });
+    let bodies = [BodyType::SevenBit, BodyType::BinaryMime];
     Delivery {
         reverse_path: ReversePath::Address(address("s@x.test")),
+        params: MailParams {
+            body: bodies[choices.below(2)],
+            mt_priority: (choices.below(2) == 0).then_some(3),
+            require_tls: choices.below(4) == 0,
+            ..MailParams::default()
+        },
         recipients: recipients.into(),
-        ..Delivery::default()
     }
 }
 
@@ -326,7 +334,7 @@ impl ClientWatch {
         while let Some(output) = self.client.poll_output() {
             assert!(!self.closed, "{output:?} after the end");
             match output {
-                client::Output::Send(bytes) => assert!(bytes.ends_with(b"\n")),
+                client::Output::Send(bytes) => assert!(!bytes.is_empty()),
                 client::Output::WantBody => self.body(),
                 client::Output::Done(outcome) => {
                     assert_eq!(outcome.recipients.len(), 3);

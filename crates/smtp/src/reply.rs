@@ -155,10 +155,16 @@ impl Reply {
         self.code == 421
     }
 
-    /// Appends the reply in its wire form. What is not printable ASCII becomes `?`, long lines are broken.
+    /// Appends the reply in its wire form. What is not printable ASCII becomes `?`, long lines are broken; but a SASL
+    /// challenge is one line of any length (RFC 4954 §4).
     pub fn write(&self, out: &mut BytesMut) {
         let clean: String = self.text.chars().map(printable).collect();
-        let mut pieces = clean.split('\n').flat_map(pieces).peekable();
+        let octets_max = match self.code {
+            334 => usize::MAX,
+            _ => TEXT_OCTETS_MAX,
+        };
+        let lines = clean.split('\n');
+        let mut pieces = lines.flat_map(|line| pieces(line, octets_max)).peekable();
         while let Some(piece) = pieces.next() {
             let separator = if pieces.peek().is_some() { '-' } else { ' ' };
             out.extend_from_slice(self.code.to_string().as_bytes());
@@ -181,11 +187,11 @@ fn printable(c: char) -> char {
 }
 
 /// The line in parts that fit a reply line; one empty part for an empty line. The line is ASCII.
-fn pieces(line: &str) -> impl Iterator<Item = &str> {
+fn pieces(line: &str, octets_max: usize) -> impl Iterator<Item = &str> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
         let line = rest.take()?;
-        match line.split_at_checked(TEXT_OCTETS_MAX) {
+        match line.split_at_checked(octets_max) {
             Some((piece, more)) if !more.is_empty() => {
                 rest = Some(more);
                 Some(piece)
@@ -426,6 +432,8 @@ mod tests {
         let reply = crate::replies::OK.with_text("x".repeat(1500));
         let wire = written(&reply);
         assert!(wire.lines().count() == 4 && wire.lines().all(|line| line.len() <= 510));
+        let challenge = crate::replies::CHALLENGE.with_text("x".repeat(1500));
+        assert_eq!(written(&challenge).len(), 1506);
     }
 
     proptest! {

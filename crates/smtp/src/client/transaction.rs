@@ -1,4 +1,6 @@
-//! One delivery: MAIL, RCPT, DATA, content, and the replies to each.
+//! One delivery: MAIL, RCPT, DATA or BDAT, content, and the replies to each.
+//!
+//! Binary content goes by BDAT (RFC 3030), each chunk after the reply to the one before; everything else by DATA.
 //!
 //! With PIPELINING (RFC 2920) the commands go out together, DATA among them, up to the configured number
 //! ahead of their replies; without, one at a time. What a server cannot take is refused before anything is
@@ -12,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Client, Delivery, FailureKind, Fate, Outcome, Output, Phase, Protocol, Recipient, Stage,
 };
-use crate::command::{BodyType, Command, Mail, MailParams, Rcpt, RcptParams};
+use crate::command::{Bdat, BodyType, Command, Mail, MailParams, Rcpt, RcptParams};
 use crate::replies;
 use crate::reply::Reply;
 use crate::stuff::DotStuffer;
@@ -29,8 +31,12 @@ enum Step {
 enum Progress {
     /// Commands and their replies.
     Commands,
-    /// Content is being sent.
+    /// Content is being sent after DATA.
     Content(DotStuffer),
+    /// A chunk of content is awaited, to be sent by BDAT.
+    Chunks,
+    /// A chunk was sent; its reply is to come.
+    Chunk,
     /// Content is sent; the recipients whose reply is still to come.
     Final(VecDeque<usize>),
     /// DATA was answered 354 though no recipient was accepted; an empty message was sent.
@@ -56,13 +62,11 @@ impl Transaction {
     fn new(delivery: Delivery, fates: Vec<Option<Fate>>) -> Self {
         let undecided = fates.iter().enumerate().filter(|(_, fate)| fate.is_none());
         let rcpts: Vec<Step> = undecided.map(|(index, _)| Step::Rcpt(index)).collect();
+        let binary = delivery.params.body == BodyType::BinaryMime;
+        let data = (!binary).then_some(Step::Data);
         let script = match rcpts.is_empty() {
             true => VecDeque::new(),
-            false => [Step::Mail]
-                .into_iter()
-                .chain(rcpts)
-                .chain([Step::Data])
-                .collect(),
+            false => [Step::Mail].into_iter().chain(rcpts).chain(data).collect(),
         };
         Self {
             delivery,
@@ -117,8 +121,15 @@ impl Transaction {
         match &self.progress {
             Progress::Commands => self.script.is_empty() && self.awaited.is_empty(),
             Progress::Final(waiting) => waiting.is_empty(),
-            Progress::Content(_) | Progress::Void => false,
+            Progress::Content(_) | Progress::Chunks | Progress::Chunk | Progress::Void => false,
         }
+    }
+
+    /// Whether all commands are answered and content may follow by BDAT.
+    fn may_send_chunks(&self) -> bool {
+        let answered = matches!(self.progress, Progress::Commands) && self.is_over();
+        let binary = self.delivery.params.body == BodyType::BinaryMime;
+        answered && binary && self.accepted.iter().any(|index| self.is_undecided(*index))
     }
 
     fn into_outcome(self) -> Outcome {
@@ -164,8 +175,12 @@ impl Client {
         let utf8 = |path: &str| !offered.smtputf8 && !path.is_ascii();
         let whole = if size > limit {
             Some(replies::MESSAGE_TOO_BIG)
-        } else if delivery.params.body == BodyType::BinaryMime {
+        } else if delivery.params.body == BodyType::BinaryMime
+            && !(offered.chunking && offered.binarymime)
+        {
             Some(replies::BINARY_NOT_SUPPORTED)
+        } else if delivery.params.require_tls && !self.keeps_tls() {
+            Some(replies::REQUIRETLS_NEEDED)
         } else if utf8(&delivery.reverse_path.to_string()) {
             Some(replies::UTF8_NOT_SUPPORTED)
         } else {
@@ -182,6 +197,11 @@ impl Client {
             .collect()
     }
 
+    /// Whether the server promises TLS for the rest of the way (RFC 8689 §4.2.1). An LMTP server is its end.
+    fn keeps_tls(&self) -> bool {
+        self.capabilities.requiretls || self.config.protocol == Protocol::Lmtp
+    }
+
     pub(super) fn transaction_reply(&mut self, mut transaction: Box<Transaction>, reply: Reply) {
         if reply.closes() {
             self.phase = Phase::Transaction(transaction);
@@ -189,7 +209,8 @@ impl Client {
         }
         match &mut transaction.progress {
             Progress::Commands => self.commands_reply(transaction, reply),
-            Progress::Content(_) => self.early_reply(transaction, reply),
+            Progress::Content(_) | Progress::Chunks => self.early_reply(transaction, reply),
+            Progress::Chunk => self.chunk_reply(transaction, reply),
             Progress::Void => self.finish(*transaction),
             Progress::Final(waiting) => {
                 let decided: Vec<usize> = match self.config.protocol {
@@ -251,6 +272,16 @@ impl Client {
         }
     }
 
+    fn chunk_reply(&mut self, mut transaction: Box<Transaction>, reply: Reply) {
+        if reply.is_success() {
+            transaction.progress = Progress::Chunks;
+            self.phase = Phase::Transaction(transaction);
+            return self.want_body();
+        }
+        transaction.decide_all(&Fate::refused(reply, Stage::Content));
+        self.finish(*transaction);
+    }
+
     /// A reply in the midst of the content: it holds for all, but the dialogue is lost.
     fn early_reply(&mut self, mut transaction: Box<Transaction>, reply: Reply) {
         if reply.is_temporary() || reply.is_permanent() {
@@ -266,22 +297,40 @@ impl Client {
     }
 
     pub(super) fn body(&mut self, chunk: &Bytes) {
-        let Some(stuffer) = self.stuffer() else {
-            return;
-        };
-        let wire = stuffer.push(chunk);
-        if !wire.is_empty() {
-            self.outputs.push_back(Output::Send(wire));
+        match self.sending() {
+            None => {}
+            Some(Progress::Content(stuffer)) => {
+                let wire = stuffer.push(chunk);
+                if !wire.is_empty() {
+                    self.outputs.push_back(Output::Send(wire));
+                }
+                self.want_body();
+            }
+            Some(_) if chunk.is_empty() => self.want_body(),
+            Some(progress) => {
+                *progress = Progress::Chunk;
+                self.send(&Command::Bdat(Bdat {
+                    octets: chunk.len() as u64,
+                    last: false,
+                }));
+                self.outputs.push_back(Output::Send(chunk.clone()));
+                self.wait(self.config.timeouts.data_block);
+            }
         }
-        self.want_body();
     }
 
     pub(super) fn body_end(&mut self) {
-        let Some(stuffer) = self.stuffer() else {
-            return;
-        };
-        let end = Bytes::from_static(stuffer.finish());
-        self.outputs.push_back(Output::Send(end));
+        match self.sending() {
+            None => return,
+            Some(Progress::Content(stuffer)) => {
+                let end = Bytes::from_static(stuffer.finish());
+                self.outputs.push_back(Output::Send(end));
+            }
+            Some(_) => self.send(&Command::Bdat(Bdat {
+                octets: 0,
+                last: true,
+            })),
+        }
         if let Phase::Transaction(transaction) = &mut self.phase {
             let accepted = transaction.accepted.iter().copied().collect();
             transaction.progress = Progress::Final(accepted);
@@ -290,16 +339,16 @@ impl Client {
     }
 
     pub(super) fn body_failed(&mut self) {
-        if self.stuffer().is_some() {
+        if self.sending().is_some() {
             self.fail(FailureKind::BodyFailed, None);
         }
     }
 
-    /// The stuffer, while content is wanted.
-    fn stuffer(&mut self) -> Option<&mut DotStuffer> {
+    /// The progress of the transaction, while content is wanted.
+    fn sending(&mut self) -> Option<&mut Progress> {
         match &mut self.phase {
             Phase::Transaction(transaction) => match &mut transaction.progress {
-                Progress::Content(stuffer) => Some(stuffer),
+                wanted @ (Progress::Content(_) | Progress::Chunks) => Some(wanted),
                 _ => None,
             },
             _ => None,
@@ -308,6 +357,11 @@ impl Client {
 
     /// Ends the delivery where all is decided; otherwise sends what may be sent and waits.
     fn go_on(&mut self, mut transaction: Box<Transaction>) {
+        if transaction.may_send_chunks() {
+            transaction.progress = Progress::Chunks;
+            self.phase = Phase::Transaction(transaction);
+            return self.want_body();
+        }
         if transaction.is_over() {
             return self.finish(*transaction);
         }
@@ -370,9 +424,9 @@ impl Client {
             || delivery.recipients.iter().any(Recipient::needs_utf8);
         MailParams {
             size: params.size.filter(|_| offered.size.is_some()),
-            body: match offered.eightbitmime {
-                true => params.body,
-                false => BodyType::SevenBit,
+            body: match params.body {
+                BodyType::EightBitMime if !offered.eightbitmime => BodyType::SevenBit,
+                body => body,
             },
             smtputf8: needs_utf8 && offered.smtputf8,
             auth: params

@@ -47,6 +47,25 @@ fn commands_are_read_without_case_and_with_spare_blanks() {
             "MAIL FROM:<> SIZE=99999999999999999999",
             "MAIL FROM:<> SIZE=18446744073709551615",
         ),
+        (
+            "MAIL FROM:<> requiretls mt-priority=-3 by=+60;nt holdfor=007",
+            "MAIL FROM:<> REQUIRETLS MT-PRIORITY=-3 BY=60;NT HOLDFOR=7",
+        ),
+        (
+            "MAIL FROM:<> HOLDUNTIL=2026-11-22T17:22:00+01:00",
+            "MAIL FROM:<> HOLDUNTIL=2026-11-22T16:22:00Z",
+        ),
+        ("etrn X.test", "ETRN x.test"),
+        ("ETRN @x.test", "ETRN @x.test"),
+        ("ETRN #fast", "ETRN #fast"),
+        (
+            "xclient name=[unavailable] addr=192.0.2.1 helo=a+2Bb",
+            "XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.1 HELO=a+2Bb",
+        ),
+        (
+            "XFORWARD SOURCE=REMOTE IDENT=+5BTEMPUNAVAIL]",
+            "XFORWARD SOURCE=REMOTE IDENT=[UNAVAILABLE]",
+        ),
         ("bdat 007 last", "BDAT 7 LAST"),
         ("AUTH plain =", "AUTH PLAIN ="),
         ("NOOP anything", "NOOP"),
@@ -111,6 +130,30 @@ fn what_is_not_a_command_says_why() {
         ("AUTH PLAIN a b", E::Arguments),
         ("AUTH PLAIN é", E::Arguments),
         ("VRFY ", E::Arguments),
+        ("MAIL FROM:<> REQUIRETLS=1", E::ParameterValue),
+        ("MAIL FROM:<> MT-PRIORITY", E::ParameterValue),
+        ("MAIL FROM:<> MT-PRIORITY=10", E::ParameterValue),
+        ("MAIL FROM:<> BY=0;R", E::ParameterValue),
+        ("MAIL FROM:<> HOLDFOR=-1", E::ParameterValue),
+        ("MAIL FROM:<> HOLDFOR=5 HOLDFOR=5", E::ParameterTwice),
+        (
+            "MAIL FROM:<> HOLDFOR=5 HOLDUNTIL=2026-11-22T16:22:00Z",
+            E::ParameterTwice,
+        ),
+        ("MAIL FROM:<> HOLDUNTIL=tomorrow", E::ParameterValue),
+        ("MAIL FROM:<> ENVID=a+0D+0AX:b", E::ParameterValue),
+        ("RCPT TO:<a@x.test> ORCPT=rfc822;a+0Ab", E::ParameterValue),
+        ("ETRN", E::Arguments),
+        ("ETRN #", E::Arguments),
+        ("ETRN @", E::Arguments),
+        ("ETRN a b", E::Arguments),
+        ("XCLIENT", E::Arguments),
+        ("XCLIENT NAME", E::Arguments),
+        ("XCLIENT NAME=", E::ParameterValue),
+        ("XCLIENT IDENT=a", E::Arguments),
+        ("XCLIENT NAME=a NAME=b", E::ParameterTwice),
+        ("XCLIENT NAME=a+0Ab", E::ParameterValue),
+        ("XFORWARD LOGIN=a", E::Arguments),
     ] {
         assert_eq!(parse(line), Err(error), "{line:?}");
     }
@@ -134,6 +177,7 @@ fn what_is_not_offered_is_unknown() {
         chunking: false,
         binarymime: true,
         auth: false,
+        ..Extensions::USUAL
     };
     let syntax = Syntax {
         extensions,
@@ -156,6 +200,22 @@ fn what_is_not_offered_is_unknown() {
         (
             "MAIL FROM:<a@x.test> BODY=BINARYMIME",
             CommandError::ParameterValue,
+        ),
+        (
+            "MAIL FROM:<a@x.test> REQUIRETLS",
+            CommandError::ParameterUnknown,
+        ),
+        (
+            "MAIL FROM:<a@x.test> MT-PRIORITY=1",
+            CommandError::ParameterUnknown,
+        ),
+        (
+            "MAIL FROM:<a@x.test> BY=5;R",
+            CommandError::ParameterUnknown,
+        ),
+        (
+            "MAIL FROM:<a@x.test> HOLDFOR=5",
+            CommandError::ParameterUnknown,
         ),
         (
             "RCPT TO:<a@x.test> NOTIFY=NEVER",

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nightmail_core::ForwardPath;
+use nightmail_core::{ForwardPath, Timestamp};
 use nightmail_smtp::TlsFacts;
 use nightmail_smtp::body::BareNewline;
+use nightmail_smtp::sasl::{self, Channel, Mechanism, Question, ScramHash, ScramSecret};
 use nightmail_smtp::server::{
-    Answer, Ask, AuthOffer, Config, Input, Output, Role, Server, TlsOffer,
+    Answer, Ask, AuthOffer, Config, Input, Output, Role, Server, TlsOffer, Welcome,
 };
 
 use super::{Cut, Line, Script, inputs, settle};
@@ -23,13 +24,30 @@ struct Player {
     expected: Vec<u8>,
     expected_body: Vec<u8>,
     length: u64,
+    /// The questions about connection and hello are in the transcript.
+    asks_all: bool,
+    welcome: Welcome,
 }
 
 pub fn play(script: &Script, cut: Cut) -> Result<(), String> {
-    let (config, tls) = config(&script.settings)?;
+    let Setting {
+        config,
+        tls,
+        channel,
+        welcome,
+        asks_all,
+        clock,
+    } = Setting::read(&script.settings)?;
     let now = Instant::now();
+    let mut server = Server::new(Arc::new(config), now, tls);
+    server.set_channel(channel);
+    if let Some(secs) = clock {
+        server.set_clock(Timestamp::from_secs(secs));
+    }
     let mut player = Player {
-        server: Server::new(Arc::new(config), now, tls),
+        server,
+        asks_all,
+        welcome,
         now,
         sent: Vec::new(),
         body: Vec::new(),
@@ -108,6 +126,13 @@ impl Player {
                     self.body.clear();
                     self.events.push_back(Output::DiscardBody);
                 }
+                Output::Ask(Ask::Connect) if !self.asks_all => {
+                    let answer = Input::Answer(Answer::Welcome(self.welcome));
+                    self.server.handle(self.now, answer);
+                }
+                Output::Ask(Ask::Hello(_)) if !self.asks_all => {
+                    self.server.handle(self.now, Input::Answer(Answer::Accept));
+                }
                 other => self.events.push_back(other),
             }
         }
@@ -171,16 +196,15 @@ impl Player {
 /// A question as the transcript writes it.
 fn shown(ask: &Ask) -> String {
     match ask {
-        Ask::Authenticate(who) => {
-            let acting = who.authorization.as_deref();
-            let acting = acting.map(|name| format!(" as {name}")).unwrap_or_default();
-            let mechanism = who.mechanism.as_str();
-            format!(
-                "auth {mechanism} {} {}{acting}",
-                who.identity,
-                who.password.as_str()
-            )
+        Ask::Connect => "connect".into(),
+        Ask::Hello(hello) => {
+            let verb = if hello.extended { "ehlo" } else { "helo" };
+            format!("{verb} {}", hello.name.as_str())
         }
+        Ask::Authenticate(question) => format!("auth {}", shown_question(question)),
+        Ask::Etrn(target) => format!("etrn {target}"),
+        Ask::Xclient(attributes) => format!("xclient {}", joined(attributes)),
+        Ask::Xforward(attributes) => format!("xforward {}", joined(attributes)),
         Ask::Mail(mail) => mail.to_string().replacen("MAIL FROM:", "mail ", 1),
         Ask::Recipient(rcpt) => match &rcpt.forward_path {
             ForwardPath::Postmaster => "recipient postmaster".into(),
@@ -200,8 +224,9 @@ fn shown(ask: &Ask) -> String {
             let who = end.facts.identity.as_deref();
             let who = who.map(|name| format!(" by {name}")).unwrap_or_default();
             let hello = end.facts.hello.as_ref().unwrap();
+            let early = if end.facts.early_talker { " early" } else { "" };
             format!(
-                "message <{}> to {} from {} with {}{who}",
+                "message <{}> to {} from {} with {}{who}{early}",
                 end.envelope.mail.reverse_path,
                 to.join(","),
                 hello.name.as_str(),
@@ -212,14 +237,68 @@ fn shown(ask: &Ask) -> String {
     }
 }
 
+fn joined(parts: &[impl ToString]) -> String {
+    let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
+    parts.join(" ")
+}
+
+fn shown_question(question: &Question) -> String {
+    let named = |word: &str, name: &Option<Box<str>>| match name {
+        Some(name) => format!(" {word} {name}"),
+        None => String::new(),
+    };
+    match question {
+        Question::Password {
+            identity,
+            password,
+            authorization,
+        } => format!(
+            "password {identity} {}{}",
+            password.as_str(),
+            named("as", authorization)
+        ),
+        Question::Scram {
+            identity,
+            authorization,
+            ..
+        } => format!("scram {identity}{}", named("as", authorization)),
+        Question::Token { token, identity } => {
+            format!("token {}{}", token.as_str(), named("of", identity))
+        }
+        Question::Certificate { authorization } => {
+            format!("certificate{}", named("as", authorization))
+        }
+        Question::Proven { identity } => format!("proven {identity}"),
+        Question::Disproven { identity } => format!("disproven {identity}"),
+    }
+}
+
+/// The secret of the example of RFC 7677 §3, and the nonce that the server adds there.
+fn example_secret() -> sasl::Answer {
+    let salt = sasl::decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+    sasl::Answer::Secret {
+        secret: ScramSecret::derive(ScramHash::Sha256, "pencil", salt, 4096),
+        nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into(),
+    }
+}
+
 fn parse_answer(ask: &Ask, text: &str) -> Result<Answer, String> {
     let reply = |text: &str| text.parse().map_err(|why| format!("{text:?}: {why}"));
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     match word {
         "ok" => Ok(Answer::Accept),
-        "is" => Ok(Answer::Authenticated {
+        "welcome" => Ok(Answer::Welcome(Welcome::default())),
+        "is" => Ok(Answer::Authentication(sasl::Answer::Accepted {
             identity: rest.into(),
-        }),
+        })),
+        "secret" => Ok(Answer::Authentication(example_secret())),
+        "refused" => Ok(Answer::Authentication(sasl::Answer::Refused)),
+        "disabled" => Ok(Answer::Authentication(sasl::Answer::Disabled)),
+        "unavailable" => Ok(Answer::Authentication(sasl::Answer::Unavailable)),
+        "token-refused" => Ok(Answer::Authentication(sasl::Answer::TokenRefused {
+            json: rest.into(),
+        })),
+        "say" => reply(rest).map(Answer::Reply),
         "id" => Ok(Answer::Accepted { id: rest.into() }),
         "each" => rest
             .split(" | ")
@@ -231,36 +310,89 @@ fn parse_answer(ask: &Ask, text: &str) -> Result<Answer, String> {
     }
 }
 
-fn config(settings: &[(String, String)]) -> Result<(Config, Option<TlsFacts>), String> {
-    let role = settings.iter().find(|(key, _)| key == "role");
-    let role = match role.map(|(_, value)| value.as_str()) {
-        None | Some("mta") => Role::Mta,
-        Some("msa") => Role::Msa,
-        Some("lmtp") => Role::Lmtp,
-        Some(other) => return Err(format!("no role {other}")),
-    };
-    let mut config = Config::new(role, "mx.test");
-    let mut tls = None;
-    for (key, value) in settings {
-        match (key.as_str(), value.as_str()) {
+/// What a transcript sets before the session starts.
+struct Setting {
+    config: Config,
+    tls: Option<TlsFacts>,
+    channel: Channel,
+    welcome: Welcome,
+    asks_all: bool,
+    clock: Option<i64>,
+}
+
+impl Setting {
+    fn read(settings: &[(String, String)]) -> Result<Self, String> {
+        let role = settings.iter().find(|(key, _)| key == "role");
+        let role = match role.map(|(_, value)| value.as_str()) {
+            None | Some("mta") => Role::Mta,
+            Some("msa") => Role::Msa,
+            Some("lmtp") => Role::Lmtp,
+            Some(other) => return Err(format!("no role {other}")),
+        };
+        let mut out = Self {
+            config: Config::new(role, "mx.test"),
+            tls: None,
+            channel: Channel::default(),
+            welcome: Welcome::default(),
+            asks_all: false,
+            clock: None,
+        };
+        for (key, value) in settings {
+            out.set(key, value)?;
+        }
+        Ok(out)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let config = &mut self.config;
+        match (key, value) {
             ("role", _) => {}
             ("banner", text) => config.banner = text.into(),
             ("tls", "off") => config.tls = TlsOffer::Off,
             ("tls", "offered") => config.tls = TlsOffer::Offered,
             ("tls", "required") => config.tls = TlsOffer::Required,
-            ("tls", "active") => tls = Some(TlsFacts::default()),
+            ("tls", "active") => self.tls = Some(TlsFacts::default()),
             ("auth", "off") => config.auth = AuthOffer::Off,
             ("auth", "over-tls") => config.auth = AuthOffer::OverTls,
             ("auth", "always") => config.auth = AuthOffer::Always,
             ("auth-required", "no") => config.auth_required = false,
+            ("mechanisms", names) => {
+                let names = names.split(' ').map(|name| Mechanism::parse(name).unwrap());
+                config.auth_mechanisms = names.collect();
+            }
+            ("channel", "certificate") => self.channel.certificate = true,
+            ("channel", "binding") => self.channel.bindings.push(("tls-exporter", vec![1])),
             ("newline", "normalize") => config.bare_newline = BareNewline::Normalize,
             ("paths", "unbracketed") => config.unbracketed_paths = true,
             ("vrfy", "ask") => config.ask_vrfy = true,
-            ("without", name) => without(&mut config, name)?,
-            (key, value) => limit(&mut config, key, value).ok_or(format!("no setting {key}"))?,
+            ("ask", "all") => self.asks_all = true,
+            ("welcome", "xclient") => self.welcome.xclient = true,
+            ("welcome", "xforward") => self.welcome.xforward = true,
+            ("clock", secs) => self.clock = secs.parse().ok(),
+            ("without", name) => without(config, name)?,
+            ("with", name) => with(config, name)?,
+            (key, value) => limit(config, key, value).ok_or(format!("no setting {key}"))?,
         }
+        Ok(())
     }
-    Ok((config, tls))
+}
+
+fn with(config: &mut Config, name: &str) -> Result<(), String> {
+    let (name, value) = name.split_once(' ').unwrap_or((name, "0"));
+    let number: u32 = value.parse().map_err(|_| format!("no number {value}"))?;
+    let extensions = &mut config.extensions;
+    match name {
+        "etrn" => extensions.etrn = true,
+        "requiretls" => extensions.requiretls = true,
+        "mt-priority" => extensions.mt_priority = true,
+        "deliver-by" => extensions.deliver_by = Some(number),
+        "future-release" => {
+            extensions.future_release = Some(Duration::from_secs(number.into()));
+        }
+        "limits" => extensions.limits = true,
+        _ => return Err(format!("no extension {name}")),
+    }
+    Ok(())
 }
 
 fn without(config: &mut Config, name: &str) -> Result<(), String> {
@@ -286,6 +418,9 @@ fn limit(config: &mut Config, key: &str, value: &str) -> Option<()> {
         "auth-failures-max" => limits.auth_failures_max = number,
         "idle-commands-max" => limits.idle_commands_max = number,
         "transactions-max" => limits.transactions_max = number,
+        "envelope-octets-max" => limits.envelope_octets_max = number as usize,
+        "data-rate-min" => limits.data_rate_min = number,
+        "session-timeout" => limits.session_timeout = Duration::from_secs(number.into()),
         _ => return None,
     }
     Some(())
