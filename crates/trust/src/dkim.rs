@@ -1,0 +1,245 @@
+//! DKIM (RFC 6376, 8301, 8463): what the signatures of a message prove.
+
+use futures_util::future::join_all;
+use nightmail_core::Timestamp;
+use nightmail_dns::Dns;
+use nightmail_mime::header::Field;
+
+use crate::canon::Canon;
+use crate::inspector::{FieldIndex, Inspected};
+use crate::key::{KeyError, PublicKey};
+use crate::signature::{MessageSignature, Reason, SignatureAlgorithm, is_within};
+use crate::tag_list::TagList;
+
+/// How far a signature's time may lie ahead of our clock.
+const CLOCK_SKEW_SECS: i64 = 300;
+
+/// What is said of a signature (RFC 8601 §2.7.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DkimOutcome {
+    /// It is right.
+    Pass,
+    /// It is wrong: the message was changed, or it was never signed by that key.
+    Fail,
+    /// It may be right, and proves too little: part of the body is not signed.
+    Policy,
+    /// The domain only tries signing, and it is wrong.
+    Neutral,
+    /// The key could not be looked up now.
+    TempError,
+    /// It cannot be verified.
+    PermError,
+}
+
+impl DkimOutcome {
+    /// The keyword of Authentication-Results.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Policy => "policy",
+            Self::Neutral => "neutral",
+            Self::TempError => "temperror",
+            Self::PermError => "permerror",
+        }
+    }
+}
+
+/// One signature and what is said of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DkimResult {
+    /// Whether it holds.
+    pub outcome: DkimOutcome,
+    /// Why it does not.
+    pub reason: Option<&'static str>,
+    /// The signing domain (`d=`), where it can be read.
+    pub domain: Option<String>,
+    /// The selector (`s=`), where it can be read.
+    pub selector: Option<String>,
+    /// The identity (`i=`), where it is given.
+    pub identity: Option<String>,
+    /// The algorithm, where it is one we know.
+    pub algorithm: Option<SignatureAlgorithm>,
+    /// The first octets of the signature in Base64, to tell it from others.
+    pub signature_start: String,
+}
+
+/// A DKIM-Signature field of a message.
+pub(crate) struct DkimField {
+    index: usize,
+    parsed: Result<Box<MessageSignature>, Reason>,
+    domain: Option<String>,
+    selector: Option<String>,
+    start: String,
+}
+
+impl DkimField {
+    /// The first `max` signatures from the top.
+    pub(crate) fn find(fields: &[Field<'_>], max: usize) -> Vec<Self> {
+        let all = fields.iter().enumerate();
+        all.filter(|(_, field)| field.is("dkim-signature"))
+            .take(max)
+            .map(|(index, field)| Self::read(index, field))
+            .collect()
+    }
+
+    fn read(index: usize, field: &Field<'_>) -> Self {
+        let tags = TagList::parse(field.value);
+        let text = |name| {
+            let value = tags.as_ref().ok()?.get(name)?;
+            let fits = value.len() <= 255 && value.chars().all(|c| c.is_ascii_graphic());
+            fits.then(|| value.to_ascii_lowercase())
+        };
+        let (domain, selector) = (text("d"), text("s"));
+        let b = tags.as_ref().ok().and_then(|tags| tags.get("b"));
+        let start = b.unwrap_or_default().chars().filter(char::is_ascii_graphic);
+        let start = start.take(8).collect();
+        let parsed = tags
+            .map_err(|_| "invalid tag list")
+            .and_then(|tags| MessageSignature::dkim(&tags).map(Box::new));
+        Self {
+            index,
+            parsed,
+            domain,
+            selector,
+            start,
+        }
+    }
+
+    /// The body hash that is needed.
+    pub(crate) fn body(&self) -> Option<(Canon, Option<u64>)> {
+        let parsed = self.parsed.as_ref().ok()?;
+        Some((parsed.body_canon, parsed.length))
+    }
+
+    async fn verify(
+        &self,
+        dns: &Dns,
+        inspected: &Inspected,
+        index: &FieldIndex<'_>,
+        now: Timestamp,
+    ) -> DkimResult {
+        let judged = match &self.parsed {
+            Ok(signature) => judge(self.index, signature, dns, inspected, index, now).await,
+            Err(reason) => (DkimOutcome::PermError, Some(*reason)),
+        };
+        let parsed = self.parsed.as_ref().ok();
+        DkimResult {
+            outcome: judged.0,
+            reason: judged.1,
+            domain: self.domain.clone(),
+            selector: self.selector.clone(),
+            identity: parsed.and_then(|signature| signature.identity.clone()),
+            algorithm: parsed.map(|signature| signature.signed.algorithm),
+            signature_start: self.start.clone(),
+        }
+    }
+}
+
+/// Looks at every signature; the results are in the order of the fields.
+pub(crate) async fn verify(
+    dns: &Dns,
+    inspected: &Inspected,
+    index: &FieldIndex<'_>,
+    now: Timestamp,
+) -> Vec<DkimResult> {
+    let each = inspected.signatures.iter();
+    join_all(each.map(|field| field.verify(dns, inspected, index, now))).await
+}
+
+/// What is said of signatures that were not looked at to the end in time.
+pub(crate) fn undecided(inspected: &Inspected) -> Vec<DkimResult> {
+    let each = inspected.signatures.iter();
+    each.map(|field| DkimResult {
+        outcome: DkimOutcome::TempError,
+        reason: Some("took too long"),
+        domain: field.domain.clone(),
+        selector: field.selector.clone(),
+        identity: None,
+        algorithm: None,
+        signature_start: field.start.clone(),
+    })
+    .collect()
+}
+
+async fn judge(
+    field: usize,
+    signature: &MessageSignature,
+    dns: &Dns,
+    inspected: &Inspected,
+    index: &FieldIndex<'_>,
+    now: Timestamp,
+) -> (DkimOutcome, Option<Reason>) {
+    if let Err(reason) = check_times(signature, now) {
+        return (DkimOutcome::PermError, Some(reason));
+    }
+    if let Err(reason) = check_body(signature, inspected) {
+        return (DkimOutcome::Fail, Some(reason));
+    }
+    let key = match PublicKey::find(dns, &signature.signed).await {
+        Ok(key) => key,
+        Err(KeyError::Temporary(reason)) => return (DkimOutcome::TempError, Some(reason)),
+        Err(KeyError::Permanent(reason)) => return (DkimOutcome::PermError, Some(reason)),
+    };
+    if key.strict && !is_identity_exact(signature) {
+        return (DkimOutcome::PermError, Some("identity below the domain"));
+    }
+    let mut input = Vec::new();
+    index.signed(signature.header_canon, &signature.headers, &mut input);
+    index.unsigned(signature.header_canon, field, &mut input);
+    if !key.proves(&signature.signed, &input) {
+        return match key.testing {
+            true => (
+                DkimOutcome::Neutral,
+                Some("wrong signature by a key under test"),
+            ),
+            false => (DkimOutcome::Fail, Some("wrong signature")),
+        };
+    }
+    let whole = inspected.body(signature.body_canon, signature.length);
+    match (signature.length, whole) {
+        (Some(length), Some(body)) if length < body.length => {
+            (DkimOutcome::Policy, Some("part of the body is not signed"))
+        }
+        _ => (DkimOutcome::Pass, None),
+    }
+}
+
+fn check_times(signature: &MessageSignature, now: Timestamp) -> Result<(), Reason> {
+    let now = now.secs();
+    if signature.expires.is_some_and(|expires| expires < now) {
+        return Err("expired");
+    }
+    let signed = signature.signed.timestamp;
+    if signed.is_some_and(|signed| signed > now.saturating_add(CLOCK_SKEW_SECS)) {
+        return Err("signed in the future");
+    }
+    Ok(())
+}
+
+/// Whether the hash of the body is what the signature says.
+pub(crate) fn check_body(
+    signature: &MessageSignature,
+    inspected: &Inspected,
+) -> Result<(), Reason> {
+    let body = inspected
+        .body(signature.body_canon, signature.length)
+        .ok_or("no body")?;
+    if signature.length.is_some_and(|length| length > body.length) {
+        return Err("body shorter than what was signed");
+    }
+    match body.digest.as_slice() == signature.body_hash {
+        true => Ok(()),
+        false => Err("body changed"),
+    }
+}
+
+fn is_identity_exact(signature: &MessageSignature) -> bool {
+    let domain = signature.signed.domain.as_str();
+    signature.identity.as_deref().is_none_or(|identity| {
+        let own = identity
+            .rsplit_once('@')
+            .map(|(_, own)| own.to_ascii_lowercase());
+        own.is_some_and(|own| is_within(&own, domain) && own.len() == domain.len())
+    })
+}
