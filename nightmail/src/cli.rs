@@ -7,6 +7,7 @@ use nightmail_bench::BenchCommand;
 
 use crate::commands::account::AccountCommand;
 use crate::commands::alias::AliasCommand;
+use crate::commands::certificate::CertificateCommand;
 use crate::commands::domain::DomainCommand;
 use crate::commands::mailbox::MailboxCommand;
 use crate::commands::node::NodeCommand;
@@ -90,6 +91,9 @@ pub(crate) enum Command {
     /// Mail waiting to be sent elsewhere.
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Certificates of this server.
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
     /// The nodes that share one store.
     #[command(subcommand)]
     Node(NodeCommand),

@@ -14,6 +14,7 @@ use nightmail_server::backend::Backend;
 use nightmail_server::config::{Config, EngineKind};
 
 use crate::cli::Place;
+use crate::commands::certificate::of_files;
 use crate::error::CommandError;
 
 /// Read where neither a configuration nor a directory nor a socket is named.
@@ -125,6 +126,7 @@ pub(crate) fn admin_context(
     backend: &Backend,
 ) -> Result<AdminContext, CommandError> {
     let params = HashParams::new(&config.auth)?;
+    let files = config.clone();
     let maintenance = MaintenanceOptions {
         grace_millis: i64::try_from(config.store.reclaim_grace.as_millis()).unwrap_or(i64::MAX),
         live_percent_max: u64::from(100_u32.saturating_sub(config.store.compaction_dead_percent)),
@@ -137,5 +139,6 @@ pub(crate) fn admin_context(
         Arc::new(move |password| {
             new_password(password, &params).map_err(|error| error.to_string())
         }),
-    ))
+    )
+    .with_certificates(Arc::new(move || of_files(&files))))
 }

@@ -11,12 +11,16 @@ use tokio::sync::Mutex;
 
 use crate::error::AdminError;
 use crate::request::Password;
+use crate::response::CertificateView;
 
 /// Makes what is kept of a new password, or says why it cannot. Takes long: it is called on a blocking thread.
 pub type HashPassword = Arc<dyn Fn(&str) -> Result<PasswordHash, String> + Send + Sync>;
 
 /// The server's metrics in the Prometheus text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// The certificates of files, as they are now.
+pub type ListCertificates = Arc<dyn Fn() -> Vec<CertificateView> + Send + Sync>;
 
 /// How space is given back.
 #[derive(Clone, Debug)]
@@ -51,6 +55,7 @@ pub struct AdminContext {
     pub maintenance: MaintenanceOptions,
     hash_password: HashPassword,
     metrics: Option<RenderMetrics>,
+    certificates: Option<ListCertificates>,
     opened: Instant,
 }
 
@@ -76,6 +81,7 @@ impl AdminContext {
             maintenance,
             hash_password,
             metrics: None,
+            certificates: None,
             opened: Instant::now(),
         }
     }
@@ -85,6 +91,18 @@ impl AdminContext {
     pub fn with_metrics(mut self, metrics: RenderMetrics) -> Self {
         self.metrics = Some(metrics);
         self
+    }
+
+    /// Lists these certificates of files beside those that are fetched.
+    #[must_use]
+    pub fn with_certificates(mut self, certificates: ListCertificates) -> Self {
+        self.certificates = Some(certificates);
+        self
+    }
+
+    pub(crate) fn certificates(&self) -> Vec<CertificateView> {
+        let list = self.certificates.as_ref();
+        list.map(|list| list()).unwrap_or_default()
     }
 
     pub(crate) fn metrics(&self) -> String {

@@ -17,12 +17,15 @@ mod request;
 mod response;
 
 pub use client::{AdminClient, ClientError};
-pub use context::{AdminContext, HashPassword, MaintenanceOptions, RenderMetrics};
+pub use context::{
+    AdminContext, HashPassword, ListCertificates, MaintenanceOptions, RenderMetrics,
+};
 pub use error::{AdminError, ErrorKind};
 pub use execute::execute;
 pub use http::{bind_socket, router};
 pub use request::{AdminRequest, DomainSettings, Password};
 pub use response::{
-    AccountView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, NodeView, QueueView,
-    QuotaUseView, QuotaView, RecipientView, ReclaimView, ResolvedView, StatusView,
+    AccountView, AdminResponse, AliasView, CertificateView, CheckView, DomainView, MailboxView,
+    NodeView, QueueView, QuotaUseView, QuotaView, RecipientView, ReclaimView, ResolvedView,
+    StatusView,
 };

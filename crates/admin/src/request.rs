@@ -325,6 +325,14 @@ pub enum AdminRequest {
         /// Its id.
         id: String,
     },
+    /// Lists certificates.
+    CertificateList,
+    /// Fetches certificates anew, at the next look of the node that fetches them.
+    CertificateRenew {
+        /// A name of the certificate; absent: all that are fetched.
+        #[serde(default)]
+        name: Option<String>,
+    },
     /// Lists the nodes of the cluster.
     NodeList,
     /// Empties a node: it takes no new connections, finishes, gives its work to the others and ends.

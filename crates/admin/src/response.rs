@@ -66,6 +66,21 @@ pub struct AccountView {
     pub senders: Option<Vec<String>>,
 }
 
+/// A certificate.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CertificateView {
+    /// The names it is shown for.
+    pub names: Vec<String>,
+    /// A file, `self-signed`, the directory of the authority, or `acme` before that has given one.
+    pub source: String,
+    /// When it ends.
+    pub valid_until: Option<String>,
+    /// When fetching it was last attempted.
+    pub attempted: Option<String>,
+    /// `good`, or what is to be done or mended.
+    pub state: String,
+}
+
 /// A node of the cluster.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NodeView {
@@ -320,6 +335,16 @@ pub enum AdminResponse {
     },
     /// Messages were made due.
     Retried {
+        /// How many.
+        count: u64,
+    },
+    /// Certificates.
+    Certificates {
+        /// Those that are fetched, then those of files.
+        items: Vec<CertificateView>,
+    },
+    /// Certificates are to be fetched anew.
+    Renewing {
         /// How many.
         count: u64,
     },

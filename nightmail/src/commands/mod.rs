@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod alias;
+pub(crate) mod certificate;
 pub(crate) mod domain;
 pub(crate) mod mailbox;
 pub(crate) mod node;
@@ -133,6 +134,7 @@ fn request(command: Command) -> Result<AdminRequest, CommandError> {
             AdminRequest::QuotaShow { account }
         }
         Command::Node(command) => command.request(),
+        Command::Certificate(command) => command.request(),
         Command::Resolve { address } => AdminRequest::Resolve { address },
         Command::Check(args) => AdminRequest::Check {
             read_messages: args.read_messages,

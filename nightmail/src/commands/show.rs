@@ -26,6 +26,10 @@ pub(crate) fn response(response: &AdminResponse) -> String {
         AdminResponse::Queued(view) => queued(view),
         AdminResponse::Queue { items, .. } => queue(items),
         AdminResponse::Retried { count } => format!("{count} message(s) due now\n"),
+        AdminResponse::Certificates { items } => super::certificate::show(items),
+        AdminResponse::Renewing { count } => format!(
+            "{count} certificate(s) to be fetched: within `reload_interval`, by the node that fetches\n"
+        ),
         AdminResponse::Nodes { items } => nodes(items),
         AdminResponse::Checked(view) => checked(view),
         AdminResponse::Reclaimed(view) => reclaimed(view),

@@ -2,6 +2,7 @@
 
 mod account;
 mod alias;
+mod certificate;
 mod domain;
 mod mailbox;
 mod maintenance;
@@ -73,6 +74,8 @@ pub async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
         R::QueueShow { id } => queue::show(context, &id).await,
         R::QueueRetry { id } => queue::retry(context, id.as_deref()).await,
         R::QueueRemove { id } => queue::remove(context, &id).await,
+        R::CertificateList => certificate::list(context).await,
+        R::CertificateRenew { name } => certificate::renew(context, name.as_deref()).await,
         R::NodeList => node::list(context).await,
         R::NodeDrain { name } => node::drain(context, &name).await,
         R::NodeForget { name } => node::forget(context, &name).await,
