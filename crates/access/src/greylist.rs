@@ -245,15 +245,20 @@ impl Greylist {
     pub async fn remove_client(&self, client: IpAddr) -> Result<usize, EngineError> {
         const PAGE: usize = 500;
         let net = ClientNet::site_of(client).to_string();
-        let mut after: Option<Key> = None;
+        let mut range = KeyRange::all();
         let mut removed = 0;
         loop {
-            let page = self.list(after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else {
+            let rows = self
+                .engine
+                .scan(Space::Access, range.clone(), Order::Ascending, PAGE)
+                .await?;
+            let Some((last, _)) = rows.last() else {
                 return Ok(removed);
             };
-            after = Some(last.key.clone());
-            for entry in page.iter().filter(|entry| entry.client == net) {
+            range = range.beyond(last, Order::Ascending);
+            let entries = rows.into_iter();
+            let entries = entries.filter_map(|(key, value)| self.entry(key, &value));
+            for entry in entries.filter(|entry| entry.client == net) {
                 removed += usize::from(self.remove(&entry.key).await?);
             }
         }
