@@ -59,6 +59,8 @@ table! {
 
     /// The server stops.
     SHUTTING_DOWN = 421 (4 3 2) "Service shutting down";
+    /// More mail than can be stored now.
+    BUSY_CLOSING = 421 (4 3 2) "Too busy, try later";
     /// The peer was silent for too long.
     TIMED_OUT = 421 (4 4 2) "Timeout, closing";
     /// More errors than a session may make.
@@ -79,6 +81,8 @@ table! {
     RATE_LIMITED = 450 (4 7 1) "Too much mail, try later";
     /// Something of ours failed.
     LOCAL_ERROR = 451 (4 3 0) "Local error, try later";
+    /// More mail than can be stored now.
+    BUSY = 451 (4 3 2) "Too busy, try later";
     /// A lookup failed for now.
     LOOKUP_FAILED = 451 (4 4 3) "Lookup failed, try later";
     /// Not yet (greylisting and the like).
@@ -181,6 +185,8 @@ table! {
     SENDER_NOT_OWNED = 553 (5 7 1) "Sender not allowed for this identity";
     /// SPF failed (RFC 7372 §3.2).
     SPF_FAILED = 550 (5 7 23) "SPF validation failed";
+    /// The policy of the author's domain does not allow it (RFC 7489 §10.3, RFC 7372 §3.4).
+    DMARC_FAILED = 550 (5 7 26) "Rejected by the author's domain policy";
     /// The mailbox is over its quota.
     QUOTA_EXCEEDED = 552 (5 2 2) "Mailbox quota exceeded";
     /// The message is larger than the limit (RFC 1870 §6).
