@@ -149,6 +149,17 @@ impl Dns {
             .await
     }
 
+    /// What a name is an alias of.
+    pub async fn alias_of(&self, name: &str) -> Result<String, Nothing> {
+        let found = self
+            .records(name, RecordType::CNAME, |data| match data {
+                RData::CNAME(target) => Some(text_of(&target.0)),
+                _ => None,
+            })
+            .await?;
+        found.into_iter().next().ok_or(Nothing::NoRecord)
+    }
+
     /// The CAA records of a name: whether an issuer must understand it, its tag in lower case, and its value.
     pub async fn caa(&self, name: &str) -> Result<Vec<(bool, String, String)>, Nothing> {
         self.records(name, RecordType::CAA, |data| match data {

@@ -3,6 +3,7 @@
 //! Owns the resolver and its cache. Nothing here decides about mail: an answer is a fact, or [`Nothing`] and why.
 
 mod answer;
+pub mod audit;
 mod dns;
 mod options;
 
