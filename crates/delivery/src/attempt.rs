@@ -15,7 +15,7 @@ use crate::dns::NoRoute;
 use crate::options::SmarthostTls;
 use crate::retry::{AttemptResult, Ended};
 use crate::route::{Destination, Protection, Target};
-use crate::session::{Sent, Trouble};
+use crate::session::{Peer, Sent, Trouble};
 
 /// A message that is being worked on.
 #[derive(Clone)]
@@ -82,7 +82,8 @@ impl Channel {
         destination: &Destination,
         indexes: &[usize],
     ) -> Vec<AttemptResult> {
-        let targets = match self.route(destination).await {
+        let require_tls = job.message.demands.require_tls;
+        let targets = match self.route(destination, require_tls).await {
             Ok(targets) => targets,
             Err(no_route) => return unrouted(&no_route, indexes),
         };
@@ -99,7 +100,7 @@ impl Channel {
             results.extend(
                 sent.decided
                     .into_iter()
-                    .map(|(index, fate)| decided(index, fate, &target.host, sent.peer_reports, at)),
+                    .map(|(index, fate)| decided(index, fate, &target.host, sent.peer, at)),
             );
             undecided.indexes = sent.undecided;
             undecided.note(sent.trouble, target);
@@ -186,15 +187,9 @@ fn unrouted(no_route: &NoRoute, indexes: &[usize]) -> Vec<AttemptResult> {
         .collect()
 }
 
-fn decided(
-    index: usize,
-    fate: Fate,
-    host: &str,
-    peer_reports: bool,
-    at: Timestamp,
-) -> AttemptResult {
+fn decided(index: usize, fate: Fate, host: &str, peer: Peer, at: Timestamp) -> AttemptResult {
     let (ended, reply, stage) = match fate {
-        Fate::Delivered(reply) => (Ended::Delivered { peer_reports }, reply, Stage::Content),
+        Fate::Delivered(reply) => (peer.delivered(), reply, Stage::Content),
         Fate::Temporary(refusal) => (Ended::Temporary, refusal.reply, refusal.stage),
         Fate::Permanent(refusal) => (Ended::Permanent, refusal.reply, refusal.stage),
     };

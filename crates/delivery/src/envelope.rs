@@ -1,15 +1,19 @@
 //! The queue's envelope in the words of an SMTP session.
 
-use nightmail_core::ForwardPath;
-use nightmail_queue::{BodyType, Notify, QueueMessage, Recipient, Ret};
+use nightmail_core::{ForwardPath, Timestamp};
+use nightmail_queue::{BodyType, DeliverBy, Notify, QueueMessage, Recipient, Ret};
 use nightmail_smtp::client::{Delivery, Recipient as SmtpRecipient};
 use nightmail_smtp::command::{
-    BodyType as SmtpBody, MailParams, Notify as SmtpNotify, OriginalRecipient, RcptParams, Return,
-    Xtext,
+    BodyType as SmtpBody, ByMode, DeliverBy as SmtpDeliverBy, MailParams, Notify as SmtpNotify,
+    OriginalRecipient, RcptParams, Return, Xtext,
 };
 
-/// The delivery of `message` to the recipients at `indexes`.
-pub(crate) fn delivery(message: &QueueMessage, indexes: &[usize]) -> Delivery {
+/// The most that BY can say, either way (RFC 2852 §4).
+const BY_SECONDS_MAX: i64 = 999_999_999;
+
+/// The delivery of `message` to the recipients at `indexes`, begun at `now`.
+pub(crate) fn delivery(message: &QueueMessage, indexes: &[usize], now: Timestamp) -> Delivery {
+    let demands = &message.demands;
     let recipients = indexes
         .iter()
         .filter_map(|index| message.recipients.get(*index));
@@ -29,10 +33,29 @@ pub(crate) fn delivery(message: &QueueMessage, indexes: &[usize]) -> Delivery {
                 Ret::Headers => Return::Headers,
             }),
             envid: message.envid.as_deref().and_then(Xtext::parse),
-            ..MailParams::default()
+            require_tls: demands.require_tls,
+            mt_priority: (demands.priority != 0).then_some(demands.priority),
+            deliver_by: demands.deliver_by.map(|by| SmtpDeliverBy {
+                seconds: seconds_left(by, now),
+                mode: if by.notify {
+                    ByMode::Notify
+                } else {
+                    ByMode::Return
+                },
+                trace: by.trace,
+            }),
+            hold: None,
         },
         recipients: recipients.map(recipient).collect(),
     }
+}
+
+/// Whole seconds left until the message is to be delivered; negative once it is late.
+pub(crate) fn seconds_left(by: DeliverBy, now: Timestamp) -> i64 {
+    let millis = by.deadline.millis().saturating_sub(now.millis());
+    millis
+        .div_euclid(1_000)
+        .clamp(-BY_SECONDS_MAX, BY_SECONDS_MAX)
 }
 
 fn recipient(recipient: &Recipient) -> SmtpRecipient {
@@ -58,5 +81,24 @@ fn recipient(recipient: &Recipient) -> SmtpRecipient {
                 .as_deref()
                 .and_then(OriginalRecipient::parse),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_left_are_never_more_than_there_are() {
+        let by = |millis| DeliverBy {
+            deadline: Timestamp::from_millis(millis),
+            notify: true,
+            trace: false,
+        };
+        let now = Timestamp::from_millis(10_000);
+        assert_eq!(seconds_left(by(11_999), now), 1);
+        assert_eq!(seconds_left(by(10_000), now), 0);
+        assert_eq!(seconds_left(by(9_999), now), -1);
+        assert_eq!(seconds_left(by(i64::MAX), now), BY_SECONDS_MAX);
     }
 }

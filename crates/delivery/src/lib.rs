@@ -1,8 +1,8 @@
 //! The outbound SMTP channel: hands queued messages to other sites (DESIGN §7).
 //!
 //! Owns the way from a queued message to the replies of other hosts: DNS, connections, TLS, transactions, retries,
-//! and the reports to senders. What is to be sent, and what became of it, is the queue's. Where a report goes is
-//! decided by whoever routes mail ([`Reports`]).
+//! and the reports to senders; and when mail that was held back is let go. What is to be sent, and what became of it,
+//! is the queue's. Where a report or a message that is let go goes is decided by whoever routes mail ([`Reports`]).
 //!
 //! **Invariant:** a recipient is retired, and its sender told, in one commit, after the host's reply and never before.
 
@@ -15,6 +15,7 @@ mod error;
 mod lanes;
 mod options;
 mod random;
+mod release;
 mod report;
 mod retry;
 mod route;
@@ -25,7 +26,5 @@ mod work;
 pub use channel::Delivery;
 pub use error::DeliveryError;
 pub use nightmail_smtp::client::Timeouts;
-pub use options::{
-    DeliveryLimits, DeliveryOptions, Login, RetryPolicy, Smarthost, SmarthostTls,
-};
-pub use report::{ReportChange, Reports};
+pub use options::{DeliveryLimits, DeliveryOptions, Login, RetryPolicy, Smarthost, SmarthostTls};
+pub use report::{Release, ReportChange, Reports, Unroutable};

@@ -2,26 +2,48 @@
 //!
 //! **Invariant:** a report has the null reverse-path, and no report is written about a message that has it.
 
-use bytes::Bytes;
 use nightmail_commit::{Abort, CommitFailure, NewBlob, Tx};
 use nightmail_core::{Address, ForwardPath, QueueId, Timestamp};
 use nightmail_engine::BoxFuture;
-use nightmail_heap::{BlobBuilder, Heap, HeapError};
 use nightmail_mime::report::{Action, Original, RecipientReport};
-use nightmail_mime::{Report, generate_report, scan};
+use nightmail_mime::{Report, generate_report};
 use nightmail_queue::{QueueMessage, Recipient, Ret};
-use nightmail_smtp::command::Xtext;
+use nightmail_switch::report::{decode_orcpt, decode_xtext, header_of, prepare};
 
 use crate::channel::Channel;
 use crate::content::Content;
 use crate::error::DeliveryError;
 use crate::retry::Judged;
 
-/// The change that delivers or queues a report, run in the intent that retires the recipients it speaks of.
-/// The report's bytes are the first blob of that intent (index 0).
+/// The change that delivers or queues a report, or lets a held message go, run in the intent that retires the
+/// recipients it speaks of. The blobs it brings along are the first of that intent (from index 0).
 pub type ReportChange = Box<dyn FnMut(&mut Tx<'_>) -> Result<(), Abort<DeliveryError>> + Send>;
 
-/// The way of reports through the site: whoever routes mail implements it.
+/// What letting a message go that was held back comes to (RFC 4865).
+#[derive(Default)]
+pub struct Release {
+    /// The recipients whose copies the change delivers or queues, by their places in the message.
+    pub accepted: Vec<usize>,
+    /// That change; nothing where nobody is accepted.
+    pub change: Option<ReportChange>,
+    /// What the change brings along.
+    pub blobs: Vec<NewBlob>,
+    /// The recipients that cannot be routed, by their places, and why.
+    pub refused: Vec<(usize, Unroutable)>,
+}
+
+/// Why a recipient of a held message is not routed when it is let go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unroutable {
+    /// Whether it is not worth trying again.
+    pub permanent: bool,
+    /// The enhanced status code (RFC 3463).
+    pub status: String,
+    /// For people.
+    pub text: String,
+}
+
+/// The way of reports, and of mail that was held back, through the site: whoever routes mail implements it.
 pub trait Reports: Send + Sync {
     /// Plans the delivery of the report `blob` from `<>` to `to`, an address here or elsewhere.
     ///
@@ -32,6 +54,14 @@ pub trait Reports: Send + Sync {
         to: &'a Address,
         blob: &'a NewBlob,
     ) -> BoxFuture<'a, Result<ReportChange, DeliveryError>>;
+
+    /// Plans where the copies of a held message go for the recipients at `recipients`. An error, here or when the
+    /// change is run, leaves the message held, and it is tried again.
+    fn release<'a>(
+        &'a self,
+        message: &'a QueueMessage,
+        recipients: &'a [usize],
+    ) -> BoxFuture<'a, Result<Release, DeliveryError>>;
 }
 
 /// A report that is ready to be planned.
@@ -113,8 +143,8 @@ impl Channel {
         })
     }
 
-    /// What the report returns: the whole message where that was asked for, a failure is reported and it is not too
-    /// large (RFC 3461 §6.2), otherwise its header.
+    /// What the report returns: the whole message where that was asked for, a failure is reported, it is not too large
+    /// (RFC 3461 §6.2) and not to be read on the way, otherwise its header.
     async fn returned(
         &self,
         message: &QueueMessage,
@@ -122,7 +152,9 @@ impl Channel {
     ) -> Result<Returned, DeliveryError> {
         let limits = &self.options.limits;
         let failed = about.iter().any(|(_, _, action)| *action == Action::Failed);
+        // A report may travel where a message that needs TLS may not (RFC 8689 §5).
         let whole = failed
+            && !message.demands.require_tls
             && message.ret == Some(Ret::Full)
             && message.size() <= limits.report_message_octets_max;
         let octets_max = if whole {
@@ -141,7 +173,8 @@ impl Channel {
         }
     }
 
-    async fn head(
+    /// The first octets of a message.
+    pub(crate) async fn head(
         &self,
         message: &QueueMessage,
         octets_max: u64,
@@ -181,7 +214,10 @@ impl Line {
         Self {
             path: ForwardPath::Address(recipient.address.clone()),
             original: recipient.orcpt.as_deref().and_then(decode_orcpt),
-            status: attempt.map_or_else(|| "5.0.0".into(), |attempt| attempt.status.clone()),
+            status: match judged.status {
+                Some(status) => status.to_owned(),
+                None => attempt.map_or_else(|| "5.0.0".into(), |attempt| attempt.status.clone()),
+            },
             host: attempt.and_then(|attempt| attempt.host.clone()),
             diagnostic: text.filter(|text| !text.is_empty()),
             at: attempt.map(|attempt| attempt.at),
@@ -199,59 +235,5 @@ impl Line {
             last_attempt: self.at,
             will_retry_until,
         }
-    }
-}
-
-fn decode_xtext(text: &str) -> Option<String> {
-    Some(Xtext::parse(text)?.decode())
-}
-
-/// `rfc822;a+2Bb@x.test` as `rfc822; a+b@x.test`.
-fn decode_orcpt(orcpt: &str) -> Option<String> {
-    let (kind, address) = orcpt.split_once(';')?;
-    Some(format!("{kind};{}", decode_xtext(address)?))
-}
-
-/// Cuts after the blank line that ends the header, and back to the last whole line where there is none.
-fn header_of(mut head: Vec<u8>) -> Vec<u8> {
-    let end = head
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .map(|at| at + 2);
-    let end = end.or_else(|| {
-        head.iter()
-            .rposition(|byte| *byte == b'\n')
-            .map(|at| at + 1)
-    });
-    head.truncate(end.unwrap_or(0));
-    head
-}
-
-/// Makes the report a blob, with its structure and, for salvage, its envelope.
-async fn prepare(heap: &Heap, to: &Address, bytes: Vec<u8>) -> Result<NewBlob, DeliveryError> {
-    let (heap, envelope) = (heap.clone(), Bytes::from(format!("<>\n<{to}>\n")));
-    let prepared = tokio::task::spawn_blocking(move || {
-        let mut builder = BlobBuilder::new(&heap);
-        builder.push(&bytes)?;
-        let meta = Bytes::from(scan(&bytes).encode());
-        Ok::<_, HeapError>(NewBlob {
-            blob: builder.finish()?,
-            envelope,
-            meta,
-        })
-    })
-    .await;
-    Ok(prepared.map_err(|error| HeapError::Io(error.to_string()))??)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_header_is_cut_at_its_blank_line_or_at_its_last_whole_line() {
-        assert_eq!(header_of(b"A: b\r\n\r\nbody\r\n".to_vec()), b"A: b\r\n");
-        assert_eq!(header_of(b"A: b\r\nC: d".to_vec()), b"A: b\r\n");
-        assert_eq!(header_of(b"no line".to_vec()), b"");
     }
 }

@@ -14,6 +14,8 @@ pub(crate) enum Ended {
     Delivered {
         /// Whether it will send the reports that were asked for.
         peer_reports: bool,
+        /// Whether it knows by when the message is to be delivered, where that matters.
+        peer_keeps_time: bool,
     },
     /// Worth repeating.
     Temporary,
@@ -39,12 +41,19 @@ pub(crate) struct Judged {
     pub outcome: RecipientOutcome,
     /// What the sender is told.
     pub report: Option<Action>,
+    /// The enhanced status code of that, where it is not the attempt's.
+    pub status: Option<&'static str>,
 }
 
+/// The time given for delivery is over, and the message is given up (RFC 2852 §4.1, RFC 3463 §3.5).
+pub(crate) const TIME_OVER: &str = "5.4.7";
+/// The same, and tries go on.
+const LATE: &str = "4.4.7";
+
 impl RetryPolicy {
-    /// When `message` is given up.
+    /// When `message` is given up, whatever its sender says.
     pub(crate) fn deadline(&self, message: &QueueMessage) -> Timestamp {
-        message.created.plus_millis(self.expiry_millis)
+        begun(message).plus_millis(self.expiry_millis)
     }
 
     /// The pause after attempt number `attempts` (from 1), with jitter, in milliseconds.
@@ -71,28 +80,21 @@ impl RetryPolicy {
         result: &AttemptResult,
         random: &Random,
     ) -> Judged {
-        let now = result.attempt.at;
-        let deadline = self.deadline(message);
-        let (verdict, report) = match result.ended {
-            Ended::Delivered { peer_reports } => (
+        let (verdict, report, status) = match result.ended {
+            Ended::Delivered {
+                peer_reports,
+                peer_keeps_time,
+            } => (
                 Verdict::Delivered,
-                (recipient.notify.success() && !peer_reports).then_some(Action::Relayed),
+                reports_relay(message, recipient, peer_reports, peer_keeps_time)
+                    .then_some(Action::Relayed),
+                None,
             ),
-            Ended::Temporary if now < deadline => {
-                let pause = self.pause_millis(recipient.attempts.saturating_add(1), random);
-                let next_attempt = now.plus_millis(pause).min(deadline);
-                let delay_reported = self.reports_delay(message, recipient, now);
-                (
-                    Verdict::Deferred {
-                        next_attempt,
-                        delay_reported,
-                    },
-                    delay_reported.then_some(Action::Delayed),
-                )
-            }
-            Ended::Temporary | Ended::Permanent => (
+            Ended::Temporary => self.put_off(message, recipient, result, random),
+            Ended::Permanent => (
                 Verdict::Failed,
                 recipient.notify.failure().then_some(Action::Failed),
+                None,
             ),
         };
         let outcome = RecipientOutcome {
@@ -100,7 +102,44 @@ impl RetryPolicy {
             verdict,
             attempt: Some(result.attempt.clone()),
         };
-        Judged { outcome, report }
+        Judged {
+            outcome,
+            report,
+            status,
+        }
+    }
+
+    /// What follows from an attempt that is worth repeating: the next one, unless a deadline has passed.
+    fn put_off(
+        &self,
+        message: &QueueMessage,
+        recipient: &Recipient,
+        result: &AttemptResult,
+        random: &Random,
+    ) -> (Verdict, Option<Action>, Option<&'static str>) {
+        let now = result.attempt.at;
+        let deadline = self.deadline(message);
+        let time_over = is_time_over(message, now);
+        if now >= deadline || time_over {
+            let report = recipient.notify.failure().then_some(Action::Failed);
+            return (Verdict::Failed, report, time_over.then_some(TIME_OVER));
+        }
+        let pause = self.pause_millis(recipient.attempts.saturating_add(1), random);
+        let wanted = message.demands.deliver_by.map(|by| by.deadline);
+        let next_attempt = [Some(now.plus_millis(pause)), Some(deadline), wanted]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .min()
+            .unwrap_or(deadline);
+        let late = is_late(message, recipient, now);
+        let delay_reported = late || self.reports_delay(message, recipient, now);
+        let verdict = Verdict::Deferred {
+            next_attempt,
+            delay_reported,
+        };
+        let report = delay_reported.then_some(Action::Delayed);
+        (verdict, report, late.then_some(LATE))
     }
 
     fn reports_delay(&self, message: &QueueMessage, recipient: &Recipient, now: Timestamp) -> bool {
@@ -110,16 +149,50 @@ impl RetryPolicy {
         };
         let is_late = self
             .delay_report_millis
-            .is_some_and(|after| now >= message.created.plus_millis(after));
+            .is_some_and(|after| now >= begun(message).plus_millis(after));
         wanted && is_late && !recipient.delay_reported && message.reverse_path.address().is_some()
     }
+}
+
+/// When tries began: what was held back has not been tried before its time.
+fn begun(message: &QueueMessage) -> Timestamp {
+    let held = message.demands.hold_until;
+    held.map_or(message.created, |until| until.max(message.created))
+}
+
+/// Whether the sender wants the message back rather than have it delivered now (RFC 2852, by-mode `R`).
+pub(crate) fn is_time_over(message: &QueueMessage, now: Timestamp) -> bool {
+    let by = message.demands.deliver_by;
+    by.is_some_and(|by| !by.notify && now >= by.deadline)
+}
+
+/// Whether the sender is to be told that the time given is over while tries go on (by-mode `N`).
+fn is_late(message: &QueueMessage, recipient: &Recipient, now: Timestamp) -> bool {
+    let by = message.demands.deliver_by;
+    by.is_some_and(|by| by.notify && now >= by.deadline)
+        && recipient.notify != Notify::Never
+        && !recipient.delay_reported
+        && message.reverse_path.address().is_some()
+}
+
+/// Whether the sender hears that the message was passed on: to a host that will not report a delivery that is to be
+/// reported, or not keep the time that was given, or because every step is to be traced (RFC 2852 §4.2).
+fn reports_relay(
+    message: &QueueMessage,
+    recipient: &Recipient,
+    peer_reports: bool,
+    peer_keeps_time: bool,
+) -> bool {
+    let by = message.demands.deliver_by;
+    let by_time = by.is_some_and(|by| by.trace || !peer_keeps_time);
+    (recipient.notify.success() && !peer_reports) || (by_time && recipient.notify != Notify::Never)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use nightmail_core::{BlobId, ReversePath};
-    use nightmail_queue::{BodyType, RecipientState, Source};
+    use nightmail_queue::{BodyType, DeliverBy, RecipientState, Source};
 
     fn message(notify: Notify) -> QueueMessage {
         QueueMessage {
@@ -205,13 +278,21 @@ mod tests {
         });
         let delivered = Ended::Delivered {
             peer_reports: false,
+            peer_keeps_time: true,
         };
         assert_eq!(
             judge(&success, delivered, 1),
             (Verdict::Delivered, Some(Action::Relayed))
         );
         assert_eq!(
-            judge(&success, Ended::Delivered { peer_reports: true }, 1),
+            judge(
+                &success,
+                Ended::Delivered {
+                    peer_reports: true,
+                    peer_keeps_time: true
+                },
+                1
+            ),
             (Verdict::Delivered, None)
         );
         assert_eq!(
@@ -243,5 +324,77 @@ mod tests {
             judge(&message(Notify::Unspecified), Ended::Temporary, late).1,
             None
         );
+    }
+
+    fn by(message: &mut QueueMessage, secs: i64, notify: bool, trace: bool) {
+        message.demands.deliver_by = Some(DeliverBy {
+            deadline: Timestamp::from_secs(secs),
+            notify,
+            trace,
+        });
+    }
+
+    #[test]
+    fn a_message_whose_time_is_over_is_returned() {
+        let mut timed = message(Notify::Unspecified);
+        by(&mut timed, 30, false, false);
+        let Verdict::Deferred { next_attempt, .. } = judge(&timed, Ended::Temporary, 10).0 else {
+            panic!()
+        };
+        assert_eq!(
+            next_attempt,
+            Timestamp::from_secs(30),
+            "no later than asked"
+        );
+        let over = judge(&timed, Ended::Temporary, 30);
+        assert_eq!(over, (Verdict::Failed, Some(Action::Failed)));
+        let never = QueueMessage {
+            demands: timed.demands,
+            ..message(Notify::Never)
+        };
+        assert_eq!(judge(&never, Ended::Temporary, 30).1, None);
+    }
+
+    #[test]
+    fn a_late_message_is_reported_once_and_tried_on() {
+        let mut late = message(Notify::Unspecified);
+        by(&mut late, 30, true, false);
+        assert_eq!(judge(&late, Ended::Temporary, 29).1, None);
+        let (verdict, report) = judge(&late, Ended::Temporary, 30);
+        assert_eq!(report, Some(Action::Delayed));
+        assert!(matches!(
+            verdict,
+            Verdict::Deferred { delay_reported: true, next_attempt } if next_attempt > Timestamp::from_secs(30)
+        ));
+        late.recipients[0].delay_reported = true;
+        assert_eq!(judge(&late, Ended::Temporary, 60).1, None);
+    }
+
+    #[test]
+    fn a_relay_is_reported_where_time_is_not_kept_or_every_step_is_traced() {
+        let delivered = |peer_keeps_time| Ended::Delivered {
+            peer_reports: true,
+            peer_keeps_time,
+        };
+        let mut timed = message(Notify::Unspecified);
+        by(&mut timed, 30, true, false);
+        assert_eq!(judge(&timed, delivered(true), 1).1, None);
+        assert_eq!(judge(&timed, delivered(false), 1).1, Some(Action::Relayed));
+        by(&mut timed, 30, true, true);
+        assert_eq!(judge(&timed, delivered(true), 1).1, Some(Action::Relayed));
+        let mut never = message(Notify::Never);
+        by(&mut never, 30, true, true);
+        assert_eq!(judge(&never, delivered(false), 1).1, None);
+    }
+
+    #[test]
+    fn what_was_held_back_is_given_up_that_long_after_its_time() {
+        let mut held = message(Notify::Unspecified);
+        let week = 7 * 86_400;
+        held.demands.hold_until = Some(Timestamp::from_secs(week));
+        assert!(matches!(
+            judge(&held, Ended::Temporary, week + 1).0,
+            Verdict::Deferred { .. }
+        ));
     }
 }

@@ -94,8 +94,13 @@ pub(crate) fn due_recipients(
 }
 
 impl Channel {
-    /// The addresses of a destination, best first, at most as many as one attempt tries.
-    pub(crate) async fn route(&self, destination: &Destination) -> Result<Vec<Target>, NoRoute> {
+    /// The addresses of a destination, best first, at most as many as one attempt tries. `require_tls`: whether they
+    /// are of use only over verified TLS.
+    pub(crate) async fn route(
+        &self,
+        destination: &Destination,
+        require_tls: bool,
+    ) -> Result<Vec<Target>, NoRoute> {
         let mut targets = match destination {
             Destination::Smarthost => self.smarthost_targets().await?,
             Destination::Domain(domain) => match domain.as_literal() {
@@ -104,6 +109,14 @@ impl Channel {
             },
         };
         targets.truncate(self.options.limits.addresses_max);
+        for target in targets.iter_mut().filter(|_| require_tls) {
+            target.protection = match target.protection {
+                Protection::Implicit => Protection::Implicit,
+                Protection::None | Protection::Opportunistic | Protection::StartTls => {
+                    Protection::StartTls
+                }
+            };
+        }
         Ok(targets)
     }
 

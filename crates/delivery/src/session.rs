@@ -18,18 +18,22 @@ use nightmail_smtp::TlsFacts;
 use nightmail_smtp::client::{
     Client, Config, Failure, FailureKind, Fate, Input, Outcome, Output, Stage,
 };
+use nightmail_switch::report::header_of;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::channel::Channel;
 use crate::content::Content;
-use crate::envelope::delivery;
+use crate::envelope::{delivery, seconds_left};
 use crate::error::DeliveryError;
+use crate::retry::{Ended, TIME_OVER};
 use crate::route::{Protection, Target};
 
 const READ_BYTES: usize = 4096;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The message needs a host that keeps it under TLS (RFC 8689 §4.2.1).
+const TLS_REQUIRED: &str = "5.7.30";
 
 /// Why a session ended without deciding everything.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +49,13 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
+    pub fn permanent(status: &str, text: impl Into<String>) -> Self {
+        Self {
+            permanent: true,
+            ..Self::temporary(status, text)
+        }
+    }
+
     pub fn temporary(status: &str, text: impl Into<String>) -> Self {
         Self {
             permanent: false,
@@ -68,8 +79,27 @@ pub(crate) struct Sent {
     pub tls_failed: bool,
     /// Whether the message could not be read here, which no other host would mend.
     pub unreadable: bool,
-    /// Whether the host sends the reports that were asked for.
-    pub peer_reports: bool,
+    /// What the host does for senders.
+    pub peer: Peer,
+}
+
+/// What a host does for senders.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Peer {
+    /// It sends the reports that were asked for.
+    reports: bool,
+    /// It keeps the time that was given.
+    keeps_time: bool,
+}
+
+impl Peer {
+    /// How a recipient that the host has taken ended.
+    pub const fn delivered(self) -> Ended {
+        Ended::Delivered {
+            peer_reports: self.reports,
+            peer_keeps_time: self.keeps_time,
+        }
+    }
 }
 
 enum Stream {
@@ -191,7 +221,7 @@ impl Session<'_> {
         match output {
             Output::Send(bytes) => self.write(&bytes).await,
             Output::StartTls => self.start_tls().await,
-            Output::Ready => self.next_transaction(),
+            Output::Ready => self.next_transaction().await,
             Output::WantBody => self.give_content().await,
             Output::Done(outcome) => self.sort(outcome),
             Output::Failed(failure) => self.note(&failure),
@@ -203,17 +233,82 @@ impl Session<'_> {
         self.client.handle(Instant::now(), input);
     }
 
-    fn next_transaction(&mut self) {
-        self.sent.peer_reports = self.client.capabilities().dsn;
-        match self.batches.pop_front() {
-            None => self.tell(Input::Quit),
-            Some(batch) => {
-                self.content = None;
-                self.content_sent = false;
-                let delivery = delivery(self.message, &batch);
-                self.current = batch;
-                self.tell(Input::Deliver(Box::new(delivery)));
+    async fn next_transaction(&mut self) {
+        let offered = self.client.capabilities();
+        self.sent.peer = Peer {
+            reports: offered.dsn,
+            keeps_time: offered.deliver_by.is_some(),
+        };
+        let Some(batch) = self.next_batch() else {
+            return self.tell(Input::Quit);
+        };
+        if let Some(trouble) = self.unfit().await {
+            self.batches.push_front(batch);
+            self.sent.trouble = Some(trouble);
+            return self.tell(Input::Quit);
+        }
+        self.content = None;
+        self.content_sent = false;
+        let delivery = delivery(self.message, &batch, nightmail_commit::now());
+        self.current = batch;
+        self.tell(Input::Deliver(Box::new(delivery)));
+    }
+
+    /// The recipients of the next transaction: no more than the host says it takes at once (RFC 9422).
+    fn next_batch(&mut self) -> Option<Vec<usize>> {
+        let mut batch = self.batches.pop_front()?;
+        let fits = self.client.capabilities().rcpt_max;
+        let fits = fits.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        if batch.len() > fits.max(1) {
+            self.batches.push_front(batch.split_off(fits.max(1)));
+        }
+        Some(batch)
+    }
+
+    /// Why this host cannot be given the message, although another might.
+    async fn unfit(&self) -> Option<Trouble> {
+        let offered = self.client.capabilities();
+        let verified = self.client.tls().is_some_and(|tls| tls.peer_verified);
+        let host = &self.target.host;
+        if self.message.demands.require_tls && !(verified && offered.requiretls) {
+            let text = format!("{host} does not promise to pass the message on over TLS only");
+            return Some(Trouble::permanent(TLS_REQUIRED, text));
+        }
+        if let Some(by) = self.message.demands.deliver_by.filter(|by| !by.notify) {
+            let left = seconds_left(by, nightmail_commit::now());
+            match offered.deliver_by {
+                None => {
+                    let text = format!("{host} does not keep the time in which to deliver");
+                    return Some(Trouble::permanent("5.3.3", text));
+                }
+                Some(least) if left < i64::from(least).max(1) => {
+                    let text = format!("{left} seconds are left, too few for {host}");
+                    return Some(Trouble::permanent(TIME_OVER, text));
+                }
+                Some(_) => {}
             }
+        }
+        if self.message.smtputf8 && !offered.smtputf8 {
+            return self.unfit_for_ascii().await;
+        }
+        None
+    }
+
+    /// Whether a message that may use UTF-8 in its header does. Addresses are looked at one by one (RFC 6531 §3.2).
+    async fn unfit_for_ascii(&self) -> Option<Trouble> {
+        let octets_max = self.channel.options.limits.report_header_octets_max;
+        let head = self.channel.head(self.message, octets_max).await;
+        match head.map(header_of) {
+            Ok(header) if header.is_ascii() => None,
+            Ok(_) => {
+                let host = &self.target.host;
+                let text = format!("{host} does not take UTF-8 in header fields");
+                Some(Trouble::permanent("5.6.7", text))
+            }
+            Err(error) => Some(Trouble::temporary(
+                "4.3.0",
+                format!("the message could not be read: {error}"),
+            )),
         }
     }
 
@@ -325,9 +420,25 @@ impl Session<'_> {
             Some(error) => {
                 Trouble::temporary("4.3.0", format!("the message could not be read: {error}"))
             }
-            None => trouble(failure, self.target, self.tls_error.as_deref()),
+            None => {
+                let trouble = trouble(failure, self.target, self.tls_error.as_deref());
+                self.without_tls(failure.kind, trouble)
+            }
         };
         self.sent.trouble = Some(trouble);
+    }
+
+    /// A message that needs TLS is not kept until a host has it (RFC 8689 §4.2.1).
+    fn without_tls(&self, kind: FailureKind, trouble: Trouble) -> Trouble {
+        let lacks_tls = matches!(kind, FailureKind::TlsUnavailable | FailureKind::TlsFailed);
+        if !(self.message.demands.require_tls && lacks_tls) {
+            return trouble;
+        }
+        Trouble {
+            permanent: true,
+            status: TLS_REQUIRED.into(),
+            ..trouble
+        }
     }
 
     async fn finish(mut self) -> Sent {

@@ -18,7 +18,7 @@ use crate::attempt::Job;
 use crate::channel::Channel;
 use crate::error::DeliveryError;
 use crate::report::{ReportChange, Written};
-use crate::retry::{AttemptResult, Ended, Judged};
+use crate::retry::{AttemptResult, Ended, Judged, is_time_over};
 use crate::route::{Destination, due_recipients, group};
 
 /// Times an outcome is judged anew because an operator or another node changed the message meanwhile.
@@ -64,13 +64,22 @@ impl Channel {
         let Some(message) = self.queue.show(id).await? else {
             return Ok(Left::Due(None));
         };
-        let due = due_recipients(&message, nightmail_commit::now());
-        let groups = group(due, self.options.smarthost.is_some());
         let job = Job {
             id,
             message: Arc::new(message),
             hold: claim.hold().clone(),
         };
+        let now = nightmail_commit::now();
+        if job.message.unrouted.is_some() {
+            self.let_go(&job).await?;
+            return self.left(claim).await;
+        }
+        if is_time_over(&job.message, now) {
+            self.give_up_late(&job).await?;
+            return self.left(claim).await;
+        }
+        let due = due_recipients(&job.message, now);
+        let groups = group(due, self.options.smarthost.is_some());
         let mut running = JoinSet::new();
         let mut ended = Vec::new();
         for (destination, indexes) in groups {
@@ -90,10 +99,13 @@ impl Channel {
         }
         match waiting {
             Some(destination) => Ok(Left::Waiting(destination)),
-            None => Ok(Left::Due(
-                self.queue.show(id).await?.and_then(|message| message.due()),
-            )),
+            None => self.left(claim).await,
         }
+    }
+
+    async fn left(&self, claim: &Claim) -> Result<Left, DeliveryError> {
+        let message = self.queue.show(claim.id()).await?;
+        Ok(Left::Due(message.and_then(|message| message.due())))
     }
 
     /// Tries one destination; gives it back when it has no room now.
