@@ -1,3 +1,5 @@
+//! Rules as a site writes them, and what they decide.
+
 use super::*;
 
 fn rule(name: &str, stage: Stage, action: Action) -> Rule {
