@@ -1,11 +1,13 @@
 //! Servers that tests and measurements start for themselves, on loopback addresses and in directories of their own:
-//! PostgreSQL with a replica, an S3 object store, NATS, a name server, and a proxy that cuts and delays connections.
+//! PostgreSQL with a replica, an S3 object store, NATS, a name server, a
+//! certificate authority, and a proxy that cuts and delays connections.
 //!
 //! Each ends what it started when it is dropped. A program that is not installed is said to be missing, visibly.
 
 pub mod dns;
 pub mod garage;
 pub mod nats;
+pub mod pebble;
 pub mod postgres;
 pub mod programs;
 pub mod proxy;
