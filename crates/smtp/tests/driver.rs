@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use nightmail_smtp::server::{Answer, Ask, Config, Input, Output, Role, Server};
+use nightmail_smtp::TlsFacts;
+use nightmail_smtp::client::Capabilities;
+use nightmail_smtp::sasl::Mechanism;
+use nightmail_smtp::server::{Answer, Ask, Config, Input, Output, Role, Server, TlsOffer};
 
 fn session() -> (Server, Instant) {
     let now = Instant::now();
@@ -141,4 +144,109 @@ fn a_peer_that_leaves_during_a_question_is_let_go_after_the_answer() {
         outputs.as_slice(),
         [Output::Send(_), Output::Close]
     ));
+}
+
+#[test]
+fn who_speaks_before_the_greeting_is_noted_and_heard() {
+    let now = Instant::now();
+    let config = Arc::new(Config::new(Role::Mta, "mx.test"));
+    let mut server = Server::new(config, now, None);
+    assert_eq!(outputs(&mut server), [Output::Ask(Ask::Connect)]);
+    assert!(!server.has_spoken_early());
+    server.handle(now, Input::Bytes(b"EHLO c.t"));
+    assert!(server.has_spoken_early());
+    assert_eq!(outputs(&mut server), [], "no greeting before the answer");
+    server.handle(now, Input::Answer(Answer::Accept));
+    accept_all(&mut server, now, b"est\r\n");
+    assert!(server.facts().hello.is_some() && server.facts().early_talker);
+}
+
+#[test]
+fn who_waits_for_each_reply_is_not_hasty() {
+    let now = Instant::now();
+    let config = Arc::new(Config::new(Role::Mta, "mx.test"));
+    let mut server = Server::new(config, now, None);
+    accept_all(&mut server, now, b"");
+    accept_all(&mut server, now, b"HELO c.test\r\n");
+    accept_all(&mut server, now, b"MAIL FROM:<>\r\n");
+    accept_all(&mut server, now, b"EHLO c.test\r\n");
+    accept_all(&mut server, now, OPENING);
+    assert!(!server.facts().pipelined_early && !server.facts().early_talker);
+}
+
+#[test]
+fn commands_sent_ahead_without_ehlo_are_noted() {
+    for sent in [
+        &b"HELO c.test\r\nMAIL FROM:<>\r\n"[..],
+        b"EHLO c.test\r\nMAIL FROM:<>\r\n",
+        b"NOOP\r\nNOOP",
+    ] {
+        let now = Instant::now();
+        let config = Arc::new(Config::new(Role::Mta, "mx.test"));
+        let mut server = Server::new(config, now, None);
+        accept_all(&mut server, now, b"");
+        accept_all(&mut server, now, sent);
+        assert!(server.facts().pipelined_early);
+    }
+    let (mut server, now) = session();
+    accept_all(&mut server, now, b"HELO c.test\r\n");
+    server.handle(now, Input::Bytes(b"MAIL FROM:<>\r\n"));
+    server.handle(now, Input::Bytes(b"RCPT TO:<b@x.test>\r\n"));
+    assert!(server.facts().pipelined_early, "while the answer is owed");
+}
+
+#[test]
+fn haste_outlives_starttls() {
+    let now = Instant::now();
+    let config = Config {
+        tls: TlsOffer::Offered,
+        ..Config::new(Role::Mta, "mx.test")
+    };
+    let mut server = Server::new(Arc::new(config), now, None);
+    server.handle(now, Input::Bytes(b"EHLO c.test\r\n"));
+    accept_all(&mut server, now, b"");
+    server.handle(now, Input::Answer(Answer::Accept));
+    accept_all(&mut server, now, b"STARTTLS\r\n");
+    server.handle(now, Input::TlsEstablished(TlsFacts::default()));
+    assert!(server.facts().tls.is_some() && server.facts().early_talker);
+}
+
+#[test]
+fn many_replies_at_once_are_sent_in_parts_and_none_is_lost() {
+    let (mut server, now) = session();
+    server.handle(now, Input::Bytes(&b"HELP\r\n".repeat(150)));
+    server.handle(now, Input::PeerClosed);
+    let outputs = outputs(&mut server);
+    let replies: usize = outputs
+        .iter()
+        .map(|output| match output {
+            Output::Send(bytes) => bytes.iter().filter(|octet| **octet == b'\n').count(),
+            _ => 0,
+        })
+        .sum();
+    assert_eq!(replies, 150);
+    assert!(outputs.len() > 3 && outputs.last() == Some(&Output::Close));
+}
+
+#[test]
+fn capabilities_say_what_a_server_offers() {
+    let reply = "250-mx.test\r\n250-BINARYMIME\r\n250-REQUIRETLS\r\n250-MT-PRIORITY STANAG4406\r\n\
+                 250-DELIVERBY 240\r\n250-LIMITS RCPTMAX=20 MAILMAX=5 RCPTDOMAINMAX=1 X=y\r\n\
+                 250 AUTH PLAIN SCRAM-SHA-256 FOO";
+    let offered = Capabilities::parse(&reply.parse().unwrap());
+    assert!(offered.binarymime && offered.requiretls && offered.mt_priority && offered.auth);
+    assert_eq!(offered.deliver_by, Some(240));
+    assert_eq!((offered.mail_max, offered.rcpt_max), (Some(5), Some(20)));
+    assert_eq!(offered.rcpt_domain_max, Some(1));
+    assert!(offered.mechanisms.contains(Mechanism::ScramSha256));
+    assert!(!offered.mechanisms.contains(Mechanism::Login));
+    let odd = Capabilities::parse(
+        &"250-x\r\n250-DELIVERBY\r\n250 LIMITS RCPTMAX=0 MAILMAX=x"
+            .parse()
+            .unwrap(),
+    );
+    assert_eq!(
+        (odd.deliver_by, odd.rcpt_max, odd.mail_max),
+        (Some(0), None, None)
+    );
 }

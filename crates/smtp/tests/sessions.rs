@@ -6,7 +6,7 @@ use nightmail_smtp::fuzzing;
 use proptest::prelude::*;
 
 /// What a client might send, whole lines and fragments, sensible and not.
-const FROM_CLIENTS: [&str; 46] = [
+const FROM_CLIENTS: [&str; 66] = [
     "EHLO c.test\r\n",
     "LHLO c.test\r\n",
     "HELO c.test\r\n",
@@ -38,6 +38,26 @@ const FROM_CLIENTS: [&str; 46] = [
     "AUTH PLAIN\r\n",
     "YQ==\r\n",
     "*\r\n",
+    "AUTH EXTERNAL =\r\n",
+    "AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9YQ==\r\n",
+    "AUTH OAUTHBEARER bixhPWFAeC50ZXN0LAFhdXRoPUJlYXJlciB0b2tlbgEB\r\n",
+    "AQ==\r\n",
+    "ETRN x.test\r\n",
+    "ETRN @x.test\r\n",
+    "ETRN #q\r\n",
+    "ETRN\r\n",
+    "XCLIENT NAME=a ADDR=192.0.2.1\r\n",
+    "XCLIENT HELO=c LOGIN=a PROTO=SMTP\r\n",
+    "XFORWARD NAME=[UNAVAILABLE] SOURCE=REMOTE\r\n",
+    "MAIL FROM:<a@x.test> REQUIRETLS\r\n",
+    "MAIL FROM:<a@x.test> MT-PRIORITY=-4\r\n",
+    "MAIL FROM:<a@x.test> BY=60;RT\r\n",
+    "MAIL FROM:<a@x.test> HOLDFOR=60\r\n",
+    "MAIL FROM:<a@x.test> HOLDUNTIL=1970-01-02T00:00:00Z\r\n",
+    "MAIL FROM:<a@x.test> RET=HDRS ENVID=a+2B\r\n",
+    "RCPT TO:<b@x.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b+2Bc\r\n",
+    "RCPT TO:<@r.test:b@x.test> NOTIFY=NEVER\r\n",
+    "OPTIONS * HTTP/1.1\r\n",
     "\r\n.\r\n",
     ".\r\n",
     "..\r\n",
@@ -56,7 +76,7 @@ const FROM_CLIENTS: [&str; 46] = [
 ];
 
 /// What a server might send.
-const FROM_SERVERS: [&str; 24] = [
+const FROM_SERVERS: [&str; 31] = [
     "220 mx.test\r\n",
     "250 ok\r\n",
     "250-mx.test\r\n",
@@ -64,6 +84,13 @@ const FROM_SERVERS: [&str; 24] = [
     "250-STARTTLS\r\n",
     "250-AUTH PLAIN LOGIN\r\n",
     "250 SMTPUTF8\r\n",
+    "250-CHUNKING\r\n",
+    "250-BINARYMIME\r\n",
+    "250-REQUIRETLS\r\n",
+    "250-MT-PRIORITY\r\n",
+    "250-DELIVERBY 60\r\n",
+    "250-LIMITS RCPTMAX=2 MAILMAX=1\r\n",
+    "250-DSN\r\n",
     "250-SIZE 10\r\n",
     "354 go\r\n",
     "334 eA==\r\n",
@@ -102,8 +129,8 @@ fn far_stream() -> impl Strategy<Value = Vec<u8>> {
 
 /// A server that does as it should up to some point.
 fn far_replies() -> impl Strategy<Value = Vec<u8>> {
-    let opening =
-        "220 mx.test\r\n250-mx.test\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n";
+    let opening = "220 mx.test\r\n250-mx.test\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-REQUIRETLS\r\n250 PIPELINING\r\n\
+         250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n";
     (stream(&FROM_SERVERS), 0..opening.len()).prop_map(move |(stream, cut)| {
         let (head, tail) = stream.split_at(2);
         [head, opening.as_bytes().split_at(cut).0, tail].concat()

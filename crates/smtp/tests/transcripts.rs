@@ -73,14 +73,19 @@ fn transcripts_hold_octet_by_octet() {
 
 #[test]
 fn transcripts_hold_cut_at_every_octet() {
-    replay_all(|script| (1..script.sent_octets().min(3000)).map(Cut::At).collect());
+    replay_all(|script| {
+        let octets = script.sent_octets();
+        let cuts_max = if octets < 100_000 { 3000 } else { 300 };
+        (1..octets.min(cuts_max)).map(Cut::At).collect()
+    });
 }
 
 #[test]
 fn transcripts_as_fuzz_seeds_break_nothing() {
     let now = std::time::Instant::now();
     for (_, script) in transcripts() {
-        let sent = script.sent();
+        let mut sent = script.sent();
+        sent.truncate(4096);
         for seed in 0..=255u8 {
             let data = [&[seed, 7], sent.as_slice()].concat();
             nightmail_smtp::fuzzing::server_session(now, &data);
