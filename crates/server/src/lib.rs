@@ -9,6 +9,7 @@ pub mod backend;
 pub mod config;
 pub mod drivers;
 pub mod error;
+pub mod gate;
 pub mod http;
 pub mod log;
 mod membership;

@@ -12,13 +12,14 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
-use crate::auth::Verifier;
+use crate::auth::Logins;
 use crate::backend::Backend;
 use crate::config::{self, AcmeChallenge, Config, Listener, Protocol, Role, TlsMode};
 use crate::drivers::imap::ImapService;
 use crate::drivers::pop3::{MaildropLocks, Pop3Service};
 use crate::drivers::smtp::SmtpService;
 use crate::error::ServerError;
+use crate::gate::Gate;
 use crate::http::{Readiness, watch_routes};
 use crate::membership::{Reach, start_membership};
 use crate::metrics::{self, Metrics};
@@ -61,7 +62,9 @@ pub async fn serve(
         store: backend.store.clone(),
         directory: backend.directory.clone(),
         switch: backend.switch.clone(),
-        verifier: Verifier::new(&config.auth)?,
+        queue: Arc::clone(&backend.queue),
+        gate: Gate::new(&config, &backend)?,
+        logins: Logins::new(&config)?,
         tls: TlsContext::load(&config)?,
         cluster: Arc::clone(&backend.cluster),
         maildrops: MaildropLocks::default(),

@@ -4,15 +4,16 @@ use std::io;
 use std::sync::Arc;
 
 use nightmail_cluster::Cluster;
-use nightmail_core::{AccountId, Address, Domain};
-use nightmail_directory::{AccountRecord, Directory, DirectoryError};
-use nightmail_store::{Quota, Store};
+use nightmail_core::Domain;
+use nightmail_directory::Directory;
+use nightmail_queue::Queue;
+use nightmail_store::Store;
 use nightmail_switch::Switch;
 
-use crate::auth::{AuthError, Verifier};
+use crate::auth::Logins;
 use crate::config::{Config, Protocol};
 use crate::drivers::pop3::MaildropLocks;
-use crate::metrics;
+use crate::gate::Gate;
 use crate::net::Transport;
 use crate::tls::TlsContext;
 
@@ -24,8 +25,12 @@ pub struct Services {
     pub directory: Directory,
     /// Where messages go.
     pub switch: Switch,
-    /// Passwords.
-    pub verifier: Verifier,
+    /// Mail for elsewhere.
+    pub queue: Arc<Queue>,
+    /// Which mail is let in.
+    pub gate: Gate,
+    /// Who may log in, and how.
+    pub logins: Logins,
     /// The server's certificate.
     pub tls: TlsContext,
     /// This server among the nodes.
@@ -34,39 +39,6 @@ pub struct Services {
     pub maildrops: MaildropLocks,
     /// The configuration in force.
     pub config: Config,
-}
-
-/// Why a login could not be decided.
-#[derive(Debug, thiserror::Error)]
-pub enum LoginError {
-    /// The directory did not answer.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    /// The password could not be checked.
-    #[error(transparent)]
-    Auth(#[from] AuthError),
-}
-
-/// Who has logged in.
-#[derive(Clone, Debug)]
-pub struct LoggedIn {
-    /// The account.
-    pub account: AccountId,
-    /// Its primary address.
-    pub address: Address,
-    /// Bounds of its mail.
-    pub quota: Quota,
-}
-
-/// What a login came to.
-#[derive(Clone, Debug)]
-pub enum Login {
-    /// Name and password are right.
-    Accepted(LoggedIn),
-    /// Name or password is wrong; which of them is not told.
-    Refused,
-    /// Both are right, but the account is disabled.
-    Disabled,
 }
 
 impl Services {
@@ -80,59 +52,6 @@ impl Services {
         let timeout = self.config.timeouts.tls_handshake;
         let config = self.tls.config_for(protocol);
         transport.start_tls(config, timeout).await
-    }
-
-    /// Checks a name and a password. `acting_as` is whom the client wants to be, where it said so: only itself.
-    pub async fn login(
-        &self,
-        protocol: &'static str,
-        name: &str,
-        password: &str,
-        acting_as: Option<&str>,
-    ) -> Result<Login, LoginError> {
-        let found = self.directory.find_login(name).await?;
-        let known = found
-            .as_ref()
-            .and_then(|record| Some((record.id, record.password.as_ref()?.as_str())));
-        let right = self.verifier.verify(known, password.as_bytes()).await?;
-        let login = match found {
-            Some(record) if right && self.is_self(&record, acting_as).await? => {
-                self.enabled(record).await?
-            }
-            _ => Login::Refused,
-        };
-        metrics::login(protocol, matches!(login, Login::Accepted(_)));
-        Ok(login)
-    }
-
-    async fn is_self(
-        &self,
-        record: &AccountRecord,
-        acting_as: Option<&str>,
-    ) -> Result<bool, LoginError> {
-        match acting_as {
-            None | Some("") => Ok(true),
-            Some(name) => {
-                let other = self.directory.find_login(name).await?;
-                Ok(other.is_some_and(|other| other.id == record.id))
-            }
-        }
-    }
-
-    /// An account is open while it and its domain are.
-    async fn enabled(&self, record: AccountRecord) -> Result<Login, LoginError> {
-        let domain = self.directory.domain(record.address.domain()).await?;
-        if !record.enabled || domain.is_some_and(|domain| !domain.enabled) {
-            return Ok(Login::Disabled);
-        }
-        Ok(Login::Accepted(LoggedIn {
-            account: record.id,
-            quota: Quota {
-                bytes: record.quota.bytes,
-                messages: record.quota.messages,
-            },
-            address: record.address,
-        }))
     }
 }
 

@@ -5,25 +5,41 @@ use std::fmt::Write;
 use nightmail_core::{Domain, SessionId, Timestamp};
 use nightmail_smtp::server::EndOfMessage;
 
-use crate::net::{Peer, Transport};
+use crate::net::Peer;
+
+/// Where a message comes from, as its Received field says it.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The client.
+    pub peer: Peer,
+    /// Its name by reverse DNS, where it is known.
+    pub name: Option<&'a str>,
+    /// The name it has given, where that is not the one of the session.
+    pub hello: Option<&'a str>,
+}
 
 /// The Received field of a message, ended by CRLF. Names the recipient only where there is one.
 pub fn received(
     message: &EndOfMessage,
-    transport: &Transport,
+    origin: &Origin<'_>,
+    session: SessionId,
     hostname: &Domain,
     now: Timestamp,
 ) -> Vec<u8> {
-    let hello = message
-        .facts
+    let said = message.facts.hello.as_ref();
+    let hello = origin
         .hello
-        .as_ref()
-        .map_or("unknown", |hello| hello.name.as_str());
+        .or(said.map(|hello| hello.name.as_str()))
+        .unwrap_or("unknown");
     let mut field = format!("Received: from {}", comment_free(hello));
+    let name = origin.name.map(comment_free);
+    let name = name.map(|name| format!("{name} ")).unwrap_or_default();
     // A field that cannot be written into a String does not exist.
-    let _ = match transport.peer() {
-        Peer::Tcp(address) if address.is_ipv6() => write!(field, " ([IPv6:{}])", address.ip()),
-        Peer::Tcp(address) => write!(field, " ([{}])", address.ip()),
+    let _ = match origin.peer {
+        Peer::Tcp(address) if address.is_ipv6() => {
+            write!(field, " ({name}[IPv6:{}])", address.ip())
+        }
+        Peer::Tcp(address) => write!(field, " ({name}[{}])", address.ip()),
         Peer::Unix => write!(field, " (local)"),
     };
     let _ = write!(
@@ -31,7 +47,7 @@ pub fn received(
         "\r\n\tby {hostname} with {}",
         message.with_protocol()
     );
-    let _ = write!(field, " id {}", transport.session());
+    let _ = write!(field, " id {session}");
     if let Some(tls) = &message.facts.tls {
         let _ = write!(
             field,

@@ -6,9 +6,6 @@ use super::{
     Protocol, TlsMode, TokenIssuer,
 };
 
-/// Longest tag: it stands in a header field.
-const TAG_OCTETS_MAX: usize = 40;
-
 /// A `[[listener]]` whose keys do not fit each other.
 pub(super) fn listener((listener, reader): (&Listener, &mut TableReader<'_, '_>)) {
     if !matches!(listener.address, ListenAddress::Unix(_)) {
@@ -48,17 +45,6 @@ pub(super) fn access((rule, reader): (&Access, &mut TableReader<'_, '_>)) {
     if missing {
         reader.problem(&format!("action = \"{}\" needs {for_what}", rule.action));
     }
-    let tags = rule.tag.iter().chain(&rule.tagged);
-    for wrong in tags.filter(|tag| !is_tag(tag)) {
-        reader.problem(&format!(
-            "{wrong:?} is no tag: use letters, digits, \"-\", \"_\" and \".\", {TAG_OCTETS_MAX} at most"
-        ));
-    }
-}
-
-fn is_tag(text: &str) -> bool {
-    let allowed = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet);
-    (1..=TAG_OCTETS_MAX).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// A `[[dns_list]]` without a zone.
@@ -101,5 +87,8 @@ impl Config {
                 && acme.dns_hook.is_none(),
             "[acme]: challenge = \"dns-01\" needs a `dns_hook`",
         );
+        if let Err(error) = crate::gate::rules(self) {
+            refuse(true, &format!("[[access]]: {error}"));
+        }
     }
 }

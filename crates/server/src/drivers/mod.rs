@@ -57,6 +57,11 @@ pub trait Session: Send {
     /// When the machine wants [`Wake::Timeout`].
     fn deadline(&self) -> Option<Instant>;
 
+    /// Until when nothing is read and nothing more is sent, where the peer is made to wait.
+    fn pause(&self) -> Option<Instant> {
+        None
+    }
+
     /// Something besides the connection that the session waits for, such as a change in a mailbox. It is dropped
     /// and made anew with every wake, so it must not lose what it has seen.
     fn event(&mut self) -> impl Future<Output = ()> + Send {
@@ -78,12 +83,24 @@ pub async fn run<S: Session>(
         transport.flush().await?;
         // A peer that sends without pause must not keep the other sessions of this thread from running.
         tokio::task::coop::consume_budget().await;
+        if let Some(until) = session.pause() {
+            sit_out(until, &mut shutdown).await;
+            continue;
+        }
         if !told && shutdown.is_draining() {
             told = true;
             session.wake(Instant::now(), Wake::Shutdown);
             continue;
         }
         wait(session, &mut transport, &mut shutdown, told).await?;
+    }
+}
+
+/// Lets a peer wait; a server that is stopping does not wait along.
+async fn sit_out(until: Instant, shutdown: &mut Shutdown) {
+    tokio::select! {
+        () = tokio::time::sleep_until(until.into()) => {}
+        () = shutdown.draining() => {}
     }
 }
 

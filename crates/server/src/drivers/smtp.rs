@@ -1,4 +1,4 @@
-//! Drives the SMTP, submission and LMTP machine: answers its questions from the directory and the switch.
+//! Drives the SMTP, submission and LMTP machine: answers its questions from the gate, the directory and the switch.
 //!
 //! Message content goes chunk by chunk into a blob builder and a structure scanner; no connection holds a message.
 //!
@@ -6,35 +6,34 @@
 //!
 //! [`Switch::accept`]: nightmail_switch::Switch::accept
 
+mod acceptance;
+mod arrival;
+mod client;
+mod outcome;
+mod settings;
+mod transaction;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-use nightmail_core::codec::RowWriter;
-use nightmail_core::{AccountId, ForwardPath, Timestamp};
-use nightmail_heap::HeapError;
-use nightmail_mime::KnownField;
-use nightmail_queue::{Notify, Ret, Source};
-use nightmail_smtp::command::{Extensions, Return};
-use nightmail_smtp::sasl::{self, Question};
-use nightmail_smtp::server::{
-    Answer, Ask, AuthOffer, Config, EndOfMessage, Input, Limits, Output, Role, Server, TlsOffer,
-};
-use nightmail_smtp::{BodyType, Rcpt, Reply, TlsFacts, replies};
-use nightmail_switch::{
-    Envelope, EnvelopeRecipient, Outcome, QuotaPolicy, Receipt, Refusal, Routed, SwitchError,
-};
-use tracing::{debug, info, warn};
+use nightmail_core::AccountId;
+use nightmail_smtp::server::{Answer, Ask, Config, Input, Output, Role, Server};
+use nightmail_smtp::{TlsFacts, replies};
+use tracing::debug;
 
-use super::incoming::{IncomingMessage, Received};
+use super::incoming::IncomingMessage;
 use super::{Flow, Session, Wake, run};
-use crate::config::{self, Protocol, TlsMode};
-use crate::metrics;
-use crate::net::{self, Service, Transport};
-use crate::services::{Login, Services, SharedServices};
+use crate::auth::Caller;
+use crate::config::{self, Protocol};
+use crate::gate::{Tarpit, Visit};
+use crate::net::{self, Received, Service, Transport};
+use crate::services::SharedServices;
 use crate::shutdown::Shutdown;
-use crate::trace_fields::{received, submission_fields};
+
+use arrival::Greeting;
+use client::Client;
+use transaction::Taken;
 
 /// Sessions of one SMTP, submission or LMTP listener.
 pub struct SmtpService {
@@ -46,53 +45,13 @@ pub struct SmtpService {
 impl SmtpService {
     /// A service for a listener of that protocol.
     pub fn new(services: SharedServices, listener: &config::Listener) -> Self {
-        let role = match listener.protocol {
-            Protocol::Submission => Role::Msa,
-            Protocol::Lmtp => Role::Lmtp,
-            _ => Role::Mta,
-        };
-        let machine = machine_config(&services, listener, role);
+        let machine = settings::machine_config(&services, listener);
         Self {
             services,
             machine: Arc::new(machine),
             protocol: listener.protocol,
         }
     }
-}
-
-fn machine_config(services: &Services, listener: &config::Listener, role: Role) -> Config {
-    let settings = &services.config;
-    let mut machine = Config::new(role, services.hostname().as_str());
-    machine.banner = "Nightmail".to_owned();
-    machine.tls = match listener.tls_mode() {
-        TlsMode::Starttls => TlsOffer::Offered,
-        TlsMode::None | TlsMode::Implicit => TlsOffer::Off,
-    };
-    machine.auth = match (role, listener.plaintext_auth) {
-        (Role::Msa, true) => AuthOffer::Always,
-        (Role::Msa, false) => AuthOffer::OverTls,
-        (Role::Mta | Role::Lmtp, _) => AuthOffer::Off,
-    };
-    machine.extensions = Extensions {
-        dsn: false,
-        ..Extensions::USUAL
-    };
-    machine.limits = Limits {
-        message_octets_max: settings.message_size_max().get(),
-        recipients_max: settings.limits.recipients_max,
-        errors_max: count(settings.limits.errors_max),
-        auth_failures_max: count(settings.limits.auth_failures_max),
-        transactions_max: count(settings.limits.transactions_max),
-        command_timeout: settings.timeouts.smtp_command,
-        data_timeout: settings.timeouts.smtp_data,
-        handshake_timeout: settings.timeouts.tls_handshake,
-        ..Limits::default()
-    };
-    machine
-}
-
-fn count(limit: usize) -> u32 {
-    u32::try_from(limit).unwrap_or(u32::MAX)
 }
 
 impl Service for SmtpService {
@@ -104,17 +63,7 @@ impl Service for SmtpService {
         let session = transport.session();
         let peer = transport.peer();
         debug!(%session, %peer, protocol = self.protocol.as_str(), "connected");
-        let mut driven = SmtpSession {
-            machine: Server::new(
-                Arc::clone(&self.machine),
-                Instant::now(),
-                tls_facts(&transport),
-            ),
-            service: self,
-            account: None,
-            routed: Vec::new(),
-            body: None,
-        };
+        let mut driven = SmtpSession::new(self, &transport);
         match run(&mut driven, transport, shutdown).await {
             Ok(()) => debug!(%session, "disconnected"),
             Err(error) => debug!(%session, %error, "connection lost"),
@@ -134,36 +83,79 @@ fn tls_facts(transport: &Transport) -> Option<TlsFacts> {
 struct SmtpSession {
     machine: Server,
     service: Arc<SmtpService>,
+    client: Client,
+    /// Who has logged in, once the machine says so.
     account: Option<AccountId>,
-    /// Where each accepted recipient of the transaction goes.
-    routed: Vec<Routed>,
+    /// The client passes every check and may relay.
+    trusted: bool,
+    /// What the gate knows of the client, where it looks at it at all.
+    visit: Option<Box<Visit>>,
+    greeting: Option<Greeting>,
+    tarpit: Tarpit,
+    /// What becomes of each accepted recipient of the transaction.
+    taken: Vec<Taken>,
     body: Option<Box<IncomingMessage>>,
+}
+
+impl SmtpSession {
+    fn new(service: Arc<SmtpService>, transport: &Transport) -> Self {
+        let config = Arc::clone(&service.machine);
+        let mut machine = Server::new(config, Instant::now(), tls_facts(transport));
+        machine.set_clock(nightmail_commit::now());
+        if let Some(channel) = service.services.channel(transport) {
+            machine.set_channel(channel);
+        }
+        Self {
+            machine,
+            service,
+            client: Client::new(transport.peer()),
+            account: None,
+            trusted: false,
+            visit: None,
+            greeting: None,
+            tarpit: Tarpit::default(),
+            taken: Vec::new(),
+            body: None,
+        }
+    }
 }
 
 impl Session for SmtpSession {
     async fn advance(&mut self, transport: &mut Transport) -> io::Result<Flow> {
+        if let Some(replies) = self.tarpit.release() {
+            transport.send(replies);
+        }
+        if self.greeting.is_some() {
+            match self.greet(Instant::now()) {
+                Some(answer) => self.machine.handle(Instant::now(), Input::Answer(answer)),
+                None => return Ok(Flow::Continue),
+            }
+        }
         while let Some(output) = self.machine.poll_output() {
             match output {
-                Output::Send(octets) => transport.send(octets),
+                Output::Send(replies) => match self.slowly(replies) {
+                    Some(replies) => transport.send(replies),
+                    None => return Ok(Flow::Continue),
+                },
                 Output::Body(octets) => {
                     if let Some(body) = &mut self.body {
                         body.push(&octets);
                     }
                 }
                 Output::DiscardBody => self.body = None,
+                Output::Ask(Ask::Connect) => {
+                    Box::pin(self.connect(transport)).await;
+                    self.hear_early(transport)?;
+                    match self.greet(Instant::now()) {
+                        Some(answer) => self.machine.handle(Instant::now(), Input::Answer(answer)),
+                        None => return Ok(Flow::Continue),
+                    }
+                }
                 Output::Ask(ask) => {
                     let answer = self.answer(ask, transport).await;
                     self.machine.handle(Instant::now(), Input::Answer(answer));
                 }
-                Output::StartTls => {
-                    self.service
-                        .services
-                        .start_tls(transport, self.service.protocol)
-                        .await?;
-                    let facts = tls_facts(transport).unwrap_or_default();
-                    self.machine
-                        .handle(Instant::now(), Input::TlsEstablished(facts));
-                }
+                Output::StartTls => self.start_tls(transport).await?,
                 Output::Close => return Ok(Flow::Close),
             }
             if transport.is_full() {
@@ -184,318 +176,102 @@ impl Session for SmtpSession {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.machine.poll_timeout()
+        let greeting = self.greeting.as_ref().map(|greeting| greeting.until);
+        greeting.or(self.machine.poll_timeout())
+    }
+
+    fn pause(&self) -> Option<Instant> {
+        self.tarpit.until()
     }
 }
 
 impl SmtpSession {
+    /// Takes what a client has sent before it is greeted.
+    fn hear_early(&mut self, transport: &mut Transport) -> io::Result<()> {
+        if self.greeting.is_none() || self.client.is_told() {
+            return Ok(());
+        }
+        let machine = &mut self.machine;
+        let now = Instant::now();
+        match transport.try_recv(|octets| machine.handle(now, Input::Bytes(octets)))? {
+            Received::Eof => machine.handle(now, Input::PeerClosed),
+            Received::Bytes(_) | Received::Nothing => {}
+        }
+        Ok(())
+    }
+
     async fn answer(&mut self, ask: Ask, transport: &mut Transport) -> Answer {
         match ask {
-            Ask::Connect | Ask::Hello(_) => Answer::Accept,
+            Ask::Connect => Answer::Accept,
+            Ask::Hello(hello) => self.hello(&hello),
             Ask::Authenticate(question) => {
-                Answer::Authentication(self.authenticate(question, transport).await)
+                let caller = Caller {
+                    protocol: self.service.protocol,
+                    transport,
+                    address: self.client.ip(),
+                };
+                let services = &self.service.services;
+                let decided = Box::pin(services.authenticate(caller, &question)).await;
+                if let Some(user) = decided.user {
+                    self.account = Some(user.account);
+                }
+                Answer::Authentication(decided.answer)
             }
-            Ask::Etrn(_) => Answer::Reply(replies::ETRN_DENIED),
-            Ask::Xclient(_) | Ask::Xforward(_) => Answer::Reject(replies::ATTRIBUTES_DENIED),
-            Ask::Mail(_) => {
-                self.routed.clear();
-                Answer::Accept
-            }
+            Ask::Mail(mail) => self.mail(&mail, transport).await,
             Ask::Recipient(rcpt) => self.recipient(&rcpt, transport).await,
             Ask::BeginMessage => {
-                let heap = self.service.services.store.heap();
-                self.body = Some(Box::new(IncomingMessage::new(heap)));
+                self.body = Some(Box::new(self.begin_message(transport)));
                 Answer::Accept
             }
             Ask::EndOfMessage(message) => self.end_of_message(*message, transport).await,
             Ask::Verify(_) => Answer::Verified(replies::CANNOT_VERIFY),
+            Ask::Etrn(target) => Answer::Reply(Box::pin(self.etrn(&target, transport)).await),
+            Ask::Xclient(said) => Box::pin(self.xclient(&said, transport)).await,
+            Ask::Xforward(said) => self.xforward(&said),
         }
     }
 
-    async fn authenticate(
-        &mut self,
-        question: Question,
-        transport: &mut Transport,
-    ) -> sasl::Answer {
-        let Question::Password {
-            identity,
-            password,
-            authorization,
-        } = question
-        else {
-            return sasl::Answer::Refused;
-        };
-        let session = transport.session();
-        let name = identity.as_ref();
-        let acting_as = authorization.as_deref();
+    /// Replies that go at once; those to errors of clients from outside are held back for a while.
+    fn slowly(&mut self, replies: bytes::Bytes) -> Option<bytes::Bytes> {
+        let known = self.trusted || self.account.is_some();
+        if known || self.service.machine.role == Role::Lmtp || self.client.ip().is_none() {
+            return Some(replies);
+        }
+        let pace = self.service.services.gate.pace();
+        self.tarpit.pass(pace, replies, Instant::now())
+    }
+
+    async fn start_tls(&mut self, transport: &mut Transport) -> io::Result<()> {
+        let protocol = self.service.protocol;
         let services = &self.service.services;
-        let protocol = self.service.protocol.as_str();
-        match services
-            .login(protocol, name, password.as_str(), acting_as)
-            .await
-        {
-            Ok(Login::Accepted(user)) => {
-                info!(%session, peer = %transport.peer(), user = %user.address, "logged in");
-                self.account = Some(user.account);
-                sasl::Answer::Accepted {
-                    identity: user.address.to_string().into(),
-                }
-            }
-            Ok(Login::Refused | Login::Disabled) => {
-                info!(%session, peer = %transport.peer(), name, "login refused");
-                sasl::Answer::Refused
-            }
-            Err(error) => {
-                warn!(%session, %error, "a login could not be checked");
-                sasl::Answer::Unavailable
-            }
+        services.start_tls(transport, protocol).await?;
+        if let Some(channel) = services.channel(transport) {
+            self.machine.set_channel(channel);
         }
+        // Nothing that was said in clear counts.
+        self.account = None;
+        let facts = tls_facts(transport).unwrap_or_default();
+        self.machine
+            .handle(Instant::now(), Input::TlsEstablished(facts));
+        Ok(())
     }
 
-    async fn recipient(&mut self, rcpt: &Rcpt, transport: &mut Transport) -> Answer {
+    /// Room for a message: how it is looked at depends on who it comes from.
+    fn begin_message(&self, transport: &Transport) -> IncomingMessage {
         let services = &self.service.services;
-        let protocol = self.service.protocol.as_str();
-        let size = self
-            .machine
-            .envelope()
-            .and_then(|envelope| envelope.mail.params.size);
-        let path = match &rcpt.forward_path {
-            ForwardPath::Address(address) if is_postmaster_of(address, services) => {
-                &ForwardPath::Postmaster
-            }
-            path => path,
+        let gate = &services.gate;
+        let mut body = IncomingMessage::new(services.store.heap());
+        let inspector = match &self.visit {
+            Some(visit) => gate.inspector(visit),
+            None if self.submitter(transport).is_some() => gate.signing_inspector(),
+            None => None,
         };
-        let relay = self.account.is_some();
-        let session = transport.session();
-        match services.switch.route(path, relay, size).await {
-            Ok(Ok(routed)) => {
-                self.routed.push(routed);
-                metrics::counter(metrics::RECIPIENTS_ACCEPTED, protocol).increment(1);
-                Answer::Accept
-            }
-            Ok(Err(refusal)) => {
-                metrics::counter(metrics::RECIPIENTS_REJECTED, protocol).increment(1);
-                info!(%session, recipient = %rcpt.forward_path, reason = %refusal, "recipient refused");
-                Answer::Reject(refusal_reply(&refusal))
-            }
-            Err(error) => {
-                warn!(%session, recipient = %rcpt.forward_path, %error, "a recipient could not be looked up");
-                Answer::Reject(failure_reply(&error))
-            }
+        if let Some(inspector) = inspector {
+            body = body.inspected_by(inspector);
         }
-    }
-
-    async fn end_of_message(&mut self, message: EndOfMessage, transport: &mut Transport) -> Answer {
-        let started = Instant::now();
-        let protocol = self.service.protocol.as_str();
-        let lmtp = message.facts.role == Role::Lmtp;
-        let recipients = message.envelope.recipients.len();
-        let answer = match self.accept(message, transport).await {
-            Ok(receipt) if lmtp => Answer::PerRecipient(lmtp_replies(&receipt)),
-            Ok(receipt) => smtp_answer(&receipt, transport),
-            Err(reply) if lmtp => Answer::PerRecipient(vec![reply; recipients]),
-            Err(reply) => Answer::Reject(reply),
-        };
-        let name = match &answer {
-            Answer::Reject(_) => metrics::MESSAGES_REJECTED,
-            _ => metrics::MESSAGES_ACCEPTED,
-        };
-        metrics::counter(name, protocol).increment(1);
-        ::metrics::histogram!(metrics::ACCEPT_SECONDS, "protocol" => protocol)
-            .record(started.elapsed());
-        answer
-    }
-
-    /// Accepts the message for all its recipients, or says with which reply it is refused.
-    async fn accept(
-        &mut self,
-        message: EndOfMessage,
-        transport: &Transport,
-    ) -> Result<Receipt, Reply> {
-        let session = transport.session();
-        let services = Arc::clone(&self.service.services);
-        let body = self.body.take().ok_or(replies::LOCAL_ERROR)?;
-        let failed = |error: HeapError| {
-            warn!(%session, %error, "message content could not be kept");
-            match error {
-                HeapError::Full(_) => replies::OUT_OF_SPACE,
-                _ => replies::LOCAL_ERROR,
-            }
-        };
-        let received = body.finish(heap_envelope(&message)).map_err(failed)?;
-        let hops = received.structure.received_count();
-        if hops as usize > services.config.limits.received_fields_max {
-            info!(%session, hops, "message refused: it is going in circles");
-            return Err(replies::LOOP);
+        if self.service.machine.role != Role::Lmtp {
+            body = body.filtered_by(gate.header_filter());
         }
-        let envelope = self.envelope(&message, &received, transport, nightmail_commit::now());
-        let blob = received.blob;
-        let size = blob.blob.size();
-        let id = blob.blob.id();
-        let from = envelope.reverse_path.clone();
-        let receipt = services
-            .switch
-            .accept(envelope, blob)
-            .await
-            .map_err(|error| {
-                warn!(%session, %error, "message could not be accepted");
-                failure_reply(&error)
-            })?;
-        let protocol = self.service.protocol.as_str();
-        metrics::counter(metrics::OCTETS_ACCEPTED, protocol).increment(size);
-        metrics::plain_counter(metrics::DELIVERIES_LOCAL).increment(receipt.appended.len() as u64);
-        log_receipt(
-            session,
-            &id.to_string(),
-            &from.to_string(),
-            size,
-            &receipt,
-            &message,
-        );
-        Ok(receipt)
-    }
-
-    fn envelope(
-        &mut self,
-        message: &EndOfMessage,
-        incoming: &Received,
-        transport: &Transport,
-        now: Timestamp,
-    ) -> Envelope {
-        let hostname = self.service.services.hostname();
-        let mut trace = received(message, transport, hostname, now);
-        let structure = &incoming.structure;
-        if message.facts.role == Role::Msa {
-            let has_date = structure.has_field(KnownField::Date);
-            let has_id = structure.has_field(KnownField::MessageId);
-            submission_fields(
-                &mut trace,
-                has_date,
-                has_id,
-                transport.session(),
-                hostname,
-                now,
-            );
-        }
-        let params = &message.envelope.mail.params;
-        let routed = std::mem::take(&mut self.routed);
-        Envelope {
-            reverse_path: message.envelope.mail.reverse_path.clone(),
-            recipients: routed
-                .into_iter()
-                .map(|routed| EnvelopeRecipient {
-                    routed,
-                    notify: Notify::Unspecified,
-                    orcpt: None,
-                })
-                .collect(),
-            source: self.account.map_or(Source::Relay, Source::Submission),
-            body: match params.body {
-                BodyType::SevenBit => nightmail_queue::BodyType::SevenBit,
-                BodyType::EightBitMime => nightmail_queue::BodyType::EightBitMime,
-                BodyType::BinaryMime => nightmail_queue::BodyType::BinaryMime,
-            },
-            smtputf8: params.smtputf8,
-            ret: params.ret.map(|ret| match ret {
-                Return::Full => Ret::Full,
-                Return::Headers => Ret::Headers,
-            }),
-            envid: params.envid.as_ref().map(|envid| envid.as_str().to_owned()),
-            trace: trace.into(),
-            sealed: Bytes::new(),
-            demands: nightmail_switch::Demands::default(),
-            missing_line_ends: incoming.missing_line_ends,
-            policy: match message.facts.role {
-                Role::Lmtp => QuotaPolicy::PerRecipient,
-                Role::Mta | Role::Msa => QuotaPolicy::Together,
-            },
-        }
-    }
-}
-
-/// Whether the address is the postmaster of the host itself, which need not be a mail domain.
-fn is_postmaster_of(address: &nightmail_core::Address, services: &Services) -> bool {
-    address.local_part().lookup() == "postmaster" && address.domain() == services.hostname()
-}
-
-/// Who a message was accepted for, kept beside its bytes: version, reverse-path, recipients.
-fn heap_envelope(message: &EndOfMessage) -> Bytes {
-    let envelope = &message.envelope;
-    let mut row = RowWriter::new(1);
-    row.str(&envelope.mail.reverse_path.to_string());
-    row.varint(envelope.recipients.len() as u64);
-    for rcpt in envelope.recipients.iter() {
-        row.str(&rcpt.forward_path.to_string());
-    }
-    row.finish().into()
-}
-
-fn log_receipt(
-    session: nightmail_core::SessionId,
-    message: &str,
-    from: &str,
-    size: u64,
-    receipt: &Receipt,
-    accepted: &EndOfMessage,
-) {
-    let message = message.get(..16).unwrap_or(message);
-    let queue_id = receipt
-        .queue_id
-        .map(|id| id.to_string())
-        .unwrap_or_default();
-    info!(%session, message, from, size, copies = receipt.appended.len(), queue_id, "message accepted");
-    let rcpts = accepted.envelope.recipients.iter().zip(&receipt.outcomes);
-    for (rcpt, outcome) in rcpts {
-        debug!(%session, message, recipient = %rcpt.forward_path, ?outcome, "recipient settled");
-    }
-    for (account, appended) in &receipt.appended {
-        debug!(%session, message, %account, uid = %appended.uid, "delivered");
-    }
-}
-
-/// SMTP has one answer for all recipients: refused only where nobody could take the message.
-fn smtp_answer(receipt: &Receipt, transport: &Transport) -> Answer {
-    let refused = receipt.outcomes.iter().find_map(|outcome| match outcome {
-        Outcome::Refused(refusal) => Some(refusal),
-        Outcome::Accepted => None,
-    });
-    let nobody = receipt.appended.is_empty() && receipt.queue_id.is_none();
-    match refused {
-        Some(refusal) if nobody => Answer::Reject(refusal_reply(refusal)),
-        _ => Answer::Accepted {
-            id: receipt
-                .queue_id
-                .map_or_else(|| transport.session().to_string(), |id| id.to_string())
-                .into(),
-        },
-    }
-}
-
-fn lmtp_replies(receipt: &Receipt) -> Vec<Reply> {
-    let reply = |outcome: &Outcome| match outcome {
-        Outcome::Accepted => replies::OK,
-        Outcome::Refused(refusal) => refusal_reply(refusal),
-    };
-    receipt.outcomes.iter().map(reply).collect()
-}
-
-fn refusal_reply(refusal: &Refusal) -> Reply {
-    match refusal {
-        Refusal::UnknownUser => replies::MAILBOX_UNKNOWN,
-        Refusal::RelayDenied => replies::RELAY_DENIED,
-        Refusal::Disabled { temporary: true } => replies::MAILBOX_BUSY,
-        Refusal::Disabled { temporary: false } => replies::MAILBOX_DISABLED,
-        Refusal::Loop => replies::LOOP,
-        Refusal::OverQuota => replies::MAILBOX_FULL,
-        Refusal::TooLarge => replies::QUOTA_EXCEEDED,
-    }
-}
-
-/// Local trouble is a 4yz, never a 5yz.
-fn failure_reply(error: &SwitchError) -> Reply {
-    if error.is_full() {
-        replies::OUT_OF_SPACE
-    } else {
-        replies::LOCAL_ERROR
+        body
     }
 }

@@ -1,0 +1,64 @@
+//! Load shedding: new mail waits at its sender's while the store cannot keep up.
+
+use std::time::Duration;
+
+use nightmail_commit::Committer;
+use nightmail_smtp::{Reply, replies};
+use tracing::warn;
+
+use super::decision::{Gated, Moment};
+use crate::metrics;
+
+/// Looks how far behind the store is.
+pub(super) struct Shedder {
+    committer: Committer,
+    /// Zero never sheds.
+    after: Duration,
+}
+
+impl Shedder {
+    pub(super) const fn new(committer: Committer, after: Duration) -> Self {
+        Self { committer, after }
+    }
+
+    /// Refuses new connections at twice the wait at which new messages are refused.
+    pub(super) fn look(&self, moment: Moment) -> Gated<()> {
+        match refusal(self.committer.oldest_wait(), self.after, moment) {
+            None => Ok(()),
+            Some(reply) => {
+                ::metrics::counter!(metrics::LOAD_SHED, "stage" => moment.as_str()).increment(1);
+                warn!(
+                    stage = moment.as_str(),
+                    "mail deferred: the store is behind"
+                );
+                Err(reply)
+            }
+        }
+    }
+}
+
+fn refusal(wait: Duration, after: Duration, moment: Moment) -> Option<Reply> {
+    if after.is_zero() {
+        return None;
+    }
+    match moment {
+        Moment::Connect => (wait > after.saturating_mul(2)).then_some(replies::BUSY_CLOSING),
+        _ => (wait > after).then_some(replies::BUSY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_refused_before_connections_are() {
+        let secs = Duration::from_secs;
+        let code = |wait, moment| refusal(secs(wait), secs(5), moment).map(|reply| reply.code());
+        assert_eq!(code(5, Moment::Mail), None);
+        assert_eq!(code(6, Moment::Mail), Some(451));
+        assert_eq!(code(10, Moment::Connect), None);
+        assert_eq!(code(11, Moment::Connect), Some(421));
+        assert_eq!(refusal(secs(99), Duration::ZERO, Moment::Connect), None);
+    }
+}
