@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nightmail_core::{Flags, ModSeq, Timestamp, Uid, UidValidity};
+use nightmail_sasl::{self as sasl, Channel, MechanismSet, Question, ScramSecret};
 
 use crate::flag::FlagList;
 use crate::io::{
@@ -15,6 +16,20 @@ use crate::limits::{Config, Limits};
 use crate::name::MailboxName;
 use crate::set::UidSet;
 use crate::{Refusal, RefusalKind, Session, command, mutf7};
+
+/// Believes every client but one whose proof is wrong.
+fn decide(question: &Question) -> sasl::Answer {
+    match question {
+        Question::Scram { hash, .. } => sasl::Answer::Secret {
+            secret: ScramSecret::derive(*hash, "secret", b"salt".to_vec(), 1),
+            nonce: "nonce".into(),
+        },
+        Question::Disproven { .. } => sasl::Answer::Refused,
+        _ => sasl::Answer::Accepted {
+            identity: "joe".into(),
+        },
+    }
+}
 
 /// Parses a command; only the absence of panics is at stake.
 pub fn parse_command(data: &[u8]) {
@@ -69,6 +84,7 @@ impl World {
     fn new(now: Instant, seed: u8) -> Self {
         let config = Config {
             plaintext_login: true,
+            mechanisms: MechanismSet::all(),
             limits: Limits {
                 bad_commands_max: 1000,
                 ..Limits::default()
@@ -76,7 +92,7 @@ impl World {
             ..Config::default()
         };
         Self {
-            session: Session::new(Arc::new(config), false, now),
+            session: Session::new(Arc::new(config), None, now),
             now,
             state: u32::from(seed) | 1,
             closed: false,
@@ -125,7 +141,14 @@ impl World {
                     assert!(asks < 10_000, "questions come to an end");
                     self.answer(ask);
                 }
-                Output::StartTls => self.session.handle(self.now, Input::TlsEstablished),
+                Output::StartTls => {
+                    let channel = Channel {
+                        bindings: vec![("tls-exporter", vec![7; 32])],
+                        certificate: true,
+                    };
+                    self.session
+                        .handle(self.now, Input::TlsEstablished(channel));
+                }
                 Output::Idle(_) | Output::ClientId(_) => {}
                 Output::Close => self.closed = true,
             }
@@ -147,7 +170,7 @@ impl World {
             return;
         };
         match ask {
-            Ask::Login(_) => self.give(Answer::LoggedIn),
+            Ask::Authenticate(question) => self.give(Answer::Authentication(decide(&question))),
             Ask::Select { read_only, .. } => self.answer_select(read_only),
             Ask::Mailboxes => self.answer_mailboxes(),
             Ask::Status { .. } => self.give(Answer::Status(StatusData {

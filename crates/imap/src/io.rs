@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nightmail_core::{ModSeq, Timestamp, Uid, UidValidity};
+use nightmail_sasl::{self as sasl, Channel, Question};
 
 use crate::command::fetch::FetchPlan;
 use crate::command::search::SearchKey;
@@ -26,7 +27,7 @@ pub enum Input<'a> {
     /// this comes before the answer that ends the command, so that the client is told in order.
     Update(MailboxUpdate),
     /// The TLS handshake asked for by [`Output::StartTls`] is done.
-    TlsEstablished,
+    TlsEstablished(Channel),
     /// The time of `poll_timeout` has come.
     Timeout,
     /// The client is gone. An unfinished APPEND is to be dropped.
@@ -73,8 +74,8 @@ pub enum Output {
 /// A question to the driver. Each names the answers that fit; [`Answer::Refused`] fits all.
 #[derive(Debug)]
 pub enum Ask {
-    /// Check credentials: `LoggedIn`.
-    Login(Credentials),
+    /// Who is the client: `Authentication`.
+    Authenticate(Question),
     /// Leave the selected mailbox, if any, and open another: `Selected`.
     Select {
         /// Which.
@@ -166,8 +167,8 @@ pub enum Answer {
     Refused(Refusal),
     /// It was done.
     Done,
-    /// The credentials are good.
-    LoggedIn,
+    /// Whether the client is who it says, or what the mechanism needs to find out.
+    Authentication(sasl::Answer),
     /// The mailbox is open.
     Selected(Selected),
     /// Every mailbox and every subscription, sorted by name.
@@ -199,19 +200,6 @@ pub enum Answer {
     Copied(Option<CopyUid>),
     /// UIDs found, ascending.
     Found(Vec<Uid>),
-}
-
-/// Who wants to log in.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Credentials {
-    /// By which mechanism: `LOGIN`, `AUTHENTICATE PLAIN` or `AUTHENTICATE LOGIN`, for the log.
-    pub mechanism: &'static str,
-    /// The identity to act as (RFC 4616 authzid), where it is named.
-    pub authorization: Option<String>,
-    /// The user.
-    pub user: String,
-    /// The password.
-    pub password: Secret,
 }
 
 /// Octets that no log shows.

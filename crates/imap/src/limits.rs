@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use nightmail_sasl::{Mechanism, MechanismSet};
+
 /// Every bound of one IMAP session. Octets unless the name says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// One command with its literals, after login. RFC 2683 §3.2.1.5 asks for at least 8000.
     pub command_octets_max: usize,
-    /// One command with its literals, before login; also one SASL response.
+    /// One command with its literals, before login; also one SASL response, which may hold a token.
     pub command_octets_login_max: usize,
     /// Input that may wait while a question is open, after which reading stops.
     pub pipeline_octets_max: usize,
@@ -53,7 +55,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             command_octets_max: 64 * 1024,
-            command_octets_login_max: 8 * 1024,
+            command_octets_login_max: 16 * 1024,
             pipeline_octets_max: 64 * 1024,
             output_octets_high: 64 * 1024,
             message_octets_max: 50 * 1024 * 1024,
@@ -88,6 +90,8 @@ pub struct Config {
     pub starttls: bool,
     /// Whether a password may be sent where the connection is not private.
     pub plaintext_login: bool,
+    /// The mechanisms of AUTHENTICATE; those that the connection is good for are offered.
+    pub mechanisms: MechanismSet,
     /// The fields of the ID response (RFC 2971), name and value; none answers NIL.
     pub id: Vec<(String, String)>,
 }
@@ -99,6 +103,7 @@ impl Default for Config {
             greeting: "Nightmail ready".into(),
             starttls: true,
             plaintext_login: false,
+            mechanisms: [Mechanism::Plain, Mechanism::Login].into_iter().collect(),
             id: vec![("name".into(), "Nightmail".into())],
         }
     }

@@ -13,6 +13,7 @@ use std::time::Instant;
 use nightmail_core::{Flags, ModSeq, Timestamp, Uid, UidValidity};
 use nightmail_imap::io::{FetchRow, MailboxUpdate, Selected};
 use nightmail_imap::{Answer, Ask, Config, FlagList, Input, Output, Session};
+use nightmail_sasl::{Answer::Accepted, Channel};
 
 const MESSAGES: u32 = 100_000;
 
@@ -48,11 +49,16 @@ fn row(uid: Uid) -> FetchRow {
 
 fn selected(now: Instant) -> (Session, Arc<[Uid]>) {
     let uids: Arc<[Uid]> = (1..=MESSAGES).filter_map(Uid::new).collect();
-    let mut session = Session::new(Arc::new(Config::default()), true, now);
+    let mut session = Session::new(Arc::new(Config::default()), Some(Channel::default()), now);
     let mut sent = Vec::new();
     session.handle(now, Input::Bytes(b"a LOGIN u p\r\nb SELECT INBOX\r\n"));
     drain(&mut session, &mut sent);
-    session.handle(now, Input::Answer(Answer::LoggedIn));
+    session.handle(
+        now,
+        Input::Answer(Answer::Authentication(Accepted {
+            identity: "joe".into(),
+        })),
+    );
     drain(&mut session, &mut sent);
     session.handle(
         now,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nightmail_sasl::{Mechanism, MechanismSet};
+
 /// What the sessions of a listener have in common.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -13,18 +15,21 @@ pub struct Config {
     pub starttls: bool,
     /// Whether USER, PASS and AUTH work without TLS.
     pub plaintext_login: bool,
+    /// The mechanisms of AUTH; those that the connection is good for are offered.
+    pub mechanisms: MechanismSet,
     /// Bounds of a session.
     pub limits: Limits,
 }
 
 impl Config {
-    /// STLS offered, no login without TLS, default limits.
+    /// STLS offered, PLAIN and LOGIN, no login without TLS, default limits.
     pub fn new(hostname: impl Into<String>) -> Self {
         Self {
             hostname: hostname.into(),
             implementation: "Nightmail".into(),
             starttls: true,
             plaintext_login: false,
+            mechanisms: [Mechanism::Plain, Mechanism::Login].into_iter().collect(),
             limits: Limits::default(),
         }
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nightmail_sasl::{self as sasl, Channel, MechanismSet, Question, ScramSecret};
+
 use crate::io::{Answer, Ask, Input, Maildrop, MessageEntry, Output, RetrieveMode, UniqueId};
 use crate::{Config, DotStuffer, Session, retrieved_octets};
 
@@ -21,12 +23,36 @@ fn maildrop() -> Maildrop {
     }
 }
 
+fn channel() -> Channel {
+    Channel {
+        bindings: vec![("tls-exporter", vec![7; 32])],
+        certificate: true,
+    }
+}
+
+/// Believes every client but one whose proof is wrong.
+fn decide(question: &Question) -> sasl::Answer {
+    match question {
+        Question::Scram { hash, .. } => sasl::Answer::Secret {
+            secret: ScramSecret::derive(*hash, "secret", b"salt".to_vec(), 1),
+            nonce: "nonce".into(),
+        },
+        Question::Disproven { .. } => sasl::Answer::Refused,
+        _ => sasl::Answer::Accepted {
+            identity: "joe".into(),
+        },
+    }
+}
+
 /// Feeds a session what a client may send, `piece` octets at a time, and answers every question well. Returns
 /// what the client reads.
 pub fn session(now: Instant, input: &[u8], piece: usize) -> Vec<u8> {
-    let config = Config::new("mx.test");
+    let config = Config {
+        mechanisms: MechanismSet::all(),
+        ..Config::new("mx.test")
+    };
     let input_max = config.limits.input_octets_max;
-    let mut session = Session::new(Arc::new(config), now, true);
+    let mut session = Session::new(Arc::new(config), now, Some(channel()));
     let mut sent = Vec::new();
     let mut is_open = drain(&mut session, now, &mut sent);
     for chunk in input.chunks(piece.max(1)) {
@@ -60,14 +86,18 @@ fn drain(session: &mut Session, now: Instant, sent: &mut Vec<u8>) -> bool {
                 stuffer.finish(sent);
                 session.handle(now, Input::Answer(Answer::Sent));
             }
-            Output::Ask(Ask::Login { .. }) => {
-                session.handle(now, Input::Answer(Answer::LoggedIn(maildrop())));
+            Output::Ask(Ask::Authenticate(question)) => {
+                let answer = Answer::Authentication(decide(&question));
+                session.handle(now, Input::Answer(answer));
+            }
+            Output::Ask(Ask::Open) => {
+                session.handle(now, Input::Answer(Answer::Opened(maildrop())));
             }
             Output::Ask(Ask::Update { delete }) => {
                 assert!(delete.is_sorted());
                 session.handle(now, Input::Answer(Answer::Updated));
             }
-            Output::StartTls => session.handle(now, Input::TlsEstablished),
+            Output::StartTls => session.handle(now, Input::TlsEstablished(channel())),
             Output::Close => {
                 assert_eq!(session.poll_output(), None, "output after the end");
             }

@@ -1,8 +1,7 @@
 //! What goes into a session and what comes out.
 
-use std::fmt;
-
 use bytes::Bytes;
+use nightmail_sasl::{self as sasl, Channel, Question};
 
 /// What the driver hands in.
 #[derive(Debug)]
@@ -12,7 +11,7 @@ pub enum Input<'a> {
     /// The answer to the open [`Ask`], or to [`Output::SendMessage`].
     Answer(Answer),
     /// The TLS handshake asked for by [`Output::StartTls`] is done.
-    TlsEstablished,
+    TlsEstablished(Channel),
     /// The time of `poll_timeout` has come.
     Timeout,
     /// The client is gone.
@@ -48,14 +47,11 @@ pub enum Output {
 /// A question to the driver.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ask {
-    /// Check credentials, lock the maildrop for this session and list it: [`Answer::LoggedIn`] or
-    /// [`Answer::Refused`]. The lock ends with [`Ask::Update`], or else with the connection.
-    Login {
-        /// Who the client says it is.
-        identity: Box<str>,
-        /// How it proves it.
-        password: Password,
-    },
+    /// Who is the client: [`Answer::Authentication`].
+    Authenticate(Question),
+    /// The client is whom the last [`Answer::Authentication`] accepted: lock its maildrop for this session and list it,
+    /// [`Answer::Opened`] or [`Answer::Refused`]. The lock ends with [`Ask::Update`], or else with the connection.
+    Open,
     /// Remove messages durably and let go of the maildrop (RFC 1939 §6), so that a client that has read the answer
     /// can log in again at once: [`Answer::Updated`] or [`Answer::UpdateFailed`].
     Update {
@@ -67,9 +63,11 @@ pub enum Ask {
 /// What the driver answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// The client is who it says, and this is its maildrop.
-    LoggedIn(Maildrop),
-    /// No login.
+    /// Whether the client is who it says, or what the mechanism needs to find out.
+    Authentication(sasl::Answer),
+    /// This is the client's maildrop.
+    Opened(Maildrop),
+    /// It cannot be opened.
     Refused(LoginRefusal),
     /// The message was sent whole.
     Sent,
@@ -92,28 +90,6 @@ pub enum LoginRefusal {
     TempFail,
     /// The account may not log in.
     Disabled,
-}
-
-/// A password; never shown by `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Box<str>);
-
-impl Password {
-    /// Wraps a password.
-    pub fn new(password: impl Into<Box<str>>) -> Self {
-        Self(password.into())
-    }
-
-    /// The password itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(..)")
-    }
 }
 
 /// The messages of a maildrop as they were at login.

@@ -13,14 +13,13 @@ mod config;
 pub mod fuzzing;
 mod io;
 mod replies;
-mod sasl;
 mod session;
 mod stuff;
 
 pub use config::{Config, Limits};
 pub use io::{
-    Answer, Ask, Input, LoginRefusal, Maildrop, MessageEntry, MessageIndex, Output, Password,
-    RetrieveMode, UniqueId,
+    Answer, Ask, Input, LoginRefusal, Maildrop, MessageEntry, MessageIndex, Output, RetrieveMode,
+    UniqueId,
 };
 pub use session::Session;
 pub use stuff::{DotStuffer, retrieved_octets};

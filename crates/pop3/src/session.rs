@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use nightmail_sasl::{Channel, Mechanism, MechanismSet};
 
 use crate::command::Command;
 use crate::config::Config;
@@ -23,6 +24,8 @@ use transaction::Transaction;
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
+    /// The TLS connection.
+    channel: Option<Channel>,
     is_tls: bool,
     state: State,
     waiting: Option<Waiting>,
@@ -56,12 +59,14 @@ enum Waiting {
 }
 
 impl Session {
-    /// A session with a client that just connected, which is greeted. `is_tls`: TLS is already there.
-    pub fn new(config: Arc<Config>, now: Instant, is_tls: bool) -> Self {
+    /// A session with a client that just connected, which is greeted. `channel`: the TLS connection, where it is there
+    /// already.
+    pub fn new(config: Arc<Config>, now: Instant, channel: Option<Channel>) -> Self {
         let greeting = replies::ok(&format!("{} POP3 ready", config.hostname));
         Self {
             config,
-            is_tls,
+            is_tls: channel.is_some(),
+            channel,
             state: State::Authorization(Authorization::default()),
             waiting: None,
             outputs: VecDeque::from([Output::Send(greeting)]),
@@ -89,7 +94,7 @@ impl Session {
                 self.last_active = now;
                 self.answer(answer);
             }
-            Input::TlsEstablished => self.tls_established(),
+            Input::TlsEstablished(channel) => self.tls_established(channel),
             Input::Timeout => {
                 if self.poll_timeout().is_some_and(|deadline| deadline <= now) {
                     self.close();
@@ -205,7 +210,8 @@ impl Session {
 
     fn answer(&mut self, answer: Answer) {
         match (self.waiting, answer) {
-            (Some(Waiting::Login), Answer::LoggedIn(maildrop)) => self.logged_in(maildrop),
+            (Some(Waiting::Login), Answer::Authentication(answer)) => self.authenticated(answer),
+            (Some(Waiting::Login), Answer::Opened(maildrop)) => self.opened(maildrop),
             (Some(Waiting::Login), Answer::Refused(refusal)) => self.login_refused(refusal),
             (Some(Waiting::Message), Answer::Sent) => self.waiting = None,
             (Some(Waiting::Message), Answer::Unavailable) => {
@@ -259,6 +265,15 @@ impl Session {
         self.is_tls || self.config.plaintext_login
     }
 
+    /// The mechanisms that AUTH takes on this connection.
+    fn mechanisms(&self) -> MechanismSet {
+        if !self.may_log_in() {
+            return MechanismSet::EMPTY;
+        }
+        let channel = self.channel.clone().unwrap_or_default();
+        self.config.mechanisms.over(&channel)
+    }
+
     /// RFC 2449 §5: what is on offer in this state.
     pub(crate) fn capa(&mut self, args: &str) {
         if !args.trim().is_empty() {
@@ -269,7 +284,11 @@ impl Session {
             .into();
         if self.may_log_in() {
             lines.push("USER".into());
-            lines.push(format!("SASL {}", crate::sasl::MECHANISMS.join(" ")));
+        }
+        let mechanisms = self.mechanisms();
+        if !mechanisms.is_empty() {
+            let names: Vec<_> = mechanisms.iter().map(Mechanism::as_str).collect();
+            lines.push(format!("SASL {}", names.join(" ")));
         }
         if self.offers_tls() {
             lines.push("STLS".into());

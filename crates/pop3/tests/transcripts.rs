@@ -13,6 +13,7 @@ use nightmail_pop3::{
     Answer, Ask, Config, DotStuffer, Input, LoginRefusal, Maildrop, MessageEntry, Output, Session,
     UniqueId, fuzzing, retrieved_octets,
 };
+use nightmail_sasl::{self as sasl, Channel, Mechanism, Question, ScramHash, ScramSecret};
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Replay {
@@ -72,9 +73,10 @@ impl Driver {
                 self.received += &String::from_utf8_lossy(&out);
                 self.answer(Answer::Sent);
             }
-            Output::Ask(Ask::Login { identity, password }) => {
-                self.question = Some(format!("login {identity} {}", password.as_str()));
+            Output::Ask(Ask::Authenticate(question)) => {
+                self.question = Some(print_login(&question));
             }
+            Output::Ask(Ask::Open) => self.question = Some("open".into()),
             Output::Ask(Ask::Update { delete }) => {
                 let numbers: Vec<_> = delete.iter().map(|i| (i.get() + 1).to_string()).collect();
                 self.question = Some(
@@ -99,14 +101,27 @@ impl Driver {
         let (asked, answer) = script.split_once(" -> ").unwrap_or((script, ""));
         assert_eq!(self.question.take().as_deref(), Some(asked));
         match answer {
-            "ok" if asked == "starttls" => self.session.handle(self.now, Input::TlsEstablished),
-            "ok" => self.answer(Answer::LoggedIn(self.maildrop())),
+            "ok" if asked == "starttls" => {
+                self.session
+                    .handle(self.now, Input::TlsEstablished(Channel::default()));
+            }
+            "ok" if asked == "open" => self.answer(Answer::Opened(self.maildrop())),
+            "ok" => self.answer(Answer::Authentication(sasl::Answer::Accepted {
+                identity: "alice".into(),
+            })),
             "failed" if asked.starts_with("update") => self.answer(Answer::UpdateFailed),
-            "failed" => self.answer(Answer::Refused(LoginRefusal::Failed)),
+            "failed" => self.answer(Answer::Authentication(sasl::Answer::Refused)),
             "in-use" => self.answer(Answer::Refused(LoginRefusal::InUse)),
             "temp" => self.answer(Answer::Refused(LoginRefusal::TempFail)),
-            "disabled" => self.answer(Answer::Refused(LoginRefusal::Disabled)),
+            "disabled" => self.answer(Answer::Authentication(sasl::Answer::Disabled)),
             "done" => self.answer(Answer::Updated),
+            _ if answer.starts_with("secret ") => {
+                self.answer(Answer::Authentication(secret(answer)));
+            }
+            _ if answer.starts_with("token ") => {
+                let json = answer.trim_start_matches("token ").into();
+                self.answer(Answer::Authentication(sasl::Answer::TokenRefused { json }));
+            }
             _ => panic!("no such answer: {answer}"),
         }
     }
@@ -156,6 +171,41 @@ impl Driver {
     }
 }
 
+fn print_login(question: &Question) -> String {
+    match question {
+        Question::Password {
+            identity,
+            password,
+            authorization,
+        } => {
+            let acting_as = authorization.as_ref();
+            let acting_as = acting_as.map_or(String::new(), |who| format!(" as {who}"));
+            format!("password {identity} {}{acting_as}", password.as_str())
+        }
+        Question::Scram { hash, identity, .. } => format!("scram {hash:?} {identity}"),
+        Question::Token { token, identity } => {
+            let of = identity.as_deref().unwrap_or("-");
+            format!("token {} of {of}", token.as_str())
+        }
+        Question::Certificate { .. } => "certificate".into(),
+        Question::Proven { identity } => format!("proven {identity}"),
+        Question::Disproven { identity } => format!("disproven {identity}"),
+    }
+}
+
+/// `secret hash password salt nonce`, with 4096 iterations.
+fn secret(text: &str) -> sasl::Answer {
+    let words: Vec<_> = text.split(' ').collect();
+    let [_, "sha256", password, salt, nonce] = words[..] else {
+        panic!("no such secret: {text}");
+    };
+    let salt = sasl::decode(salt).unwrap_or_default();
+    sasl::Answer::Secret {
+        secret: ScramSecret::derive(ScramHash::Sha256, password, salt, 4096),
+        nonce: nonce.into(),
+    }
+}
+
 fn unescape(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut bytes = text.bytes();
@@ -175,9 +225,15 @@ fn unescape(text: &str) -> Vec<u8> {
     out
 }
 
-fn option(config: &mut Config, is_tls: &mut bool, option: &str) {
+fn option(config: &mut Config, tls: &mut (bool, Channel), option: &str) {
     match option {
-        "tls" => *is_tls = true,
+        "tls" => tls.0 = true,
+        "certificate" => tls.1.certificate = true,
+        "exporter" => tls.1.bindings = vec![("tls-exporter", vec![1])],
+        _ if option.starts_with("mechanisms ") => {
+            let names = option.split(' ').skip(1);
+            config.mechanisms = names.filter_map(Mechanism::parse).collect();
+        }
         "no-starttls" => config.starttls = false,
         "plaintext-login" => config.plaintext_login = true,
         "bad-commands 2" => config.limits.bad_commands_max = 2,
@@ -197,11 +253,11 @@ fn lines(script: &str) -> impl Iterator<Item = (&str, &str)> {
 
 fn replay(script: &str, replay: Replay) {
     let mut config = Config::new("mx.test");
-    let mut is_tls = false;
+    let mut tls = (false, Channel::default());
     let (mut messages, mut unavailable) = (Vec::new(), Vec::new());
     for (tag, text) in lines(script) {
         match tag {
-            "O" => option(&mut config, &mut is_tls, text),
+            "O" => option(&mut config, &mut tls, text),
             "M" => {
                 let (uid, content) = text.split_once(' ').unwrap_or((text, ""));
                 let content = String::from_utf8_lossy(&unescape(content)).into_owned();
@@ -213,7 +269,7 @@ fn replay(script: &str, replay: Replay) {
     }
     let now = Instant::now();
     let mut driver = Driver {
-        session: Session::new(Arc::new(config), now, is_tls),
+        session: Session::new(Arc::new(config), now, tls.0.then_some(tls.1)),
         now,
         replay,
         messages,
@@ -268,7 +324,7 @@ fn a_listing_of_many_messages_comes_in_pieces() {
         .map(|n| format!("S: {} uid-{n}\n", n + 1))
         .collect();
     let script = format!(
-        "O: tls\n{messages}S: +OK mx.test POP3 ready\nC: AUTH PLAIN AGEAYg==\n?: login a b -> ok\n\
+        "O: tls\n{messages}S: +OK mx.test POP3 ready\nC: AUTH PLAIN AGEAYg==\n?: password a b -> ok\n?: open -> ok\n\
          C: UIDL\nC: STAT\nS: +OK 3000 messages (9000 octets)\nS: +OK 3000 messages (9000 octets)\n\
          {lines}S: .\nS: +OK 3000 9000\n"
     );

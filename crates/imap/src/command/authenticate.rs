@@ -1,10 +1,9 @@
-//! AUTHENTICATE with PLAIN (RFC 4616) and LOGIN, and initial responses (RFC 3501 §6.2.2, RFC 4959).
+//! AUTHENTICATE and initial responses (RFC 3501 §6.2.2, RFC 4959); the mechanisms are those of `nightmail-sasl`.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use nightmail_sasl::{self as sasl, Exchange, Mechanism, decode, decode_initial, encode};
 
 use super::{Command, login};
-use crate::io::{Credentials, Secret};
+use crate::io::{Answer, Ask, Secret};
 use crate::parse::{Parser, Result};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::session::{Session, Step};
@@ -31,89 +30,95 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Command> {
     Ok(Command::Authenticate(Authenticate { mechanism, initial }))
 }
 
-/// Where the exchange is: what the next response means.
-enum Expect {
-    Plain,
-    User,
-    Password { user: String },
-}
-
-impl Expect {
-    /// The challenge that asks for it, encoded.
-    const fn challenge(&self) -> &'static str {
-        match self {
-            Self::Plain => "",
-            Self::User => "VXNlcm5hbWU6",
-            Self::Password { .. } => "UGFzc3dvcmQ6",
-        }
-    }
-}
-
 pub(crate) fn run(session: &mut Session, command: Authenticate) {
-    let expect = match command.mechanism.as_str() {
-        "PLAIN" => Expect::Plain,
-        "LOGIN" => Expect::User,
-        _ => {
-            let refusal = Refusal::new(RefusalKind::Cannot, "No such mechanism");
-            return session.refuse(&refusal);
-        }
+    let offered = session.mechanisms();
+    let mechanism = Mechanism::parse(&command.mechanism);
+    let Some(mechanism) = mechanism.filter(|mechanism| offered.contains(*mechanism)) else {
+        let refusal = Refusal::new(RefusalKind::Cannot, "No such mechanism");
+        return session.refuse(&refusal);
     };
-    match command.initial {
-        None => challenge(session, expect),
-        Some(initial) if initial.expose() == b"=" => respond(session, expect, Vec::new()),
-        Some(initial) => decode_and_respond(session, expect, initial.expose()),
+    let mut exchange = Exchange::new(mechanism, offered, session.channel());
+    let step = match command.initial {
+        None => exchange.start(None),
+        Some(initial) => match text(initial.expose()).and_then(decode_initial) {
+            Some(initial) => exchange.start(Some(&initial)),
+            None => return session.bad(NOT_BASE64),
+        },
+    };
+    go_on(session, exchange, step);
+}
+
+const NOT_BASE64: &str = "The response is not base64";
+
+fn text(octets: &[u8]) -> Option<&str> {
+    std::str::from_utf8(octets).ok()
+}
+
+fn go_on(session: &mut Session, exchange: Exchange, step: sasl::Step) {
+    match step {
+        sasl::Step::Challenge(challenge) => {
+            session.prompt(&encode(&challenge), Responding(exchange));
+        }
+        sasl::Step::Ask(question) => session.ask(Ask::Authenticate(question), Asking(exchange)),
+        sasl::Step::Succeeded { data: None, .. } => login::welcome(session),
+        // The final reply carries no data: it goes as a challenge, which the client answers with nothing.
+        sasl::Step::Succeeded {
+            data: Some(data), ..
+        } => {
+            session.prompt(&encode(&data), Confirming);
+        }
+        sasl::Step::Failed(sasl::Failure::Invalid) => {
+            session.bad("The response is not what the mechanism asks for");
+        }
+        sasl::Step::Failed(failure) => login::fail(session, failure),
     }
 }
 
-fn challenge(session: &mut Session, expect: Expect) {
-    session.prompt(expect.challenge(), expect);
-}
+/// A response of the client is awaited.
+struct Responding(Exchange);
 
-impl Step for Expect {
+impl Step for Responding {
     fn line(self: Box<Self>, session: &mut Session, line: &[u8]) {
         if line == b"*" {
             return session.bad("Authentication cancelled");
         }
-        decode_and_respond(session, *self, line);
+        let mut exchange = self.0;
+        match text(line).and_then(decode) {
+            Some(response) => {
+                let step = exchange.respond(&response);
+                go_on(session, exchange, step);
+            }
+            None => session.bad(NOT_BASE64),
+        }
     }
 }
 
-fn decode_and_respond(session: &mut Session, expect: Expect, line: &[u8]) {
-    match STANDARD.decode(line) {
-        Ok(response) => respond(session, expect, response),
-        Err(_) => session.bad("The response is not base64"),
+/// An answer of the driver is awaited.
+struct Asking(Exchange);
+
+impl Step for Asking {
+    fn answer(self: Box<Self>, session: &mut Session, answer: Answer) {
+        let mut exchange = self.0;
+        match answer {
+            Answer::Authentication(answer) => {
+                let step = exchange.answer(answer);
+                go_on(session, exchange, step);
+            }
+            Answer::Refused(refusal) => session.refuse_login(&refusal),
+            other => session.refuse_unexpected(other),
+        }
     }
 }
 
-fn respond(session: &mut Session, expect: Expect, response: Vec<u8>) {
-    let credentials = match expect {
-        Expect::Plain => plain(&response),
-        Expect::User => match String::from_utf8(response) {
-            Ok(user) => return challenge(session, Expect::Password { user }),
-            Err(_) => None,
-        },
-        Expect::Password { user } => Some(Credentials {
-            mechanism: "AUTHENTICATE LOGIN",
-            authorization: None,
-            user,
-            password: Secret::new(response),
-        }),
-    };
-    match credentials {
-        Some(credentials) => login::check(session, credentials),
-        None => session.bad("The response is not what the mechanism asks for"),
-    }
-}
+/// The client has logged in, and must say that it has read the last challenge.
+struct Confirming;
 
-/// RFC 4616 §2: `[authzid] NUL authcid NUL passwd`, in UTF-8.
-fn plain(response: &[u8]) -> Option<Credentials> {
-    let text = std::str::from_utf8(response).ok()?;
-    let mut fields = text.split('\0');
-    let (authorization, user, password) = (fields.next()?, fields.next()?, fields.next()?);
-    fields.next().is_none().then(|| Credentials {
-        mechanism: "AUTHENTICATE PLAIN",
-        authorization: (!authorization.is_empty()).then(|| authorization.to_owned()),
-        user: user.to_owned(),
-        password: Secret::new(password.as_bytes()),
-    })
+impl Step for Confirming {
+    fn line(self: Box<Self>, session: &mut Session, line: &[u8]) {
+        match line {
+            b"" => login::welcome(session),
+            b"*" => session.bad("Authentication cancelled"),
+            _ => session.bad("The response is not what the mechanism asks for"),
+        }
+    }
 }

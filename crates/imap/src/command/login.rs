@@ -1,9 +1,10 @@
 //! LOGIN (RFC 3501 §6.2.3), and how every login ends.
 
 use bytes::BufMut;
+use nightmail_sasl::{self as sasl, Failure, Password, Question};
 
 use super::Command;
-use crate::io::{Answer, Ask, Credentials, Secret};
+use crate::io::{Answer, Ask, Secret};
 use crate::parse::{Parser, Result};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::session::{Session, Step};
@@ -27,26 +28,24 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Command> {
 }
 
 pub(crate) fn run(session: &mut Session, login: Login) {
-    check(
-        session,
-        Credentials {
-            mechanism: "LOGIN",
-            authorization: None,
-            user: login.user,
-            password: login.password,
-        },
-    );
+    let Some(question) = question(&login) else {
+        return fail(session, Failure::Refused);
+    };
+    session.ask(Ask::Authenticate(question), LoggingIn);
 }
 
-/// Asks whether credentials are good. An empty user or password never is, and NUL is in none.
-pub(super) fn check(session: &mut Session, credentials: Credentials) {
-    let password = credentials.password.expose();
-    let impossible = credentials.user.is_empty() || password.is_empty();
-    if impossible || credentials.user.contains('\0') || password.contains(&0) {
-        let refusal = Refusal::new(RefusalKind::AuthenticationFailed, "Invalid credentials");
-        return session.refuse_login(&refusal);
+/// An empty user or password never is right, and NUL is in none.
+fn question(login: &Login) -> Option<Question> {
+    let password = std::str::from_utf8(login.password.expose()).ok()?;
+    let impossible = |field: &str| field.is_empty() || field.contains('\0');
+    if impossible(&login.user) || impossible(password) {
+        return None;
     }
-    session.ask(Ask::Login(credentials), LoggingIn);
+    Some(Question::Password {
+        identity: login.user.as_str().into(),
+        password: Password::new(password),
+        authorization: None,
+    })
 }
 
 struct LoggingIn;
@@ -54,16 +53,34 @@ struct LoggingIn;
 impl Step for LoggingIn {
     fn answer(self: Box<Self>, session: &mut Session, answer: Answer) {
         match answer {
-            Answer::LoggedIn => {
-                session.enter();
-                session.write_tag();
-                session.text().put_slice(b"OK [CAPABILITY ");
-                session.write_capabilities();
-                session.text().put_slice(b"] Logged in\r\n");
-                session.finish();
-            }
+            Answer::Authentication(sasl::Answer::Accepted { .. }) => welcome(session),
+            Answer::Authentication(sasl::Answer::Refused) => fail(session, Failure::Refused),
+            Answer::Authentication(sasl::Answer::Disabled) => fail(session, Failure::Disabled),
+            Answer::Authentication(_) => fail(session, Failure::Unavailable),
             Answer::Refused(refusal) => session.refuse_login(&refusal),
             other => session.refuse_unexpected(other),
         }
     }
+}
+
+/// The client is logged in.
+pub(super) fn welcome(session: &mut Session) {
+    session.enter();
+    session.write_tag();
+    session.text().put_slice(b"OK [CAPABILITY ");
+    session.write_capabilities();
+    session.text().put_slice(b"] Logged in\r\n");
+    session.finish();
+}
+
+/// The client is not logged in, although it said what it should.
+pub(super) fn fail(session: &mut Session, failure: Failure) {
+    let (kind, text) = match failure {
+        Failure::Unavailable => (RefusalKind::Unavailable, "The login cannot be checked now"),
+        Failure::Disabled => (RefusalKind::AuthenticationFailed, "The account is disabled"),
+        Failure::Refused | Failure::Invalid => {
+            (RefusalKind::AuthenticationFailed, "Invalid credentials")
+        }
+    };
+    session.refuse_login(&Refusal::new(kind, text));
 }

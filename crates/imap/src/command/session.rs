@@ -10,7 +10,6 @@ const ALWAYS: &str = "IMAP4rev1 LITERAL+ SASL-IR ID";
 /// What is of use after login.
 const AFTER_LOGIN: &str =
     " ENABLE IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN LIST-EXTENDED SPECIAL-USE MOVE";
-const MECHANISMS: &str = " AUTH=PLAIN AUTH=LOGIN";
 
 impl Session {
     /// Writes the capabilities of the state as it is, without anything around them.
@@ -18,6 +17,7 @@ impl Session {
         let logged_in = self.is_logged_in();
         let may_login = self.may_send_password();
         let starttls = self.offers_starttls();
+        let mechanisms = self.mechanisms();
         let out = self.text();
         out.put_slice(ALWAYS.as_bytes());
         if logged_in {
@@ -27,14 +27,13 @@ impl Session {
         if starttls {
             out.put_slice(b" STARTTLS");
         }
-        out.put_slice(
-            if may_login {
-                MECHANISMS
-            } else {
-                " LOGINDISABLED"
-            }
-            .as_bytes(),
-        );
+        if !may_login {
+            out.put_slice(b" LOGINDISABLED");
+        }
+        for mechanism in mechanisms.iter() {
+            out.put_slice(b" AUTH=");
+            out.put_slice(mechanism.as_str().as_bytes());
+        }
     }
 }
 

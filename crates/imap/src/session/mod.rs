@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use bytes::{BufMut, Bytes};
 use nightmail_core::Uid;
+use nightmail_sasl::Channel;
 
 use crate::command::{self, Allowed, Command, Spec};
 use crate::io::{Answer, Farewell, Input, MailboxUpdate, Output};
@@ -81,7 +82,8 @@ pub struct Session {
     config: Arc<Config>,
     state: State,
     line: Line,
-    private: bool,
+    /// The TLS connection, until login.
+    channel: Option<Box<Channel>>,
     idling: bool,
     reader: Reader,
     outputs: Outputs,
@@ -93,14 +95,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that greets the client. `private`: whether the connection is under TLS already.
-    pub fn new(config: Arc<Config>, private: bool, now: Instant) -> Self {
+    /// A session that greets the client. `channel`: the TLS connection, where it is there already.
+    pub fn new(config: Arc<Config>, channel: Option<Channel>, now: Instant) -> Self {
         let deadline = now + config.limits.login_time_max;
         let mut session = Self {
             config,
             state: State::NotAuthenticated,
             line: Line::Open,
-            private,
+            channel: channel.map(Box::new),
             idling: false,
             reader: Reader::default(),
             outputs: Outputs::default(),
@@ -125,8 +127,8 @@ impl Session {
             Input::Bytes(octets) => self.receive(octets),
             Input::Answer(answer) => self.resume(answer),
             Input::Update(update) => self.learn(update),
-            Input::TlsEstablished => {
-                self.private = true;
+            Input::TlsEstablished(channel) => {
+                self.channel = Some(Box::new(channel));
                 self.line = Line::Open;
             }
             Input::Timeout => self.time_out(),
@@ -522,10 +524,15 @@ mod tests {
             size_of::<Session>()
         );
         let now = Instant::now();
-        let mut session = Session::new(Arc::new(Config::default()), true, now);
+        let mut session = Session::new(Arc::new(Config::default()), Some(Channel::default()), now);
         session.handle(now, Input::Bytes(b"a LOGIN joe {6+}\r\nsecret\r\n"));
         assert_eq!(drain(&mut session), 2);
-        session.handle(now, Input::Answer(Answer::LoggedIn));
+        session.handle(
+            now,
+            Input::Answer(Answer::Authentication(nightmail_sasl::Answer::Accepted {
+                identity: "joe".into(),
+            })),
+        );
         session.handle(now, Input::Bytes(b"b IDLE\r\n"));
         assert!(drain(&mut session) > 0);
         assert_eq!(session.outputs.capacity() + session.reader.capacity(), 0);
@@ -534,7 +541,7 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_is_not_read_from() {
         let now = Instant::now();
-        let mut session = Session::new(Arc::new(Config::default()), true, now);
+        let mut session = Session::new(Arc::new(Config::default()), Some(Channel::default()), now);
         let mut fed = 0;
         while session.wants_input() {
             session.handle(now, Input::Bytes(&b"a CAPABILITY\r\n".repeat(100)));
@@ -558,7 +565,7 @@ mod tests {
     #[test]
     fn octets_wait_while_a_question_is_open_up_to_a_bound() {
         let now = Instant::now();
-        let mut session = Session::new(Arc::new(Config::default()), true, now);
+        let mut session = Session::new(Arc::new(Config::default()), Some(Channel::default()), now);
         session.handle(now, Input::Bytes(b"a LOGIN joe secret\r\n"));
         let mut held = 0;
         while session.wants_input() {

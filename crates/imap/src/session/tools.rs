@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
+use nightmail_sasl::{Channel, MechanismSet};
 
 use super::{Line, Running, Selected, Session, State, Step};
 use crate::io::{Answer, Ask, Output};
@@ -24,11 +25,25 @@ impl Session {
     }
 
     pub(crate) fn may_send_password(&self) -> bool {
-        self.private || self.config.plaintext_login
+        self.channel.is_some() || self.config.plaintext_login
+    }
+
+    /// The mechanisms that AUTHENTICATE takes on this connection.
+    pub(crate) fn mechanisms(&self) -> MechanismSet {
+        if self.may_send_password() {
+            self.config.mechanisms.over(&self.channel())
+        } else {
+            MechanismSet::EMPTY
+        }
+    }
+
+    /// What logins may be bound to; nothing without TLS.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.as_deref().cloned().unwrap_or_default()
     }
 
     pub(crate) fn offers_starttls(&self) -> bool {
-        self.config.starttls && !self.private
+        self.config.starttls && self.channel.is_none() && !self.is_logged_in()
     }
 
     const fn selected(&self) -> Option<&Selected> {
@@ -73,6 +88,7 @@ impl Session {
     /// The credentials were good.
     pub(crate) fn enter(&mut self) {
         self.state = State::Authenticated;
+        self.channel = None;
         self.touch();
     }
 

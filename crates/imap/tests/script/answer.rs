@@ -11,6 +11,7 @@ use nightmail_imap::io::{
     Selected, SpecialUse, StatusData,
 };
 use nightmail_imap::{Answer, FlagList, Input, Keyword, MailboxName, Refusal, RefusalKind, UidSet};
+use nightmail_sasl::{self as sasl, ScramHash, ScramSecret};
 
 /// The fields of one answer.
 struct Fields {
@@ -133,6 +134,20 @@ fn parse_keywords(text: &str) -> Arc<[Keyword]> {
         .collect()
 }
 
+/// `hash password salt nonce`, with 4096 iterations.
+fn secret(text: &str) -> sasl::Answer {
+    let words: Vec<_> = text.split(' ').collect();
+    let hash = match words[0] {
+        "sha1" => ScramHash::Sha1,
+        _ => ScramHash::Sha256,
+    };
+    let salt = sasl::decode(words[2]).unwrap();
+    sasl::Answer::Secret {
+        secret: ScramSecret::derive(hash, words[1], salt, 4096),
+        nonce: words[3].into(),
+    }
+}
+
 /// What blobs hold, by token.
 pub type Blobs = Vec<Vec<u8>>;
 
@@ -151,7 +166,14 @@ fn parse_one(text: &str, blobs: &mut Blobs) -> Input<'static> {
         "update" => return Input::Update(update(&fields)),
         "ok" => Answer::Done,
         "no" => refused(rest),
-        "logged-in" => Answer::LoggedIn,
+        "logged-in" => Answer::Authentication(sasl::Answer::Accepted {
+            identity: "joe".into(),
+        }),
+        "wrong" => Answer::Authentication(sasl::Answer::Refused),
+        "disabled" => Answer::Authentication(sasl::Answer::Disabled),
+        "unavailable" => Answer::Authentication(sasl::Answer::Unavailable),
+        "token" => Answer::Authentication(sasl::Answer::TokenRefused { json: rest.into() }),
+        "secret" => Answer::Authentication(secret(rest)),
         "selected" => selected(&fields, validity),
         "mailboxes" => Answer::Mailboxes(fields.words.iter().map(|word| entry(word)).collect()),
         "status" => Answer::Status(StatusData {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nightmail_imap::io::Farewell;
 use nightmail_imap::{Config, Input, Output, Session};
+use nightmail_sasl::{Channel, Mechanism};
 
 use super::answer::{self, Blobs};
 use super::question;
@@ -77,17 +78,20 @@ struct Player {
 pub fn play(text: &str, feeding: Feeding) -> Result<(), String> {
     let mut config = Config::default();
     let mut private = true;
+    let mut channel = Channel::default();
     let mut scene = Vec::new();
     for line in text.lines() {
         match line.strip_prefix("%: ") {
             Some("insecure") => private = false,
+            Some("certificate") => channel.certificate = true,
+            Some("exporter") => channel.bindings = vec![("tls-exporter", b"exported".to_vec())],
             Some(setting) => configure(&mut config, setting, &mut scene),
             None => {}
         }
     }
     let now = Instant::now();
     let mut player = Player {
-        session: Session::new(Arc::new(config), private, now),
+        session: Session::new(Arc::new(config), private.then_some(channel), now),
         now,
         feeding,
         said: Vec::new(),
@@ -115,6 +119,10 @@ fn configure<'a>(config: &mut Config, setting: &'a str, scene: &mut Vec<&'a str>
         ("plaintext", _) => config.plaintext_login = true,
         ("no-starttls", _) => config.starttls = false,
         ("no-id", _) => config.id.clear(),
+        ("mechanisms", names) => {
+            let names = names.split(' ');
+            config.mechanisms = names.map(|name| Mechanism::parse(name).unwrap()).collect();
+        }
         ("message_octets_max", value) => limits.message_octets_max = value.parse().unwrap(),
         ("discard_octets_max", value) => limits.discard_octets_max = value.parse().unwrap(),
         ("command_octets_max", value) => limits.command_octets_max = value.parse().unwrap(),
@@ -206,7 +214,7 @@ impl Player {
 
     fn input(&mut self, text: &str) {
         let input = match text {
-            "tls" => Input::TlsEstablished,
+            "tls" => Input::TlsEstablished(Channel::default()),
             "eof" => Input::PeerClosed,
             "stop" => Input::Shutdown(Farewell::ServerStops),
             "mailbox-gone" => Input::Shutdown(Farewell::MailboxGone),

@@ -4,6 +4,7 @@ use nightmail_imap::command::fetch::FetchPlan;
 use nightmail_imap::command::search::SearchKey;
 use nightmail_imap::command::store::FlagChange;
 use nightmail_imap::{Ask, UidSet};
+use nightmail_sasl::Question;
 
 pub fn print(ask: &Ask) -> String {
     let flag = |on: bool, word: &str| {
@@ -14,16 +15,7 @@ pub fn print(ask: &Ask) -> String {
         }
     };
     match ask {
-        Ask::Login(login) => format!(
-            "login {} {}:{}{}",
-            login.mechanism,
-            login.user,
-            String::from_utf8_lossy(login.password.expose()),
-            login
-                .authorization
-                .as_ref()
-                .map_or(String::new(), |who| format!(" as {who}")),
-        ),
+        Ask::Authenticate(question) => print_login(question),
         Ask::Select { mailbox, read_only } => {
             format!("select {mailbox}{}", flag(*read_only, "read-only"))
         }
@@ -64,6 +56,38 @@ pub fn print(ask: &Ask) -> String {
         Ask::Expunge { uids: None } => "expunge".into(),
         Ask::Expunge { uids: Some(uids) } => format!("expunge {uids}"),
         Ask::Search(key) => format!("search {}", print_key(key)),
+    }
+}
+
+fn print_login(question: &Question) -> String {
+    let acting_as = |who: &Option<Box<str>>| match who {
+        Some(who) => format!(" as {who}"),
+        None => String::new(),
+    };
+    match question {
+        Question::Password {
+            identity,
+            password,
+            authorization,
+        } => format!(
+            "password {identity}:{}{}",
+            password.as_str(),
+            acting_as(authorization)
+        ),
+        Question::Scram {
+            hash,
+            identity,
+            authorization,
+        } => format!("scram {hash:?} {identity}{}", acting_as(authorization)),
+        Question::Token { token, identity } => {
+            let of = identity.as_deref().unwrap_or("-");
+            format!("token {} of {of}", token.as_str())
+        }
+        Question::Certificate { authorization } => {
+            format!("certificate{}", acting_as(authorization))
+        }
+        Question::Proven { identity } => format!("proven {identity}"),
+        Question::Disproven { identity } => format!("disproven {identity}"),
     }
 }
 

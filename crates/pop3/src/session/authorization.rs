@@ -1,18 +1,40 @@
 //! The AUTHORIZATION state (RFC 1939 §4): STLS, and logging in by USER and PASS or by AUTH.
+//!
+//! A login has two parts: who the client is, then its maildrop. The maildrop is opened only when nothing can fail any
+//! more on the side of the client.
+
+use nightmail_sasl::{
+    self as sasl, Channel, Exchange, Failure, Mechanism, Password, Question, decode,
+    decode_initial, encode,
+};
 
 use super::transaction::Transaction;
 use super::{Session, State, Waiting};
-use crate::io::{Ask, LoginRefusal, Maildrop, Output, Password};
+use crate::io::{Ask, LoginRefusal, Maildrop, Output};
 use crate::replies::{self, Refusal};
-use crate::sasl::{Exchange, MECHANISMS, Step};
 
 /// How far logging in has come.
 #[derive(Debug, Default)]
 pub(super) struct Authorization {
     /// The name that USER gave.
     user: Option<Box<str>>,
-    /// The AUTH exchange under way.
-    exchange: Option<Exchange>,
+    /// The login under way.
+    login: Option<Login>,
+}
+
+/// What a login under way waits for.
+#[derive(Debug)]
+enum Login {
+    /// The driver's word about PASS.
+    Password,
+    /// The client's response.
+    Response(Box<Exchange>),
+    /// The driver's word about that.
+    Word(Box<Exchange>),
+    /// The client's empty response to the mechanism's last message.
+    Confirmation,
+    /// The maildrop.
+    Maildrop,
 }
 
 impl Session {
@@ -23,12 +45,22 @@ impl Session {
         }
     }
 
+    fn take_login(&mut self) -> Option<Login> {
+        self.authorization().and_then(|state| state.login.take())
+    }
+
+    fn set_login(&mut self, login: Login) {
+        if let Some(authorization) = self.authorization() {
+            authorization.login = Some(login);
+        }
+    }
+
     /// Whether the next line belongs to an AUTH exchange.
     pub(super) fn is_authenticating(&self) -> bool {
         matches!(
             &self.state,
             State::Authorization(Authorization {
-                exchange: Some(_),
+                login: Some(Login::Response(_) | Login::Confirmation),
                 ..
             })
         )
@@ -55,7 +87,12 @@ impl Session {
         if args.is_empty() || args.contains('\0') {
             return self.refuse(Refusal::Syntax);
         }
-        self.ask_login(identity, Password::new(args));
+        let question = Question::Password {
+            identity,
+            password: Password::new(args),
+            authorization: None,
+        };
+        self.ask(Login::Password, Ask::Authenticate(question));
     }
 
     /// RFC 5034 §4. Without arguments it lists the mechanisms, as clients older than CAPA expect.
@@ -63,52 +100,103 @@ impl Session {
         let mut words = args.split_ascii_whitespace();
         let (mechanism, initial) = (words.next(), words.next());
         let Some(mechanism) = mechanism else {
-            let lines = MECHANISMS.map(String::from);
+            let name = |mechanism: Mechanism| mechanism.as_str().to_owned();
+            let lines: Vec<_> = self.mechanisms().iter().map(name).collect();
             return self.send(replies::multi_line("mechanisms follow", lines));
         };
         if words.next().is_some() {
             return self.refuse(Refusal::Syntax);
         }
-        match (Exchange::start(mechanism), initial) {
-            (None, _) => self.refuse(Refusal::NoMechanism),
-            (Some(exchange), None) => self.challenge(exchange),
-            (Some(exchange), Some("=")) => self.respond(exchange, ""),
-            (Some(exchange), Some(initial)) => self.respond(exchange, initial),
-        }
+        let offered = self.mechanisms();
+        let mechanism = Mechanism::parse(mechanism).filter(|known| offered.contains(*known));
+        let Some(mechanism) = mechanism else {
+            return self.refuse(Refusal::NoMechanism);
+        };
+        let channel = self.channel.clone().unwrap_or_default();
+        let mut exchange = Box::new(Exchange::new(mechanism, offered, channel));
+        let step = match initial.map(decode_initial) {
+            None => exchange.start(None),
+            Some(Some(initial)) => exchange.start(Some(&initial)),
+            Some(None) => return self.refuse(Refusal::AuthMalformed),
+        };
+        self.go_on(exchange, step);
     }
 
     /// Takes a line of the exchange; `*` cancels it.
     pub(super) fn auth_response(&mut self, line: &str) {
-        let exchange = self.authorization().and_then(|state| state.exchange.take());
-        match exchange {
-            Some(_) if line == "*" => self.refuse(Refusal::AuthCancelled),
-            Some(exchange) => self.respond(exchange, line),
-            None => {}
+        let login = self.take_login();
+        match (login, line) {
+            (Some(_), "*") => self.refuse(Refusal::AuthCancelled),
+            (Some(Login::Response(mut exchange)), line) => match decode(line) {
+                Some(response) => {
+                    let step = exchange.respond(&response);
+                    self.go_on(exchange, step);
+                }
+                None => self.refuse(Refusal::AuthMalformed),
+            },
+            (Some(Login::Confirmation), "") => self.open(),
+            _ => self.refuse(Refusal::AuthMalformed),
         }
     }
 
-    fn challenge(&mut self, exchange: Exchange) {
-        self.send(replies::challenge(&exchange.challenge()));
-        if let Some(authorization) = self.authorization() {
-            authorization.exchange = Some(exchange);
+    fn go_on(&mut self, exchange: Box<Exchange>, step: sasl::Step) {
+        match step {
+            sasl::Step::Challenge(challenge) => {
+                self.send(replies::challenge(&encode(&challenge)));
+                self.set_login(Login::Response(exchange));
+            }
+            sasl::Step::Ask(question) => {
+                self.ask(Login::Word(exchange), Ask::Authenticate(question));
+            }
+            sasl::Step::Succeeded { data: None, .. } => self.open(),
+            // The final reply carries no data: it goes as a challenge, which the client answers with nothing.
+            sasl::Step::Succeeded {
+                data: Some(data), ..
+            } => {
+                self.send(replies::challenge(&encode(&data)));
+                self.set_login(Login::Confirmation);
+            }
+            sasl::Step::Failed(failure) => self.fail(failure),
         }
     }
 
-    fn respond(&mut self, exchange: Exchange, response: &str) {
-        match exchange.respond(response) {
-            Step::Challenge(exchange) => self.challenge(exchange),
-            Step::Credentials(identity, password) => self.ask_login(identity, password),
-            Step::Malformed => self.refuse(Refusal::AuthMalformed),
-            Step::ActsAsOther => self.auth_failed(Refusal::ActsAsOther),
-        }
-    }
-
-    fn ask_login(&mut self, identity: Box<str>, password: Password) {
-        let ask = Ask::Login { identity, password };
+    fn ask(&mut self, login: Login, ask: Ask) {
+        self.set_login(login);
         self.wait(Waiting::Login, Output::Ask(ask));
     }
 
-    pub(super) fn logged_in(&mut self, maildrop: Maildrop) {
+    fn open(&mut self) {
+        self.ask(Login::Maildrop, Ask::Open);
+    }
+
+    /// The driver's word about who the client is.
+    pub(super) fn authenticated(&mut self, answer: sasl::Answer) {
+        self.waiting = None;
+        match (self.take_login(), answer) {
+            (Some(Login::Word(mut exchange)), answer) => {
+                let step = exchange.answer(answer);
+                self.go_on(exchange, step);
+            }
+            (Some(Login::Password), sasl::Answer::Accepted { .. }) => self.open(),
+            (Some(Login::Password), sasl::Answer::Refused) => self.fail(Failure::Refused),
+            (Some(Login::Password), sasl::Answer::Disabled) => self.fail(Failure::Disabled),
+            _ => self.fail(Failure::Unavailable),
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        match failure {
+            Failure::Invalid => self.refuse(Refusal::AuthMalformed),
+            Failure::Refused => self.login_refused(LoginRefusal::Failed),
+            Failure::Unavailable => self.login_refused(LoginRefusal::TempFail),
+            Failure::Disabled => self.login_refused(LoginRefusal::Disabled),
+        }
+    }
+
+    pub(super) fn opened(&mut self, maildrop: Maildrop) {
+        if !matches!(self.take_login(), Some(Login::Maildrop)) {
+            return self.login_refused(LoginRefusal::TempFail);
+        }
         self.waiting = None;
         let transaction = Transaction::new(maildrop);
         let (messages, octets) = transaction.totals();
@@ -118,6 +206,7 @@ impl Session {
 
     pub(super) fn login_refused(&mut self, refusal: LoginRefusal) {
         self.waiting = None;
+        self.take_login();
         match refusal {
             LoginRefusal::Failed | LoginRefusal::Disabled => {
                 self.auth_failed(Refusal::Login(refusal));
@@ -154,10 +243,11 @@ impl Session {
     }
 
     /// What was said without TLS is forgotten: an attacker may have said it.
-    pub(super) fn tls_established(&mut self) {
+    pub(super) fn tls_established(&mut self, channel: Channel) {
         if self.waiting == Some(Waiting::Tls) {
             self.waiting = None;
             self.is_tls = true;
+            self.channel = Some(channel);
             self.buffer = Vec::new();
             self.skips_line = false;
             self.state = State::Authorization(Authorization::default());

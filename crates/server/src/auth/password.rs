@@ -6,6 +6,7 @@
 //! is seen at once.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,14 @@ pub enum AuthError {
     /// The hash could not be computed.
     #[error("the password could not be hashed: {0}")]
     Hash(String),
+    /// The keys of a token issuer cannot be used.
+    #[error("{path}: {reason}. It must be a JSON Web Key Set or PEM file with the issuer's public keys", path = path.display())]
+    TokenKeys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,

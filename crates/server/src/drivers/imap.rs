@@ -67,6 +67,7 @@ fn machine_config(services: &Services, listener: &config::Listener) -> Config {
         greeting: format!("{} Nightmail ready", services.hostname()),
         starttls: listener.tls_mode() == TlsMode::Starttls,
         plaintext_login: listener.plaintext_auth,
+        mechanisms: services.logins.mechanisms(),
         limits: Limits {
             message_octets_max: settings.message_size_max().get(),
             bad_commands_max: count(settings.limits.errors_max),
@@ -93,7 +94,7 @@ impl Service for ImapService {
         debug!(session = %id, peer = %transport.peer(), protocol = Protocol::Imap.as_str(), "connected");
         let machine = Machine::new(
             Arc::clone(&self.machine),
-            transport.is_tls(),
+            self.services.channel(&transport),
             Instant::now(),
         );
         let mut driven = ImapSession {
@@ -232,7 +233,7 @@ impl ImapSession {
         transport: &mut Transport,
     ) -> Result<Answer, Failure> {
         match ask {
-            Ask::Login(credentials) => self.login(credentials, transport).await,
+            Ask::Authenticate(question) => Ok(self.authenticate(&question, transport).await),
             Ask::Select { mailbox, read_only } => self.select(&mailbox, read_only).await,
             Ask::Close { expunge } => self.close(expunge).await,
             Ask::Mailboxes => self.list_mailboxes().await,
@@ -287,7 +288,9 @@ impl ImapSession {
             .services
             .start_tls(transport, Protocol::Imap)
             .await?;
-        self.machine.handle(Instant::now(), Input::TlsEstablished);
+        let channel = self.service.services.channel(transport).unwrap_or_default();
+        self.machine
+            .handle(Instant::now(), Input::TlsEstablished(channel));
         Ok(())
     }
 }

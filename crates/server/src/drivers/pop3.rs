@@ -17,15 +17,17 @@ use nightmail_pop3::{
     Answer, Ask, Config, DotStuffer, Input, Limits, LoginRefusal, Maildrop, MessageEntry,
     MessageIndex, Output, RetrieveMode, Session as Machine, UniqueId,
 };
+use nightmail_sasl::{self as sasl, Question};
 use nightmail_store::{MessageReader, MessageRow, StoreError};
 use parking_lot::Mutex;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{Flow, Session, Wake, run};
+use crate::auth::{Caller, LoggedIn};
 use crate::config::{self, Protocol, TlsMode};
 use crate::metrics;
 use crate::net::{self, Service, Transport};
-use crate::services::{LoggedIn, Login, SharedServices};
+use crate::services::SharedServices;
 use crate::shutdown::Shutdown;
 
 /// Sessions of one POP3 listener.
@@ -41,6 +43,7 @@ impl Pop3Service {
         let mut machine = Config::new(services.hostname().as_str());
         machine.starttls = listener.tls_mode() == TlsMode::Starttls;
         machine.plaintext_login = listener.plaintext_auth;
+        machine.mechanisms = services.logins.mechanisms();
         machine.limits = Limits {
             bad_commands_max: u32::try_from(settings.limits.errors_max).unwrap_or(u32::MAX),
             auth_failures_max: u32::try_from(settings.limits.auth_failures_max).unwrap_or(u32::MAX),
@@ -66,11 +69,12 @@ impl Service for Pop3Service {
         let machine = Machine::new(
             Arc::clone(&self.machine),
             Instant::now(),
-            transport.is_tls(),
+            self.services.channel(&transport),
         );
         let mut driven = Pop3Session {
             machine,
             service: self,
+            user: None,
             open: None,
         };
         match run(&mut driven, transport, shutdown).await {
@@ -147,6 +151,8 @@ const AHEAD: usize = 64;
 struct Pop3Session {
     machine: Machine,
     service: Arc<Pop3Service>,
+    /// Whoever was accepted last, until its maildrop is open.
+    user: Option<LoggedIn>,
     open: Option<Box<Open>>,
 }
 
@@ -174,7 +180,9 @@ impl Session for Pop3Session {
                         .services
                         .start_tls(transport, Protocol::Pop3)
                         .await?;
-                    self.machine.handle(Instant::now(), Input::TlsEstablished);
+                    let channel = self.service.services.channel(transport).unwrap_or_default();
+                    self.machine
+                        .handle(Instant::now(), Input::TlsEstablished(channel));
                 }
                 Output::Close => return Ok(Flow::Close),
             }
@@ -203,37 +211,30 @@ impl Session for Pop3Session {
 impl Pop3Session {
     async fn answer(&mut self, ask: Ask, transport: &Transport) -> Answer {
         match ask {
-            Ask::Login { identity, password } => {
-                match self.login(&identity, password.as_str(), transport).await {
-                    Ok(maildrop) => Answer::LoggedIn(maildrop),
-                    Err(refusal) => Answer::Refused(refusal),
-                }
+            Ask::Authenticate(question) => {
+                Answer::Authentication(self.authenticate(&question, transport).await)
             }
+            Ask::Open => match self.open_maildrop(transport).await {
+                Ok(maildrop) => Answer::Opened(maildrop),
+                Err(refusal) => Answer::Refused(refusal),
+            },
             Ask::Update { delete } => self.update(&delete, transport).await,
         }
     }
 
-    async fn login(
-        &mut self,
-        name: &str,
-        password: &str,
-        transport: &Transport,
-    ) -> Result<Maildrop, LoginRefusal> {
-        let (session, peer) = (transport.session(), transport.peer());
+    async fn authenticate(&mut self, question: &Question, transport: &Transport) -> sasl::Answer {
         let services = &self.service.services;
-        let protocol = Protocol::Pop3.as_str();
-        let user = match services.login(protocol, name, password, None).await {
-            Ok(Login::Accepted(user)) => user,
-            Ok(Login::Refused) => {
-                info!(%session, %peer, name, "login refused");
-                return Err(LoginRefusal::Failed);
-            }
-            Ok(Login::Disabled) => return Err(LoginRefusal::Disabled),
-            Err(error) => {
-                warn!(%session, %error, "a login could not be checked");
-                return Err(LoginRefusal::TempFail);
-            }
-        };
+        let caller = Caller::of(Protocol::Pop3, transport);
+        let decided = services.authenticate(caller, question).await;
+        self.user = decided.user;
+        decided.answer
+    }
+
+    /// Locks and lists the maildrop of whoever was accepted last.
+    async fn open_maildrop(&mut self, transport: &Transport) -> Result<Maildrop, LoginRefusal> {
+        let session = transport.session();
+        let user = self.user.take().ok_or(LoginRefusal::TempFail)?;
+        let services = &self.service.services;
         let lock = match MaildropLock::take(services, user.account).await {
             Ok(Some(lock)) => lock,
             Ok(None) => return Err(LoginRefusal::InUse),
@@ -246,7 +247,7 @@ impl Pop3Session {
             warn!(%session, user = %user.address, %error, "a maildrop could not be opened");
             LoginRefusal::TempFail
         })?;
-        info!(%session, %peer, user = %user.address, messages = maildrop.messages.len(), "logged in");
+        debug!(%session, user = %user.address, messages = maildrop.messages.len(), "maildrop opened");
         self.open = Some(Box::new(open));
         Ok(maildrop)
     }

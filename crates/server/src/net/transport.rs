@@ -103,6 +103,9 @@ pub enum Ready<T> {
     Event(T),
 }
 
+/// Octets of `tls-exporter` (RFC 9266 §2).
+const EXPORTER_OCTETS: usize = 32;
+
 /// What was agreed in the TLS handshake.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsInfo {
@@ -194,6 +197,17 @@ impl Transport {
             rustls::Connection::Server(server) => server.server_name(),
             rustls::Connection::Client(_) => None,
         }
+    }
+
+    /// What `tls-exporter` binds a login to (RFC 9266). None before TLS 1.3, where the handshake need not make it unique.
+    pub fn exporter(&self) -> Option<Vec<u8>> {
+        let tls = self.tls.as_deref()?;
+        if tls.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_3) {
+            return None;
+        }
+        let label = b"EXPORTER-Channel-Binding";
+        tls.export_keying_material(vec![0; EXPORTER_OCTETS], label, None)
+            .ok()
     }
 
     /// Whether the connection uses TLS.

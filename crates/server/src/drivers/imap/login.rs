@@ -1,16 +1,16 @@
 //! LOGIN and AUTHENTICATE (RFC 3501 §6.2.2, §6.2.3).
 
 use nightmail_core::{AccountId, Address};
-use nightmail_imap::io::Credentials;
 use nightmail_imap::{Answer, Refusal, RefusalKind};
+use nightmail_sasl::Question;
 use nightmail_store::Quota;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::ImapSession;
 use super::failure::Failure;
+use crate::auth::Caller;
 use crate::config::Protocol;
 use crate::net::Transport;
-use crate::services::Login;
 
 /// Who has logged in.
 pub(super) struct User {
@@ -19,48 +19,21 @@ pub(super) struct User {
 }
 
 impl ImapSession {
-    pub(super) async fn login(
+    pub(super) async fn authenticate(
         &mut self,
-        credentials: Credentials,
+        question: &Question,
         transport: &Transport,
-    ) -> Result<Answer, Failure> {
-        let (session, peer) = (self.id, transport.peer());
-        let name = credentials.user.as_str();
-        let mechanism = credentials.mechanism;
+    ) -> Answer {
         let services = &self.service.services;
-        let login = match std::str::from_utf8(credentials.password.expose()) {
-            Ok(password) => {
-                let acting_as = credentials.authorization.as_deref();
-                services
-                    .login(Protocol::Imap.as_str(), name, password, acting_as)
-                    .await
-            }
-            Err(_) => Ok(Login::Refused),
-        };
-        match login {
-            Ok(Login::Accepted(user)) => {
-                info!(%session, %peer, user = %user.address, mechanism, tls = transport.is_tls(), "logged in");
-                self.user = Some(Box::new(User {
-                    account: user.account,
-                    address: user.address,
-                }));
-                Ok(Answer::LoggedIn)
-            }
-            Ok(Login::Refused | Login::Disabled) => {
-                info!(%session, %peer, name, mechanism, "login refused");
-                Err(Failure::Refused(Refusal::new(
-                    RefusalKind::AuthenticationFailed,
-                    "User or password is wrong",
-                )))
-            }
-            Err(error) => {
-                warn!(%session, %error, "a login could not be checked");
-                Err(Failure::Refused(Refusal::new(
-                    RefusalKind::Unavailable,
-                    "The login cannot be checked now",
-                )))
-            }
+        let caller = Caller::of(Protocol::Imap, transport);
+        let decided = services.authenticate(caller, question).await;
+        if let Some(user) = decided.user {
+            self.user = Some(Box::new(User {
+                account: user.account,
+                address: user.address,
+            }));
         }
+        Answer::Authentication(decided.answer)
     }
 
     pub(super) fn user(&self) -> Result<&User, Failure> {
