@@ -201,8 +201,9 @@ impl Dns {
             Err(error) => Err(self.why(&error).await),
         };
         let result = found.as_ref().err().map_or("found", Nothing::as_str);
-        let labels = [("kind", kind.to_string()), ("result", result.to_owned())];
-        metrics::counter!("nightmail_dns_lookups_total", &labels).increment(1);
+        let kind: &'static str = kind.into();
+        metrics::counter!("nightmail_dns_lookups_total", "kind" => kind, "result" => result)
+            .increment(1);
         found
     }
 
@@ -264,9 +265,17 @@ fn from_octets(text: &str) -> Option<Name> {
     Some(name)
 }
 
-/// A name as text: lower-case, without the final dot.
+/// A name as text: lower-case, without the final dot. Labels of visible characters stand for themselves, so that the
+/// text can be looked up again.
 fn text_of(name: &Name) -> String {
-    name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
+    let is_plain = |label: &[u8]| label.iter().all(|b| b.is_ascii_graphic() && *b != b'.');
+    if !name.iter().all(is_plain) {
+        return name.to_ascii().trim_end_matches('.').to_ascii_lowercase();
+    }
+    let labels = name
+        .iter()
+        .map(|label| String::from_utf8_lossy(label).to_ascii_lowercase());
+    labels.collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]
@@ -285,6 +294,8 @@ mod tests {
             assert!(found.is_fqdn());
             assert_eq!(text_of(&found), name);
         }
+        let odd = "foo:bar/baz.example";
+        assert_eq!(text_of(&name_of(odd).unwrap()), odd);
         let odd = name_of("a b!.example").unwrap();
         assert_eq!(odd.iter().next(), Some(&b"a b!"[..]));
     }

@@ -78,6 +78,8 @@ metrics_table! {
     ACCEPT_SECONDS = "nightmail_smtp_accept_seconds" Histogram "protocol";
     /// What rules and checks have decided about clients, senders, recipients and messages.
     ACCESS_DECISIONS = "nightmail_access_decisions_total" Counter "stage,decision";
+    /// Questions to DNS, those that the cache has answered included.
+    DNS_LOOKUPS = "nightmail_dns_lookups_total" Counter "kind,result";
     /// Recipients that greylisting was asked about.
     GREYLIST = "nightmail_greylist_total" Counter "verdict";
     /// Replies to errors that were held back.
