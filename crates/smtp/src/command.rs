@@ -9,6 +9,7 @@ mod mail;
 mod param;
 mod path;
 mod rcpt;
+mod utf8;
 mod xtext;
 
 use std::fmt;

@@ -74,11 +74,13 @@ pub struct Recipient {
     pub params: RcptParams,
 }
 
-impl Recipient {
-    /// Whether RCPT for it fits an SMTPUTF8 transaction only.
+impl Delivery {
+    /// Whether it fits an SMTPUTF8 transaction only.
     pub(super) fn needs_utf8(&self) -> bool {
-        let orcpt = self.params.orcpt.as_ref();
-        !self.forward_path.to_string().is_ascii() || orcpt.is_some_and(|orcpt| !orcpt.is_ascii())
+        let utf8 = |recipient: &Recipient| !recipient.forward_path.to_string().is_ascii();
+        self.params.smtputf8
+            || !self.reverse_path.to_string().is_ascii()
+            || self.recipients.iter().any(utf8)
     }
 }
 

@@ -11,10 +11,10 @@ use std::mem;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{
-    Client, Delivery, FailureKind, Fate, Outcome, Output, Phase, Protocol, Recipient, Stage,
+use super::{Client, Delivery, FailureKind, Fate, Outcome, Output, Phase, Protocol, Stage};
+use crate::command::{
+    Bdat, BodyType, Command, Mail, MailParams, OriginalRecipient, Rcpt, RcptParams,
 };
-use crate::command::{Bdat, BodyType, Command, Mail, MailParams, Rcpt, RcptParams};
 use crate::replies;
 use crate::reply::Reply;
 use crate::stuff::DotStuffer;
@@ -54,12 +54,14 @@ pub(super) struct Transaction {
     awaited: VecDeque<Step>,
     accepted: Vec<usize>,
     progress: Progress,
+    /// MAIL says SMTPUTF8.
+    utf8: bool,
     /// MAIL was accepted and no message has ended since: the server needs RSET before the next.
     open: bool,
 }
 
 impl Transaction {
-    fn new(delivery: Delivery, fates: Vec<Option<Fate>>) -> Self {
+    fn new(delivery: Delivery, fates: Vec<Option<Fate>>, utf8: bool) -> Self {
         let undecided = fates.iter().enumerate().filter(|(_, fate)| fate.is_none());
         let rcpts: Vec<Step> = undecided.map(|(index, _)| Step::Rcpt(index)).collect();
         let binary = delivery.params.body == BodyType::BinaryMime;
@@ -75,6 +77,7 @@ impl Transaction {
             awaited: VecDeque::new(),
             accepted: Vec::new(),
             progress: Progress::Commands,
+            utf8,
             open: false,
         }
     }
@@ -163,7 +166,8 @@ impl Client {
     /// Starts a delivery in a session that is ready.
     pub(super) fn begin(&mut self, delivery: Box<Delivery>) {
         let fates = self.refused_locally(&delivery);
-        let transaction = Transaction::new(*delivery, fates);
+        let utf8 = self.capabilities.smtputf8 && delivery.needs_utf8();
+        let transaction = Transaction::new(*delivery, fates, utf8);
         self.go_on(Box::new(transaction));
     }
 
@@ -388,7 +392,7 @@ impl Client {
             let Some(step) = transaction.script.pop_front() else {
                 break;
             };
-            if let Some(command) = self.command(step, &transaction.delivery) {
+            if let Some(command) = self.command(step, transaction) {
                 out.extend_from_slice(format!("{command}\r\n").as_bytes());
                 transaction.awaited.push_back(step);
             }
@@ -398,37 +402,34 @@ impl Client {
         }
     }
 
-    fn command(&self, step: Step, delivery: &Delivery) -> Option<Command> {
+    fn command(&self, step: Step, transaction: &Transaction) -> Option<Command> {
+        let Transaction { delivery, utf8, .. } = transaction;
         match step {
             Step::Data => Some(Command::Data),
             Step::Mail => Some(Command::Mail(Mail {
                 reverse_path: delivery.reverse_path.clone(),
-                params: self.mail_params(delivery),
+                params: self.mail_params(&delivery.params, *utf8),
             })),
             Step::Rcpt(index) => {
                 let recipient = delivery.recipients.get(index)?;
                 Some(Command::Rcpt(Rcpt {
                     forward_path: recipient.forward_path.clone(),
-                    params: self.rcpt_params(&recipient.params),
+                    params: self.rcpt_params(&recipient.params, *utf8),
                 }))
             }
         }
     }
 
     /// The parameters of MAIL that the server offers. Without 8BITMIME the octets go as they are.
-    fn mail_params(&self, delivery: &Delivery) -> MailParams {
+    fn mail_params(&self, params: &MailParams, utf8: bool) -> MailParams {
         let offered = &self.capabilities;
-        let params = &delivery.params;
-        let needs_utf8 = params.smtputf8
-            || !delivery.reverse_path.to_string().is_ascii()
-            || delivery.recipients.iter().any(Recipient::needs_utf8);
         MailParams {
             size: params.size.filter(|_| offered.size.is_some()),
             body: match params.body {
                 BodyType::EightBitMime if !offered.eightbitmime => BodyType::SevenBit,
                 body => body,
             },
-            smtputf8: needs_utf8 && offered.smtputf8,
+            smtputf8: utf8,
             auth: params
                 .auth
                 .clone()
@@ -442,12 +443,16 @@ impl Client {
         }
     }
 
-    fn rcpt_params(&self, params: &RcptParams) -> RcptParams {
+    /// The parameters of RCPT that the server offers.
+    fn rcpt_params(&self, params: &RcptParams, utf8: bool) -> RcptParams {
         let offered = &self.capabilities;
-        let fits = |ascii: bool| offered.dsn && (ascii || offered.smtputf8);
+        let orcpt = params.orcpt.as_ref().filter(|_| offered.dsn);
         RcptParams {
             notify: params.notify.filter(|_| offered.dsn),
-            orcpt: params.orcpt.clone().filter(|orcpt| fits(orcpt.is_ascii())),
+            orcpt: match utf8 {
+                true => orcpt.cloned(),
+                false => orcpt.and_then(OriginalRecipient::to_ascii),
+            },
         }
     }
 

@@ -6,6 +6,7 @@ use nightmail_core::ForwardPath;
 
 use super::param::{Param, params};
 use super::path::{forward_path, split_path, strip_keyword};
+use super::utf8;
 use super::xtext::{Xtext, decode};
 use super::{CommandError, Syntax};
 
@@ -133,15 +134,13 @@ impl fmt::Display for Notify {
 }
 
 impl OriginalRecipient {
-    /// Parses `type;address`, the address in `xtext`, or in UTF-8 for the type `utf-8` (RFC 6533 §3).
+    /// Parses `type;address`, the address in `xtext`, or in the forms of RFC 6533 §3 for the type `utf-8`.
     pub fn parse(value: &str) -> Option<Self> {
         let (kind, address) = value.split_once(';')?;
         let is_kind =
             !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        let is_address = match kind.eq_ignore_ascii_case("utf-8") {
-            true => !address
-                .chars()
-                .any(|c| c.is_control() || matches!(c, ' ' | '=')),
+        let is_address = match is_utf8(kind) {
+            true => utf8::is_address(address),
             false => Xtext::parse(address).is_some(),
         };
         let fits = value.len() <= ORCPT_OCTETS_MAX && !address.is_empty();
@@ -155,7 +154,7 @@ impl OriginalRecipient {
     pub fn for_address(address: &str) -> Self {
         let (kind, address) = match address.is_ascii() {
             true => ("rfc822", Xtext::encode(address).as_str().into()),
-            false => ("utf-8", address.into()),
+            false => ("utf-8", utf8::encode(address, false).into()),
         };
         Self {
             kind: kind.into(),
@@ -168,15 +167,35 @@ impl OriginalRecipient {
         &self.kind
     }
 
-    /// The address meant, as a notice shows it.
+    /// The address meant, as a notice shows it: without control characters.
     pub fn address(&self) -> String {
-        decode(&self.address)
+        match is_utf8(&self.kind) {
+            true => utf8::decode(&self.address),
+            false => decode(&self.address),
+        }
     }
 
-    /// Whether only ASCII is needed to pass it on.
+    /// Whether only ASCII is needed to pass it on as it is.
     pub fn is_ascii(&self) -> bool {
         self.address.is_ascii()
     }
+
+    /// The same in ASCII, for a server without SMTPUTF8. Nothing where that is too long.
+    pub fn to_ascii(&self) -> Option<Self> {
+        let address = match self.is_ascii() {
+            true => self.address.clone(),
+            false => utf8::encode(&self.address(), true).into(),
+        };
+        let fits = self.kind.len() + 1 + address.len() <= ORCPT_OCTETS_MAX;
+        fits.then(|| Self {
+            kind: self.kind.clone(),
+            address,
+        })
+    }
+}
+
+fn is_utf8(kind: &str) -> bool {
+    kind.eq_ignore_ascii_case("utf-8")
 }
 
 /// The value of ORCPT.
