@@ -436,6 +436,14 @@ impl Reports for Flaky {
         };
         Box::pin(async move { answer })
     }
+
+    fn release<'a>(
+        &'a self,
+        _message: &'a nightmail_queue::QueueMessage,
+        _recipients: &'a [usize],
+    ) -> BoxFuture<'a, Result<nightmail_delivery::Release, DeliveryError>> {
+        Box::pin(async move { Err(DeliveryError::Queue(QueueError::IdInUse)) })
+    }
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ async fn a_refused_connection_defers_the_message() {
     world
         .dns
         .mx("far.test", 10, "mx.far.test")
-        .address_of("mx.far.test", world.ip(1).into());
+        .a("mx.far.test", world.ip(1));
     let _delivery = world.start();
     let id = world.enqueue(&["r@far.test"]).await;
     assert_eq!(world.tried(id).await.last.unwrap().status, "4.4.1");

@@ -9,8 +9,8 @@
 
 mod support;
 
-use hickory_resolver::proto::rr::RecordType;
 use nightmail_queue::RecipientState;
+use nightmail_testbed::dns::RecordType;
 use support::World;
 use support::sink::{Behaviour, Cut};
 
@@ -110,7 +110,7 @@ async fn equal_hosts_share_the_load() {
 async fn a_domain_without_mx_is_its_own_host_even_behind_an_alias() {
     let world = World::new().await;
     let sink = world.sink("real.test", 1, Behaviour::default()).await;
-    world.dns.alias("far.test", "real.test");
+    world.dns.cname("far.test", "real.test");
     let _delivery = world.start();
     let id = world.enqueue(&["r@far.test"]).await;
     world.gone(id).await;
@@ -144,7 +144,7 @@ async fn fails_with(world: &World, recipient: &str, status: &str) {
 #[tokio::test]
 async fn what_dns_says_for_good_is_a_permanent_failure() {
     let world = World::new().await;
-    world.dns.mx("null.test", 0, ".");
+    world.dns.mx("null.test", 0, "");
     world.dns.mx("lost.test", 10, "nowhere.lost.test");
     world
         .dns
@@ -160,16 +160,16 @@ async fn what_dns_says_for_good_is_a_permanent_failure() {
 #[tokio::test]
 async fn what_dns_cannot_say_now_is_tried_again() {
     let world = World::new().await;
-    world.dns.fails("servfail.test", RecordType::MX);
-    world.dns.is_silent("silent.test", RecordType::MX);
+    world.dns.servfail_of("servfail.test", RecordType::MX);
+    world.dns.timeout_of("silent.test", RecordType::MX);
     world
         .dns
         .mx("half.test", 10, "mx.half.test")
-        .fails("mx.half.test", RecordType::A);
+        .servfail_of("mx.half.test", RecordType::A);
     world
         .dns
         .mx("half.test", 20, "nowhere.test")
-        .fails("mx.half.test", RecordType::AAAA);
+        .servfail_of("mx.half.test", RecordType::AAAA);
     let _delivery = world.start();
     for domain in ["servfail.test", "silent.test", "half.test"] {
         let id = world.enqueue(&[&format!("r@{domain}")]).await;
@@ -201,7 +201,7 @@ async fn mail_is_never_passed_to_this_host_or_to_hosts_behind_it() {
     world
         .dns
         .mx("address.test", 10, "us.test")
-        .address_of("us.test", world.ip(9).into());
+        .a("us.test", world.ip(9));
     let _delivery = world.start();
     let id = world.enqueue(&["r@backup.test"]).await;
     world.gone(id).await;

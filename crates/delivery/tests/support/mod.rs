@@ -14,8 +14,10 @@ use bytes::Bytes;
 use nightmail_commit::{BlobRow, CommitLimits, Committer, Intent, NewBlob, Owner};
 use nightmail_core::{Address, MailboxId, QueueId, ReversePath, Uid};
 use nightmail_delivery::{
-    Delivery, DeliveryError, DeliveryOptions, DnsOptions, ReportChange, Reports, RetryPolicy,
+    Delivery, DeliveryError, DeliveryOptions, Release, ReportChange, Reports, RetryPolicy,
+    Unroutable,
 };
+use nightmail_dns::DnsOptions;
 use nightmail_engine::{BoxFuture, Engine, KeyRange, MemoryEngine, Order, RowKey, Space};
 use nightmail_heap::{BlobBuilder, Heap, HeapOptions};
 use nightmail_queue::{
@@ -72,6 +74,28 @@ impl Reports for ReportList {
             Ok(change)
         })
     }
+
+    fn release<'a>(
+        &'a self,
+        _message: &'a QueueMessage,
+        recipients: &'a [usize],
+    ) -> BoxFuture<'a, Result<Release, DeliveryError>> {
+        let refused = |index: &usize| {
+            let why = Unroutable {
+                permanent: true,
+                status: "5.1.1".into(),
+                text: "no such user".into(),
+            };
+            (*index, why)
+        };
+        let refused = recipients.iter().map(refused).collect();
+        Box::pin(async move {
+            Ok(Release {
+                refused,
+                ..Release::default()
+            })
+        })
+    }
 }
 
 pub struct World {
@@ -93,7 +117,7 @@ impl World {
         let heap = Heap::open(dir.path(), HeapOptions::default()).unwrap();
         let engine = Arc::new(MemoryEngine::new());
         let queue = queue_over(&engine, &heap);
-        let dns = NameServer::start().await;
+        let dns = NameServer::start();
         // One port for all hosts of this world: free at the first address, and its subnet is its own.
         let probe = std::net::TcpListener::bind((Ipv4Addr::new(127, 77, subnet, 1), 0)).unwrap();
         let port = probe.local_addr().unwrap().port();

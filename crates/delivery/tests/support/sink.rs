@@ -182,7 +182,7 @@ async fn talk<S: Io>(
     shared: &Shared,
     tls: bool,
 ) -> std::io::Result<bool> {
-    let (mut mail, mut rcpts) = (String::new(), Vec::new());
+    let (mut mail, mut rcpts, mut binary) = (String::new(), Vec::new(), Vec::new());
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await? == 0 {
@@ -243,6 +243,24 @@ async fn talk<S: Io>(
                 behaviour.end.clone()
             }
             "DATA" => behaviour.data.clone(),
+            "BDAT" => {
+                let mut words = line.split(' ').skip(1);
+                let mut chunk = vec![0; words.next().unwrap().parse().unwrap()];
+                stream.read_exact(&mut chunk).await?;
+                binary.extend_from_slice(&chunk);
+                if words
+                    .next()
+                    .is_some_and(|last| last.eq_ignore_ascii_case("LAST"))
+                {
+                    shared.received.lock().push(Received {
+                        mail: mail.clone(),
+                        rcpts: std::mem::take(&mut rcpts),
+                        content: std::mem::take(&mut binary),
+                        tls,
+                    });
+                }
+                behaviour.end.clone()
+            }
             "QUIT" => {
                 say(stream, "221 2.0.0 bye").await?;
                 return Ok(false);
