@@ -45,6 +45,9 @@ pub struct Report {
     /// What failed, and how often.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<String, u64>,
+    /// SMTP: the DNS record that vouches for the messages' signatures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dkim_record: Option<String>,
     /// SMTP: dawdling connections that the server has closed.
     #[serde(skip_serializing_if = "is_zero")]
     pub slow_lost: u64,

@@ -97,6 +97,8 @@ pub(super) const DELIVERIES: &Measure = {
 };
 const ROUND_TRIP_COUNTER: &str = "nightmail_postgres_round_trips_total";
 
+/// Messages a second with every check on, for each one with none.
+pub(super) const CHECKS: &str = "SMTP with every check on, times that with none";
 /// A careful sender's latency while 5,000 clients dawdle, and without them: their ratio.
 pub(super) const DAWDLERS: &str = "latency of a sender among 5,000 slow ones, times that alone";
 
@@ -304,6 +306,29 @@ pub(super) fn deliveries(
     })
 }
 
+/// Deliveries of signed messages to one server, all of which must be taken.
+pub(super) fn signed(
+    client: &Client,
+    subject: &Subject,
+    scale: &Scale,
+    sign: &str,
+) -> Result<Delivered, TaskError> {
+    let report = client.run(
+        subject,
+        scale,
+        &format!("smtp {{smtp}} -c64 -n{{count}} -t180 {sign}"),
+    )?;
+    let value = |pointer: &str| figure(&report, pointer).unwrap_or(0.0);
+    if value("/failed") > 0.0 {
+        return Err(TaskError::Found(format!("messages were refused: {report}")));
+    }
+    println!("    {:.1}", value("/messages_per_second"));
+    Ok(Delivered {
+        messages: value("/messages"),
+        per_second: value("/messages_per_second"),
+    })
+}
+
 /// How often the server has brought something to stable storage, if it tells.
 fn syncs(subject: &Subject) -> Option<f64> {
     counted(subject, &SYNC_COUNTERS)
@@ -318,7 +343,7 @@ pub(super) fn round_trips(nodes: &[Subject]) -> Option<f64> {
 }
 
 /// The sum of some counters.
-fn counted(subject: &Subject, counters: &[&str]) -> Option<f64> {
+pub(super) fn counted(subject: &Subject, counters: &[&str]) -> Option<f64> {
     let text = metrics(subject.metrics.as_deref()?)?;
     let values = text.lines().filter_map(|line| {
         let (name, value) = line.rsplit_once(' ')?;

@@ -4,6 +4,7 @@
 //! The peer is brought up by the `peer-up.sh` of a folder that is named, once for each of its mailbox formats;
 //! Nightmail is compared with the best of them.
 
+mod checks;
 mod load;
 mod nightmail;
 mod nodes;
@@ -92,6 +93,9 @@ pub(crate) fn run(root: &Path, args: &BenchArgs) -> Result<(), TaskError> {
         };
         compared = load::compared(&client, &subject, &scale)?;
         alone = load::alone(&client, &subject, &scale)?;
+    }
+    if args.running.is_none() && !args.nodes {
+        alone.insert(load::CHECKS, checks::measure(&program, &client, &scale)?);
     }
     if args.running.is_none() {
         alone.extend(nodes::measure(&program, &client, &scale)?);

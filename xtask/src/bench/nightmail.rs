@@ -20,10 +20,15 @@ pub(super) struct Node<'a> {
 /// Starts a server that has its store to itself, and adds the users.
 pub(super) fn start(program: &Path, users: u32) -> Result<Subject, TaskError> {
     println!("nightmail");
+    start_with(program, users, "")
+}
+
+/// The same with further settings.
+pub(super) fn start_with(program: &Path, users: u32, settings: &str) -> Result<Subject, TaskError> {
     let node = Node {
         name: "nightmail",
         host: "127.0.0.1",
-        settings: "",
+        settings,
     };
     let folder = folder()?;
     let config = write(&node, folder.path())?;

@@ -1,8 +1,8 @@
 //! The table of figures and ratios.
 
 use super::load::{
-    DAWDLERS, DELIVERIES, Figures, IDLE, MEASURES, ROUND_TRIPS, RSS, SHARED, SYNCS, TWO_NODES,
-    WRITTEN,
+    CHECKS, DAWDLERS, DELIVERIES, Figures, IDLE, MEASURES, ROUND_TRIPS, RSS, SHARED, SYNCS,
+    TWO_NODES, WRITTEN,
 };
 
 /// Figures of Nightmail alone, with the bound they should stay below, where there is one.
@@ -89,7 +89,14 @@ pub(super) fn rows(ours: &Figures, peers: &[(String, Figures)], alone: &Figures)
         peer: None,
         goal: Goal::Above(1.0),
     };
-    compared.chain([shared, two]).chain(bounded).collect()
+    let checks = Row {
+        name: CHECKS,
+        ours: alone.get(CHECKS).copied(),
+        peer: None,
+        goal: Goal::Above(0.5),
+    };
+    let single = [shared, two, checks];
+    compared.chain(single).chain(bounded).collect()
 }
 
 fn best(name: &str, peers: &[(String, Figures)]) -> Option<(f64, String)> {

@@ -16,6 +16,7 @@ use crate::error::BenchError;
 use crate::procfs::Watch;
 use crate::report::Report;
 use crate::run::{Done, Patience, Run};
+use crate::sign::{SignAs, Signer};
 use crate::wire::Endpoint;
 
 /// How to send.
@@ -36,6 +37,9 @@ pub struct SmtpArgs {
     /// Recipients of each message.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub recipients: u32,
+    /// Sign messages by DKIM, under a key that everybody knows; the report tells its DNS record.
+    #[arg(long, value_name = "SELECTOR@DOMAIN")]
+    pub sign: Option<SignAs>,
     /// Further connections that only dawdle meanwhile, an octet a second.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=50_000))]
     pub slow_connections: u32,
@@ -55,6 +59,7 @@ struct Shared {
     args: SmtpArgs,
     endpoint: Arc<Endpoint>,
     corpus: Corpus,
+    signer: Option<Signer>,
     run: Arc<Run>,
     /// Copies accepted, for each user.
     accepted: Vec<AtomicU64>,
@@ -67,12 +72,14 @@ pub async fn run(args: SmtpArgs) -> Result<Report, BenchError> {
     let poller = Poller::start(&args.delivered, &args.load).await?;
     let watch = Watch::start(&args.load.server_pid)?;
     let corpus = Corpus::new(args.load.seed);
+    let signer = args.sign.clone().map(Signer::new).transpose()?;
     let name = if args.lmtp { "lmtp" } else { "smtp" };
     let run = Run::start(name.to_owned(), args.load.count, args.load.seconds);
     let users = if poller.is_some() { args.load.users } else { 0 };
     let shared = Arc::new(Shared {
         endpoint,
         corpus,
+        signer,
         run: Arc::clone(&run),
         accepted: (0..users).map(|_| AtomicU64::new(0)).collect(),
         args,
@@ -88,6 +95,7 @@ pub async fn run(args: SmtpArgs) -> Result<Report, BenchError> {
         report.delivered = Some(poller.wait(expected.collect(), run.began()).await?);
     }
     report.slow_lost = slow.lost();
+    report.dkim_record = shared.signer.as_ref().map(Signer::record);
     Ok(report.with_servers(watch.finish()?))
 }
 
@@ -137,6 +145,9 @@ async fn send(
     shared
         .corpus
         .write_message(number, &args.sender, to, message);
+    if let Some(signer) = &shared.signer {
+        signer.sign(message);
+    }
     let bytes = message.len() as u64;
     message.extend_from_slice(b".\r\n");
     let began = Instant::now();
