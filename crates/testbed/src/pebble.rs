@@ -67,6 +67,11 @@ impl Pebble {
         format!("https://{}/dir", self.at(Port::Directory))
     }
 
+    /// Where it tells about itself, such as its root under `/roots/0`.
+    pub fn management(&self) -> String {
+        format!("https://{}", self.at(Port::Management))
+    }
+
     /// The PEM file of who vouches for the directory's own certificate.
     pub fn authority(&self) -> PathBuf {
         self.folder.path().join("pebble.pem")
