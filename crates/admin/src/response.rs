@@ -196,6 +196,18 @@ pub struct QueueView {
     pub due: Option<String>,
     /// Whether it is being worked on now.
     pub active: bool,
+    /// How urgent it is, from -9 to 9.
+    #[serde(default)]
+    pub priority: i8,
+    /// Until when it is held back; only while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<String>,
+    /// Whether it goes over TLS only.
+    #[serde(default)]
+    pub require_tls: bool,
+    /// By when it is to be delivered, and what happens then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver_by: Option<String>,
     /// Its recipients.
     pub recipients: Vec<RecipientView>,
 }

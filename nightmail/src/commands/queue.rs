@@ -5,14 +5,14 @@ use nightmail_admin::AdminRequest;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueCommand {
-    /// List messages waiting to be sent elsewhere.
+    /// List messages waiting to be sent elsewhere, and those that are held back.
     List,
     /// Show such a message and what became of its recipients.
     Show {
         /// Its id.
         id: String,
     },
-    /// Try a message again now.
+    /// Try a message again now; let it go where it is held back.
     Retry {
         /// Its id.
         #[arg(required_unless_present = "all")]

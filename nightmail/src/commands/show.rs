@@ -255,6 +255,18 @@ fn queued(view: &QueueView) -> String {
         .add("accepted", &view.created)
         .add("size", show_bytes(view.size))
         .add("next attempt", next_attempt(view));
+    if let Some(until) = &view.held_until {
+        fields.add("held until", until);
+    }
+    if view.priority != 0 {
+        fields.add("priority", view.priority);
+    }
+    if view.require_tls {
+        fields.add("goes", "over TLS only");
+    }
+    if let Some(by) = &view.deliver_by {
+        fields.add("deliver by", by);
+    }
     let mut table = Table::new(&["RECIPIENT", "STATE", "ATTEMPTS", "LAST"]);
     for recipient in &view.recipients {
         table.row([

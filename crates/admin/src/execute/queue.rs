@@ -1,7 +1,7 @@
 //! Requests about mail waiting to be sent elsewhere.
 
 use nightmail_core::QueueId;
-use nightmail_queue::{Attempt, QueueMessage, Recipient, RecipientState};
+use nightmail_queue::{Attempt, DeliverBy, QueueMessage, Recipient, RecipientState};
 
 use super::{Answer, page_limit};
 use crate::context::AdminContext;
@@ -64,6 +64,8 @@ pub(super) async fn remove(context: &AdminContext, id: &str) -> Answer {
 }
 
 fn view(context: &AdminContext, id: QueueId, message: &QueueMessage) -> QueueView {
+    let demands = &message.demands;
+    let held = demands.hold_until.filter(|_| message.unrouted.is_some());
     QueueView {
         id: id.to_string(),
         created: message.created.to_string(),
@@ -71,8 +73,21 @@ fn view(context: &AdminContext, id: QueueId, message: &QueueMessage) -> QueueVie
         size: message.size(),
         due: message.due().map(|due| due.to_string()),
         active: context.queue.is_claimed(id),
+        priority: demands.priority,
+        held_until: held.map(|until| until.to_string()),
+        require_tls: demands.require_tls,
+        deliver_by: demands.deliver_by.map(deadline),
         recipients: message.recipients.iter().map(recipient_view).collect(),
     }
+}
+
+/// `2026-11-22T16:22:00Z, or it comes back`
+fn deadline(by: DeliverBy) -> String {
+    let then = match by.notify {
+        true => "or its sender is told",
+        false => "or it comes back",
+    };
+    format!("{}, {then}", by.deadline)
 }
 
 fn recipient_view(recipient: &Recipient) -> RecipientView {
