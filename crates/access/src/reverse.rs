@@ -1,6 +1,7 @@
 //! The name of a client's address, believed only when it leads back (RFC 1912 §2.1).
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use nightmail_core::Domain;
@@ -8,6 +9,8 @@ use nightmail_dns::{Dns, Nothing};
 
 /// Names of one address that are looked at.
 const NAMES_MAX: usize = 10;
+/// How long all of it may take; the client waits for its greeting meanwhile.
+const TIME_MAX: Duration = Duration::from_secs(15);
 
 /// What is known of a client's name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,9 +30,13 @@ pub enum ClientName {
 pub struct ReverseDns;
 
 impl ReverseDns {
-    /// Looks the names of an address up, and whether one of the first ten leads back to it.
+    /// Looks the names of an address up, and whether one of the first ten leads back to it. Takes 15 seconds at most.
     pub async fn confirm(dns: &Dns, ip: IpAddr) -> ClientName {
-        let ip = ip.to_canonical();
+        let looked = tokio::time::timeout(TIME_MAX, Self::look(dns, ip.to_canonical())).await;
+        looked.unwrap_or(ClientName::TempFail)
+    }
+
+    async fn look(dns: &Dns, ip: IpAddr) -> ClientName {
         let mut names = match dns.names_of(ip).await {
             Ok(names) => names,
             Err(Nothing::NoName | Nothing::NoRecord) => return ClientName::None,

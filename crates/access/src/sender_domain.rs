@@ -1,7 +1,12 @@
 //! Whether a sender's domain could take a reply.
 
+use std::time::Duration;
+
 use nightmail_core::Domain;
 use nightmail_dns::{Dns, Nothing};
+
+/// How long all of it may take; the client waits for its reply to MAIL meanwhile.
+const TIME_MAX: Duration = Duration::from_secs(15);
 
 /// What is known of a sender's domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,11 +22,16 @@ pub enum SenderDomain {
 }
 
 impl SenderDomain {
-    /// Looks a domain up.
+    /// Looks a domain up. Takes 15 seconds at most.
     pub async fn look(dns: &Dns, domain: &Domain) -> Self {
         if domain.as_literal().is_some() {
             return Self::Exists;
         }
+        let looked = tokio::time::timeout(TIME_MAX, Self::by_name(dns, domain)).await;
+        looked.unwrap_or(Self::TempFail)
+    }
+
+    async fn by_name(dns: &Dns, domain: &Domain) -> Self {
         match dns.mx(domain.as_str()).await {
             Ok(hosts) if hosts.iter().all(|mx| mx.host.is_empty()) => Self::NullMx,
             Ok(_) => Self::Exists,
