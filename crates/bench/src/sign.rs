@@ -102,7 +102,7 @@ mod tests {
         let mut message = text.as_bytes().to_vec();
         signer.sign(&mut message);
         let message = String::from_utf8(message).unwrap();
-        let (field, rest) = message.split_at(message.find("From:").unwrap());
+        let (field, rest) = message.split_at(message.find("From: <").unwrap());
         assert_eq!(rest, text);
         let (unsigned, signature) = field.trim_end().rsplit_once("b=").unwrap();
         assert!(unsigned.contains("h=From:Date;"), "{unsigned}");

@@ -17,7 +17,7 @@ const SIGN: &str = "--sign=s1@sender.example.org";
 /// The record of the key that the load signs with.
 const KEY: &str = "v=DKIM1; k=ed25519; p=6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=";
 /// How messages whose signature holds are counted.
-const PASSED: &str = "nightmail_dkim_results_total{result=\"pass\"}";
+const PASSED: &str = "nightmail_dkim_total{result=\"pass\"}";
 
 /// Messages a second with every check on, for each one with none.
 pub(super) fn measure(program: &Path, client: &Client, scale: &Scale) -> Result<f64, TaskError> {
