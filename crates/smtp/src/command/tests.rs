@@ -253,6 +253,15 @@ proptest! {
     }
 
     #[test]
+    fn any_demand_that_parses_prints_to_the_same_command(
+        line in "MAIL FROM:<>( (REQUIRETLS|MT-PRIORITY=-?[0-9]{1,2}|BY=[+-]?[0-9]{1,10};[RN]T?|HOLDFOR=[0-9]{1,10}|HOLDUNTIL=[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9](Z|[+-][0-2][0-9]:[0-5][0-9]))){0,4}|ETRN [@#]?[a-z.#@-]{0,9}|X(CLIENT|FORWARD)( (NAME|ADDR|HELO|LOGIN|IDENT)=[!-~]{0,16}){0,3}|RCPT TO:<a@x.test> ORCPT=(utf-8|rfc822);[!-~é]{0,16}",
+    ) {
+        if let Ok(command) = parse(&line) {
+            prop_assert_eq!(parse(&command.to_string()), Ok(command));
+        }
+    }
+
+    #[test]
     fn envelopes_survive_printing(
         local in "[a-z.]{1,8}|\"[ -!#-\\[\\]-~]{0,12}\"",
         size in proptest::option::of(any::<u64>()),

@@ -14,7 +14,10 @@ impl Server {
             Ok(rcpt) => rcpt,
             Err(error) => return self.refuse_command(error),
         };
-        if !self.has_room_for(&rcpt) {
+        let Some(octets) = Recipients::octets_of(&rcpt) else {
+            return self.refuse(&replies::RECIPIENT_SYNTAX);
+        };
+        if !self.has_room_for(octets) {
             return self.refuse_recipient(&replies::TOO_MANY_RECIPIENTS);
         }
         let question = Question::Recipient(Box::new(rcpt.clone()));
@@ -33,11 +36,11 @@ impl Server {
         }
     }
 
-    /// Whether the transaction may have one more. Strangers may not fill our memory with long paths.
-    fn has_room_for(&self, rcpt: &Rcpt) -> bool {
+    /// Whether the transaction may have one more, of so many octets. Strangers may not fill our memory with long paths.
+    fn has_room_for(&self, octets: usize) -> bool {
         let limits = &self.config.limits;
         self.transaction.as_ref().is_some_and(|open| {
-            let octets = open.octets() + Recipients::octets_of(rcpt);
+            let octets = open.octets() + octets;
             let fits = self.facts.identity.is_some() || octets <= limits.envelope_octets_max;
             fits && open.envelope.recipients.len() < limits.recipients_max
         })

@@ -43,9 +43,11 @@ impl Recipients {
         lines.filter_map(|line| Rcpt::parse(line.as_bytes(), &Syntax::ALL).ok())
     }
 
-    /// Octets that this one would take.
-    pub(super) fn octets_of(rcpt: &Rcpt) -> usize {
-        line_of(rcpt).len() + 1
+    /// Octets that this one would take; nothing where it would not come back as it is, which must not be accepted.
+    pub(super) fn octets_of(rcpt: &Rcpt) -> Option<usize> {
+        let line = line_of(rcpt);
+        let back = Rcpt::parse(line.as_bytes(), &Syntax::ALL);
+        (back.as_ref() == Ok(rcpt)).then_some(line.len() + 1)
     }
 
     /// Octets taken.
