@@ -243,3 +243,58 @@ fn is_identity_exact(signature: &MessageSignature) -> bool {
         own.is_some_and(|own| is_within(&own, domain) && own.len() == domain.len())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sign::{KeyAlgorithm, ReadyKey, SigningKey, TagWriter};
+    use crate::{Inspector, Trust, TrustOptions};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use nightmail_core::Domain;
+    use nightmail_dns::DnsOptions;
+    use nightmail_testbed::dns::NameServer;
+
+    /// Signs the first octets of a body only, which we never do ourselves.
+    #[tokio::test]
+    async fn a_body_that_is_signed_in_part_proves_too_little() {
+        let domain = Domain::parse("a.test").unwrap();
+        let key = SigningKey::generate(domain, "s", KeyAlgorithm::Ed25519).unwrap();
+        let server = NameServer::start();
+        let (name, text) = key.dns_record().unwrap();
+        server.txt(&name, &text);
+        let dns = Dns::new(&DnsOptions {
+            name_servers: vec![server.address()],
+            ..DnsOptions::default()
+        });
+        let dns = dns.unwrap();
+        let trust = Trust::new(dns.clone(), TrustOptions::default());
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"One\r\n");
+        let mut tags = TagWriter::new("DKIM-Signature");
+        tags.tag("v", "1")
+            .tag("a", "ed25519-sha256")
+            .tag("d", "a.test")
+            .tag("s", "s");
+        tags.tag("l", "5")
+            .tag("h", "From")
+            .tag("c", "relaxed/relaxed");
+        tags.tag("bh", &STANDARD.encode(hash)).signature();
+        let ready = ReadyKey::new(&key).unwrap();
+        let signature = tags.signed(b"from:a@a.test\r\n", |input| ready.sign(input));
+        let signature = signature.unwrap();
+        for (body, outcome) in [
+            ("One\r\n", DkimOutcome::Pass),
+            ("One\r\nTwo\r\n", DkimOutcome::Policy),
+            ("Two\r\n", DkimOutcome::Fail),
+            ("", DkimOutcome::Fail),
+        ] {
+            let mut inspector = Inspector::new(&trust);
+            inspector.push(&signature);
+            inspector.push(format!("From: a@a.test\r\n\r\n{body}").as_bytes());
+            let inspected = inspector.finish();
+            let index = FieldIndex::new(inspected.header());
+            let found = verify(&dns, &inspected, &index, Timestamp::from_secs(7)).await;
+            assert_eq!(found[0].outcome, outcome, "{body:?}: {:?}", found[0].reason);
+        }
+    }
+}

@@ -72,7 +72,7 @@ impl Sealer {
         };
         let (domain, selector) = (self.key.domain.as_str(), self.key.selector.as_str());
         let algorithm = self.key.algorithm.as_str();
-        let signer = [("a", algorithm), ("d", domain), ("s", selector)];
+        let signer = [algorithm, domain, selector];
         let made = set.make(inspected, &index, signer, |input| self.key.sign(input));
         made.map_or_else(Vec::new, |made| {
             [made.seal, made.message, made.results].concat()
@@ -86,10 +86,9 @@ impl Set<'_> {
         &self,
         inspected: &Inspected,
         index: &FieldIndex<'_>,
-        signer: [(&str, &str); 3],
+        [algorithm, domain, selector]: [&str; 3],
         mut sign: impl FnMut(&[u8]) -> Option<Vec<u8>>,
     ) -> Option<SetFields> {
-        let [(_, algorithm), (_, domain), (_, selector)] = signer;
         let body = inspected.body(Canon::Relaxed, None)?;
         let (instance, now) = (self.instance.to_string(), self.now_secs.to_string());
         let results = format!(
@@ -100,12 +99,11 @@ impl Set<'_> {
         let mut covered = Vec::new();
         index.signed(Canon::Relaxed, self.names, &mut covered);
         let mut tags = TagWriter::new("ARC-Message-Signature");
-        tags.tag("i", &instance)
-            .tag("a", algorithm)
+        tags.tag("a", algorithm).signature();
+        tags.tag("bh", &STANDARD.encode(body.digest))
             .tag("c", "relaxed/relaxed");
-        tags.tag("d", domain).tag("s", selector).tag("t", &now);
-        tags.list("h", self.names)
-            .tag("bh", &STANDARD.encode(body.digest));
+        tags.tag("d", domain).list("h", self.names);
+        tags.tag("i", &instance).tag("s", selector).tag("t", &now);
         let message = tags.signed(&covered, &mut sign)?;
 
         let mut covered = Vec::new();
@@ -123,15 +121,129 @@ impl Set<'_> {
             Canon::Relaxed.field(&first_field(field)?, &mut covered);
         }
         let mut tags = TagWriter::new("ARC-Seal");
-        tags.tag("i", &instance)
-            .tag("a", algorithm)
-            .tag("cv", self.validation);
-        tags.tag("d", domain).tag("s", selector).tag("t", &now);
+        tags.tag("a", algorithm).signature();
+        tags.tag("cv", self.validation).tag("d", domain);
+        tags.tag("i", &instance).tag("s", selector).tag("t", &now);
         let seal = tags.signed(&covered, &mut sign)?;
         Some(SetFields {
             seal,
             message,
             results: results.into_bytes(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspector::Inspector;
+    use crate::key::PublicKey;
+    use crate::signature::Signed;
+    use crate::tag_list::TagList;
+    use nightmail_dns::{Dns, DnsOptions};
+    use nightmail_testbed::dns::NameServer;
+    use std::path::Path;
+    use std::time::Duration;
+    use yaml_rust2::{Yaml, YamlLoader};
+
+    use crate::{Spf, SpfQuery, Trust, TrustOptions};
+
+    fn text(value: &Yaml) -> &str {
+        value.as_str().unwrap_or_default()
+    }
+
+    fn crlf(text: &str) -> String {
+        text.replace('\n', "\r\n")
+    }
+
+    async fn judge(trust: &Trust, inspected: &Inspected) -> Verdict {
+        let context = crate::Context {
+            client: "192.0.2.1".parse().unwrap(),
+            helo: "client.test",
+            reverse_dns: None,
+            authenticated: None,
+            now: Timestamp::from_secs(20_000),
+        };
+        let query = SpfQuery {
+            client: context.client,
+            helo: context.helo,
+            sender: None,
+        };
+        trust.verify(inspected, &Spf::none(&query), &context).await
+    }
+
+    /// Whether we sign exactly what the vector signs: RSA signatures of this kind are the same whenever the key and
+    /// the octets are, so that the published signatures must hold for our octets.
+    async fn check(name: &str, test: &Yaml, trust: &Trust, key: &PublicKey) {
+        let mut inspector = Inspector::new(trust).also_to_sign();
+        inspector.push(crlf(text(&test["message"])).as_bytes());
+        let inspected = inspector.finish();
+        let verdict = judge(trust, &inspected).await;
+        let (message, seal) = (crlf(text(&test["AMS"])), crlf(text(&test["AS"])));
+        if message.trim().is_empty() {
+            assert!(verdict.arc.is_closed, "{name}");
+            return;
+        }
+        let names = text(&test["sig-headers"]).split(':').map(str::to_owned);
+        let names: Vec<String> = names.collect();
+        let results = text(&test["AAR"]).trim_end().replace('\n', "\r\n ");
+        let validation = match verdict.arc.outcome {
+            ArcOutcome::None => "none",
+            ArcOutcome::Pass => "pass",
+            ArcOutcome::Fail | ArcOutcome::TempError => "fail",
+        };
+        let set = Set {
+            instance: verdict.arc.sets + 1,
+            validation,
+            results: results.split_once(';').unwrap().1.trim_start(),
+            names: &names,
+            now_secs: test["t"].as_i64().unwrap(),
+        };
+        let mut published = [message.as_str(), seal.as_str()].into_iter();
+        let index = FieldIndex::new(inspected.header());
+        let made = set.make(
+            &inspected,
+            &index,
+            ["rsa-sha256", "example.org", "dummy"],
+            |input| {
+                let tags = published.next().unwrap();
+                let signed = Signed::parse(&TagList::parse(tags.as_bytes()).unwrap()).unwrap();
+                assert!(
+                    key.proves(&signed, input),
+                    "{name}: {}",
+                    String::from_utf8_lossy(input)
+                );
+                Some(signed.signature)
+            },
+        );
+        assert!(made.is_some(), "{name}");
+    }
+
+    #[tokio::test]
+    async fn sets_are_made_as_published() {
+        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
+        let root = std::env::var_os("NIGHTMAIL_CORPUS_ROOT").map_or_else(beside, Into::into);
+        let Ok(source) = std::fs::read_to_string(root.join("arc/arc-draft-sign-tests.yml")) else {
+            eprintln!("skipped: there is no corpus/arc/arc-draft-sign-tests.yml");
+            return;
+        };
+        let mut count = 0;
+        for scenario in YamlLoader::load_from_str(&source).unwrap() {
+            let server = NameServer::start();
+            let record = text(&scenario["txt-records"]["dummy._domainkey.example.org"]);
+            server.txt("dummy._domainkey.example.org", record.trim_end());
+            let dns = Dns::new(&DnsOptions {
+                name_servers: vec![server.address()],
+                timeout: Duration::from_secs(5),
+                ..DnsOptions::default()
+            });
+            let trust = Trust::new(dns.unwrap(), TrustOptions::default());
+            let key = PublicKey::parse(record).unwrap();
+            for (name, test) in scenario["tests"].as_hash().unwrap() {
+                check(text(name), test, &trust, &key).await;
+                count += 1;
+            }
+        }
+        assert!(count >= 15, "only {count} vectors");
     }
 }

@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::canon::Canon;
 use crate::inspector::{FieldIndex, Inspected, unsigned};
 use crate::signature::SignatureAlgorithm;
+use crate::tag_list::signature_range;
 
 /// The fields that are signed wherever they are present (RFC 6376 §5.4.1), in lower case.
 const SIGNED_FIELDS: &[&str] = &[
@@ -51,8 +52,8 @@ const SIGNED_FIELDS: &[&str] = &[
 ];
 /// Fields of one name that are signed; more are left alone.
 const SIGNED_EACH_MAX: usize = 10;
-/// Octets of Base64 in a line.
-const BASE64_LINE_OCTETS: usize = 72;
+/// Octets in a line, its fold apart.
+const LINE_OCTETS: usize = 72;
 
 /// A key that cannot be used.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -321,7 +322,7 @@ impl Signer {
             if let Some(expires) = expires {
                 tags.tag("x", &expires.to_string());
             }
-            tags.list("h", &names).tag("bh", &body_hash);
+            tags.list("h", &names).tag("bh", &body_hash).signature();
             if let Some(field) = tags.signed(&covered, |input| key.sign(input)) {
                 out.extend_from_slice(&field);
             }
@@ -351,29 +352,45 @@ impl TagWriter {
         }
     }
 
-    /// Adds a tag whose value is a short word.
-    pub(crate) fn tag(&mut self, name: &str, value: &str) -> &mut Self {
+    /// Octets in the last line.
+    fn line(&self) -> usize {
+        self.field.rsplit('\n').next().map_or(0, str::len)
+    }
+
+    fn separate(&mut self, octets: usize) {
         if self.field.contains('=') {
-            self.field.push(';');
-            let line = self.field.rsplit('\n').next().map_or(0, str::len);
-            let fits = line + name.len() + value.len() + 2 <= BASE64_LINE_OCTETS;
-            self.field.push_str(if fits { " " } else { "\r\n\t" });
+            let fits = self.line() + 2 + octets <= LINE_OCTETS;
+            self.field.push_str(if fits { "; " } else { ";\r\n\t" });
         }
+    }
+
+    /// Adds a tag whose value is short.
+    pub(crate) fn tag(&mut self, name: &str, value: &str) -> &mut Self {
+        self.separate(name.len() + 1 + value.len());
         self.field.push_str(name);
         self.field.push('=');
         self.field.push_str(value);
         self
     }
 
-    /// Adds a list of names.
+    /// Adds the place of the signature.
+    pub(crate) fn signature(&mut self) -> &mut Self {
+        self.field.push_str(";\r\n\tb=");
+        self
+    }
+
+    /// Adds a list of names, folded where it does not fit into a line.
     pub(crate) fn list(&mut self, name: &str, values: &[String]) -> &mut Self {
+        let whole = values.join(":");
+        if whole.len() + name.len() < LINE_OCTETS {
+            return self.tag(name, &whole);
+        }
         self.tag(name, "");
         for (at, value) in values.iter().enumerate() {
             if at > 0 {
                 self.field.push(':');
             }
-            let line = self.field.rsplit('\n').next().map_or(0, str::len);
-            if line + value.len() > BASE64_LINE_OCTETS {
+            if self.line() + value.len() > LINE_OCTETS {
                 self.field.push_str("\r\n\t ");
             }
             self.field.push_str(value);
@@ -381,33 +398,34 @@ impl TagWriter {
         self
     }
 
-    /// What is signed: `covered` and the field itself, without its signature.
-    pub(crate) fn input(&self, covered: &[u8]) -> Vec<u8> {
-        let text = format!("{};\r\n\tb=\r\n", self.field);
-        let mut input = covered.to_vec();
-        if let Some(field) = first_field(text.as_bytes()) {
-            unsigned(Canon::Relaxed, &field, &mut input);
-        }
-        input
-    }
-
-    /// The field with its signature and CRLF.
+    /// The field with its signature and CRLF; `covered` is signed, and the field itself.
     pub(crate) fn signed(
         &self,
         covered: &[u8],
         sign: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
     ) -> Option<Vec<u8>> {
-        let signature = STANDARD.encode(sign(&self.input(covered))?);
-        let mut field = format!("{};\r\n\tb=", self.field);
-        for (at, c) in signature.chars().enumerate() {
-            if at > 0 && at % BASE64_LINE_OCTETS == 0 {
-                field.push_str("\r\n\t ");
-            }
-            field.push(c);
-        }
-        field.push_str("\r\n");
-        Some(field.into_bytes())
+        let mut text = format!("{}\r\n", self.field).into_bytes();
+        let mut input = covered.to_vec();
+        let field = first_field(&text)?;
+        unsigned(Canon::Relaxed, &field, &mut input);
+        let value_start = text.len().checked_sub(field.value.len() + 2)?;
+        let place = value_start + signature_range(field.value)?.start;
+        let signature = folded(&STANDARD.encode(sign(&input)?));
+        text.splice(place..place, signature.into_bytes());
+        Some(text)
     }
+}
+
+/// Base64 in lines, the first of which has two octets already.
+fn folded(base64: &str) -> String {
+    let mut out = String::with_capacity(base64.len() + base64.len() / 16);
+    for (at, c) in base64.chars().enumerate() {
+        if at > 0 && (at + 2) % LINE_OCTETS == 0 {
+            out.push_str("\r\n\t ");
+        }
+        out.push(c);
+    }
+    out
 }
 
 pub(crate) fn first_field(text: &[u8]) -> Option<Field<'_>> {

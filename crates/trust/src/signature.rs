@@ -135,7 +135,7 @@ impl MessageSignature {
         {
             return Err("unknown query method");
         }
-        let mut found = Self::parse(tags)?;
+        let mut found = Self::parse(tags, "simple/simple")?;
         if !found.headers.iter().any(|name| name == "from") {
             return Err("From is not signed");
         }
@@ -161,9 +161,10 @@ impl MessageSignature {
             .ok_or("identity outside the domain")
     }
 
-    /// Reads an ARC-Message-Signature, its instance apart.
+    /// Reads an ARC-Message-Signature, its instance apart. Without `c=` it is read as its published vectors are signed:
+    /// relaxed.
     pub(crate) fn arc(tags: &TagList<'_>) -> Result<Self, Reason> {
-        let found = Self::parse(tags)?;
+        let found = Self::parse(tags, "relaxed/relaxed")?;
         let seals = found.headers.iter().any(|name| name == "arc-seal");
         if seals {
             Err("signs a seal")
@@ -172,8 +173,8 @@ impl MessageSignature {
         }
     }
 
-    fn parse(tags: &TagList<'_>) -> Result<Self, Reason> {
-        let canon = tags.get("c").unwrap_or("simple/simple");
+    fn parse(tags: &TagList<'_>, canon: &str) -> Result<Self, Reason> {
+        let canon = tags.get("c").unwrap_or(canon);
         let (header, body) = canon.split_once('/').unwrap_or((canon, "simple"));
         let invalid = "unknown canonicalization";
         let headers = tags.get("h").ok_or("no list of fields")?;

@@ -222,7 +222,7 @@ fn dotted(ip: IpAddr) -> String {
                 .octets()
                 .into_iter()
                 .flat_map(|octet| [octet >> 4, octet & 15]);
-            let nibbles: Vec<String> = nibbles.map(|nibble| format!("{nibble:x}")).collect();
+            let nibbles: Vec<String> = nibbles.map(|nibble| format!("{nibble:X}")).collect();
             nibbles.join(".")
         }
     }
@@ -285,7 +285,7 @@ mod tests {
         let mut values = values();
         values.client = "2001:db8::cb01".parse().unwrap();
         let parsed = MacroString::parse("%{ir}", false).unwrap();
-        assert!(parsed.expand(&values).starts_with("1.0.b.c.0.0."));
+        assert!(parsed.expand(&values).starts_with("1.0.B.C.0.0."));
     }
 
     #[test]

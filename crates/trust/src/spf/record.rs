@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn slashes_may_be_part_of_a_name_or_begin_a_length() {
-        let parse = |text| Record::parse(text).map(|record| record.directives);
+        let parse = |text: &str| Record::parse(text).map(|record| record.directives);
         let both = parse("v=spf1 a:x.test/24//64").unwrap();
         assert!(matches!(
             both[0].1,
