@@ -19,7 +19,7 @@ use crate::drivers::imap::ImapService;
 use crate::drivers::pop3::{MaildropLocks, Pop3Service};
 use crate::drivers::smtp::SmtpService;
 use crate::error::ServerError;
-use crate::gate::Gate;
+use crate::gate::{Gate, upkeep};
 use crate::http::{Readiness, watch_routes};
 use crate::membership::{Reach, start_membership};
 use crate::metrics::{self, Metrics};
@@ -95,6 +95,8 @@ pub async fn serve(
         let settings = &services.config.store;
         start_maintenance(settings, &backend, admin.compactor, &shutdown, &mut tasks);
     }
+    let gate_upkeep = upkeep(Arc::clone(&services), shutdown.clone());
+    tasks.background.spawn(gate_upkeep);
     start_admin(admin.socket, admin.routes, &shutdown, &mut tasks);
     if services.config.has_role(Role::Delivery) {
         start_delivery(&services, &backend, &shutdown, &mut tasks)?;

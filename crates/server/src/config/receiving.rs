@@ -34,8 +34,8 @@ section! {
     Receiving {
         /// Addresses and networks whose clients pass every check and may relay: ["192.0.2.0/28"].
         trusted: Vec<IpNetwork> = Vec::new();
-        /// Addresses and networks from which XCLIENT and XFORWARD are taken. A LOGIN given there is logged; nobody is
-        /// logged in by it.
+        /// Addresses and networks from which XCLIENT and XFORWARD are taken: proxies and filters in front of this server.
+        /// They are believed in whom they name, also as whom a client has logged in.
         xclient_from: Vec<IpNetwork> = Vec::new();
         /// How long a client must wait for the greeting. One that speaks before is not a mail server.
         greeting_delay: Duration = Duration::ZERO, within Duration::ZERO..=MINUTE;
@@ -155,7 +155,8 @@ choice! {
 section! {
     /// A rule about who may hand in what. Write one [[access]] for each; they are looked at in their order, and the
     /// first that fits and does not tag decides. All conditions given must hold; of a list, one entry. They are looked at
-    /// before all checks, also for the clients of `trusted`; not for sockets of this machine and the protocol "lmtp".
+    /// before all checks, also for the clients of `trusted`; not for sockets of this machine and the protocol "lmtp", and
+    /// on listeners of the protocol "submission" at the stages "mail", "rcpt" and "data" only.
     /// `nightmail access test` shows which rule decides, and why.
     Access {
         /// What it is called in the log and by `access test`.

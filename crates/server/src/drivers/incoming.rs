@@ -10,7 +10,7 @@ use nightmail_mime::{LineEnds, Scanner, Structure};
 use nightmail_trust::{HeaderFilter, Inspected, Inspector};
 
 /// Takes the octets of one message. Holds a chunk of it at most, and its header where it is inspected.
-pub(super) struct IncomingMessage {
+pub(crate) struct IncomingMessage {
     content: Content,
     inspector: Option<Box<Inspector>>,
     filter: Option<Box<HeaderFilter>>,
@@ -25,18 +25,18 @@ struct Content {
 }
 
 /// A message that has come in whole.
-pub(super) struct Received {
-    pub(super) blob: NewBlob,
-    pub(super) structure: Structure,
+pub(crate) struct Received {
+    pub(crate) blob: NewBlob,
+    pub(crate) structure: Structure,
     /// Octets that it grows by when every line ends in CRLF.
-    pub(super) missing_line_ends: u64,
+    pub(crate) missing_line_ends: u64,
     /// What sender authentication or a signature needs of it.
-    pub(super) inspected: Option<Inspected>,
+    pub(crate) inspected: Option<Inspected>,
 }
 
 impl IncomingMessage {
     /// Before the first octet.
-    pub(super) fn new(heap: &Heap) -> Self {
+    pub(crate) fn new(heap: &Heap) -> Self {
         Self {
             content: Content {
                 builder: BlobBuilder::new(heap),
@@ -50,7 +50,7 @@ impl IncomingMessage {
     }
 
     /// Lets `inspector` see the message as it comes.
-    pub(super) fn inspected_by(self, inspector: Inspector) -> Self {
+    pub(crate) fn inspected_by(self, inspector: Inspector) -> Self {
         Self {
             inspector: Some(Box::new(inspector)),
             ..self
@@ -58,7 +58,7 @@ impl IncomingMessage {
     }
 
     /// Drops what `filter` does not let through.
-    pub(super) fn filtered_by(self, filter: HeaderFilter) -> Self {
+    pub(crate) fn filtered_by(self, filter: HeaderFilter) -> Self {
         Self {
             filter: Some(Box::new(filter)),
             ..self
@@ -66,7 +66,7 @@ impl IncomingMessage {
     }
 
     /// Takes octets. What fails is told at the end.
-    pub(super) fn push(&mut self, octets: &[u8]) {
+    pub(crate) fn push(&mut self, octets: &[u8]) {
         if let Some(inspector) = &mut self.inspector {
             inspector.push(octets);
         }
@@ -82,7 +82,7 @@ impl IncomingMessage {
     }
 
     /// Ends the message. `envelope` says whom it was accepted for, should the index ever be lost.
-    pub(super) fn finish(mut self, envelope: Bytes) -> Result<Received, HeapError> {
+    pub(crate) fn finish(mut self, envelope: Bytes) -> Result<Received, HeapError> {
         if let Some(mut filter) = self.filter.take() {
             let mut rest = BytesMut::new();
             filter.finish(&mut rest);

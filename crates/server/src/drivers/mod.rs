@@ -5,7 +5,7 @@
 //! that the futures of the layers below take no room in an idle task.
 
 pub mod imap;
-mod incoming;
+pub(crate) mod incoming;
 pub mod pop3;
 pub mod smtp;
 

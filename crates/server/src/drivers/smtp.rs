@@ -261,10 +261,10 @@ impl SmtpSession {
         let services = &self.service.services;
         let gate = &services.gate;
         let mut body = IncomingMessage::new(services.store.heap());
-        let inspector = match &self.visit {
-            Some(visit) => gate.inspector(visit),
-            None if self.submitter(transport).is_some() => gate.signing_inspector(),
-            None => None,
+        let inspector = match (self.submitter(transport), &self.visit) {
+            (Some(_), _) => gate.signing_inspector(),
+            (None, Some(visit)) => gate.inspector(visit),
+            (None, None) => None,
         };
         if let Some(inspector) = inspector {
             body = body.inspected_by(inspector);

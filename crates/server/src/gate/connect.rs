@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use nightmail_access::{ClientName, ReverseDns, Score};
+use nightmail_access::{ClientName, ReverseDns, Score, tag};
 use nightmail_core::SessionId;
 use nightmail_smtp::{Reply, replies};
 
@@ -59,6 +59,17 @@ impl Gate {
         Ok(Some(visit))
     }
 
+    /// The visit of a client of a submission listener. `None`: no rule concerns it.
+    pub(crate) fn submission_visit(&self, session: SessionId, ip: IpAddr) -> Option<Box<Visit>> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let mut visit = Box::new(Visit::new(session, ip));
+        visit.exempt = true;
+        visit.inside = true;
+        Some(visit)
+    }
+
     fn connect_rules(&self, visit: &mut Visit, seen: &Seen<'_>) -> Gated<()> {
         match self.ruled(visit, Moment::Connect, seen, Paths::default())? {
             Ruled::Pass => {}
@@ -110,7 +121,7 @@ impl Gate {
         if i64::from(visit.score.points) >= i64::from(self.settings.dns_list_suspect)
             && self.settings.dns_list_suspect > 0
         {
-            visit.tag("dns-list");
+            visit.tag(tag::DNS_LIST);
         }
         self.reverse_dns(visit)
     }
@@ -124,7 +135,7 @@ impl Gate {
         if what == Consequence::Off || fits {
             return Ok(());
         }
-        visit.tag("reverse-dns");
+        visit.tag(tag::REVERSE_DNS);
         let text = format!("{} has no name that leads back to it", visit.ip);
         let (permanent, temporary) = replies_at(Moment::Connect, &text);
         told(
@@ -141,12 +152,12 @@ impl Gate {
         if visit.is_exempt() || what == Consequence::Off {
             return Ok(());
         }
-        let tag = match (seen.early_talker, seen.pipelined_early) {
-            (true, _) => "early-talker",
-            (false, true) => "pipelining",
+        let given = match (seen.early_talker, seen.pipelined_early) {
+            (true, _) => tag::EARLY_TALKER,
+            (false, true) => tag::PIPELINING,
             (false, false) => return Ok(()),
         };
-        visit.tag(tag);
+        visit.tag(given);
         let (permanent, temporary) = replies_at(moment, "You spoke before your turn");
         told(
             visit,

@@ -32,8 +32,7 @@ impl Gate {
         let wanted = settings.dkim
             || settings.arc
             || settings.dmarc != Consequence::Off
-            || settings.dmarc_reports
-            || settings.dmarc_failure_reports;
+            || self.reporting.is_on();
         if !wanted || visit.is_exempt() {
             return None;
         }
@@ -68,6 +67,11 @@ impl Gate {
             && !visit.is_exempt()
         {
             judged.found = Some(self.verify(visit, seen, sender, inspected).await);
+        }
+        if let Some(found) = &judged.found
+            && self.reporting.is_on()
+        {
+            self.report(visit, &found.0, &found.1).await;
         }
         let paths = Paths {
             sender: Some(sender),

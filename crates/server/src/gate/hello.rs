@@ -1,5 +1,7 @@
 //! The moment of EHLO and HELO: rules, and whether the name can be the client's.
 
+use nightmail_access::tag;
+
 use super::Gate;
 use super::connect::told;
 use super::decision::{Fate, Gated, Moment, consequence, replies_at};
@@ -29,7 +31,7 @@ impl Gate {
         let Some(problem) = nightmail_access::helo_problem(name, visit.ip, &own) else {
             return Ok(());
         };
-        visit.tag("helo");
+        visit.tag(tag::HELO);
         let (permanent, temporary) = replies_at(Moment::Helo, &problem.to_string());
         let reply = consequence(self.settings.helo, permanent, temporary);
         told(visit, Moment::Helo, "helo", reply)

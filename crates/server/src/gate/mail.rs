@@ -1,6 +1,6 @@
 //! The moment of MAIL: rules, the sender's domain, lists of names, SPF.
 
-use nightmail_access::{Score, SenderDomain};
+use nightmail_access::{Score, SenderDomain, tag};
 use nightmail_core::ReversePath;
 use nightmail_smtp::{Mail, replies};
 use nightmail_trust::{Spf, SpfQuery, SpfResult};
@@ -69,7 +69,7 @@ impl Gate {
             open.score.add(score);
         }
         if self.is_suspect(visit) {
-            visit.tag("dns-list");
+            visit.tag(tag::DNS_LIST);
         }
         self.sender_domain(visit, exists)?;
         self.judge_spf(visit, spf)
@@ -126,12 +126,12 @@ impl Gate {
                     .then(|| replies::LOOKUP_FAILED.with_text("Cannot look the sender's domain up"))
             }
             Some(SenderDomain::Missing) => {
-                visit.tag("sender-domain");
+                visit.tag(tag::SENDER_DOMAIN);
                 let (_, temporary) = replies_at(Moment::Mail, "Sender domain not found");
                 consequence(what, replies::SENDER_DOMAIN_UNKNOWN, temporary)
             }
             Some(SenderDomain::NullMx) => {
-                visit.tag("sender-domain");
+                visit.tag(tag::SENDER_DOMAIN);
                 let text = "The sender's domain says that it takes no mail";
                 let (_, temporary) = replies_at(Moment::Mail, text);
                 let permanent = replies::SENDER_DOMAIN_UNKNOWN.with_text(text);
@@ -157,14 +157,14 @@ impl Gate {
         }
         let reply = match result {
             SpfResult::Fail => {
-                visit.tag("spf-fail");
+                visit.tag(tag::SPF_FAIL);
                 let text = explained
                     .unwrap_or_else(|| format!("{} may not send for this domain", visit.ip));
                 let (_, temporary) = replies_at(Moment::Mail, &text);
                 consequence(what, replies::SPF_FAILED.with_text(text), temporary)
             }
             SpfResult::SoftFail => {
-                visit.tag("spf-softfail");
+                visit.tag(tag::SPF_SOFTFAIL);
                 None
             }
             SpfResult::TempError => (what == Consequence::Defer).then(|| {

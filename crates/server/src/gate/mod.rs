@@ -13,11 +13,13 @@ mod hello;
 mod lists;
 mod mail;
 mod rcpt;
+mod reporting;
 mod rules;
 mod shed;
 mod sign;
 mod submission;
 mod tarpit;
+mod upkeep;
 mod visit;
 
 use std::net::IpAddr;
@@ -39,6 +41,7 @@ pub use rules::rules;
 pub(crate) use sign::Signers;
 pub(crate) use submission::{SubmissionGate, Submitter, held_until};
 pub(crate) use tarpit::{Pace, Tarpit};
+pub(crate) use upkeep::upkeep;
 pub(crate) use visit::{Seen, Visit};
 
 /// Client networks whose rates are remembered.
@@ -67,6 +70,7 @@ pub struct Gate {
     etrns: Rates<ClientNet>,
     pub(crate) submission: SubmissionGate,
     pub(crate) signers: Signers,
+    reporting: reporting::Reporting,
 }
 
 impl Gate {
@@ -101,6 +105,7 @@ impl Gate {
             etrns: Rates::new(RATES_MAX),
             submission: SubmissionGate::new(config.submission.clone(), backend.directory.clone()),
             signers: Signers::new(&authentication, backend.directory.clone()),
+            reporting: reporting::Reporting::new(config, Arc::clone(&backend.engine)),
             trust,
             dns,
             settings,
@@ -129,16 +134,6 @@ impl Gate {
             step: self.settings.tarpit_step,
             max: self.settings.tarpit_max,
         }
-    }
-
-    /// Who must come back, and who has.
-    pub(crate) const fn greylist(&self) -> Option<&Greylist> {
-        self.greylist.as_ref()
-    }
-
-    /// Sender authentication.
-    pub(crate) const fn trust(&self) -> &Trust {
-        &self.trust
     }
 }
 

@@ -154,7 +154,7 @@ impl Gate {
     fn is_greylisted(&self, visit: &Visit) -> bool {
         match self.settings.greylist {
             Greylist::Off => false,
-            Greylist::Suspect => !visit.tags().is_empty(),
+            Greylist::Suspect => visit.is_suspect(),
             Greylist::All => true,
         }
     }

@@ -74,7 +74,9 @@ impl Gate {
         seen: &Seen<'_>,
         paths: Paths<'_>,
     ) -> Gated<Ruled> {
-        if self.rules.is_empty_at(moment.stage()) {
+        // Who is about to log in is no stranger: nothing is asked before that.
+        let too_soon = visit.inside && matches!(moment, Moment::Connect | Moment::Helo);
+        if too_soon || self.rules.is_empty_at(moment.stage()) {
             return Ok(Ruled::Pass);
         }
         let given = visit.tags().clone();

@@ -4,12 +4,24 @@
 
 use std::net::IpAddr;
 
-use nightmail_access::{ClientName, ClientNet, Facts, Score, Stage, Tags};
+use nightmail_access::{ClientName, ClientNet, Facts, Score, Stage, Tags, tag};
 use nightmail_core::{ForwardPath, ReversePath, SessionId};
 use nightmail_smtp::server;
 use nightmail_trust::Spf;
 
 use super::decision::{Fate, Moment};
+
+/// The tags that checks give before a message has come.
+const CHECK_TAGS: [&str; 8] = [
+    tag::EARLY_TALKER,
+    tag::PIPELINING,
+    tag::REVERSE_DNS,
+    tag::HELO,
+    tag::SENDER_DOMAIN,
+    tag::DNS_LIST,
+    tag::SPF_FAIL,
+    tag::SPF_SOFTFAIL,
+];
 
 /// What the gate knows of one client.
 #[derive(Debug)]
@@ -19,6 +31,8 @@ pub(crate) struct Visit {
     pub(super) net: ClientNet,
     /// No check is made: the client is trusted or has logged in, or a rule has said so.
     pub(super) exempt: bool,
+    /// It has logged in, or is about to: a client of a submission listener.
+    pub(super) inside: bool,
     pub(super) name: Option<ClientName>,
     pub(super) tags: Tags,
     pub(super) score: Score,
@@ -75,6 +89,7 @@ impl Visit {
             ip,
             net: ClientNet::of(ip),
             exempt: false,
+            inside: false,
             name: None,
             tags: Tags::default(),
             score: Score::default(),
@@ -111,6 +126,11 @@ impl Visit {
     /// The tags of session and transaction.
     pub(super) fn tags(&self) -> &Tags {
         self.mail.as_ref().map_or(&self.tags, |mail| &mail.tags)
+    }
+
+    /// Whether a check has something against the client or the sender. Tags of rules do not count.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.tags().iter().any(|tag| CHECK_TAGS.contains(&tag))
     }
 
     /// What becomes of the message, whoever it is for.

@@ -131,7 +131,11 @@ impl SmtpSession {
         let mut judged = Judged::default();
         if let Some(visit) = &mut self.visit {
             let seen = Seen::of(&message.facts);
-            let inspected = incoming.inspected.take();
+            // What a submission shows is for its signature.
+            let inspected = match submitter {
+                None => incoming.inspected.take(),
+                Some(_) => None,
+            };
             let sender = &message.envelope.mail.reverse_path;
             judged = Box::pin(gate.message(visit, &seen, sender, inspected)).await?;
         }

@@ -45,6 +45,9 @@ impl SmtpSession {
                 greeting.until = Instant::now() + gate.greeting_delay();
             }
         }
+        if let (Role::Msa, Some(ip)) = (role, self.client.ip()) {
+            self.visit = gate.submission_visit(transport.session(), ip);
+        }
         self.greeting = Some(greeting);
     }
 
@@ -101,9 +104,7 @@ impl SmtpSession {
         if self.client.take_xclient(attributes).is_err() {
             return Answer::Reject(replies::ARGUMENTS);
         }
-        if login.is_some() {
-            self.account = account.map(|user| user.account);
-        }
+        self.account = account.map(|user| user.account);
         info!(%session, %peer, client = ?self.client.ip(), login, "a proxy speaks for a client");
         Answer::Accept
     }
