@@ -223,3 +223,37 @@ async fn a_node_that_fetches_nothing_shows_what_another_fetched() {
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(list(nodes.engine.as_ref()).await.unwrap(), before);
 }
+
+#[tokio::test]
+async fn an_account_that_the_authority_has_forgotten_is_made_anew() {
+    let Some(mut nodes) = Nodes::new("mx.test", |_| Challenge::Http) else {
+        return;
+    };
+    nodes.answer().await;
+    let store = nodes.fetch();
+    nodes.until("fetched", good).await;
+    let first = store.certificate_for(None).cert[0].to_vec();
+    nodes.pebble.forget_all();
+    let asked = request_renewal(nodes.engine.as_ref(), None).await;
+    assert_eq!(asked.unwrap(), 1);
+    shown(&store, "mx.test", &first).await;
+    nodes.until("renewed", good).await;
+}
+
+#[tokio::test]
+async fn the_authority_is_told_of_another_contact() {
+    let Some(mut nodes) = Nodes::new("mx.test", |_| Challenge::Http) else {
+        return;
+    };
+    nodes.answer().await;
+    nodes.fetch();
+    nodes.until("fetched", good).await;
+    nodes.tasks.shutdown().await;
+    nodes.answer().await;
+    nodes.options.contact = Some("other@mx.test".to_owned());
+    let store = nodes.fetch();
+    let first = store.certificate_for(None).cert[0].to_vec();
+    request_renewal(nodes.engine.as_ref(), None).await.unwrap();
+    shown(&store, "mx.test", &first).await;
+    nodes.until("renewed", good).await;
+}

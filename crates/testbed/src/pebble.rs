@@ -62,6 +62,21 @@ impl Pebble {
         Some(pebble)
     }
 
+    /// Starts the authority again: it knows no account and no order any more, and has another root.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn forget_all(&mut self) {
+        if let (Some(mut authority), Some(program)) =
+            (self.children.pop(), programs::find("pebble", &[]))
+        {
+            let _ = authority.kill();
+            let _ = authority.wait();
+            self.start_authority(&program);
+        }
+    }
+
     /// The address of its directory.
     pub fn directory(&self) -> String {
         format!("https://{}/dir", self.at(Port::Directory))

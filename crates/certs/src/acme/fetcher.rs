@@ -209,18 +209,26 @@ impl Acme {
         guard: &LeaseGuard,
         answers: &mut Answers,
     ) -> Result<Issued, AcmeError> {
-        let account = self.account(guard).await?;
-        match Box::pin(order::fetch(&account, wanted, answers)).await {
+        match self.fetch_by_account(wanted, guard, answers).await {
             Err(error) if is_account_gone(&error) => {
                 let mut batch = Batch::new();
                 guard.check(&mut batch);
                 batch.delete(rows::account_key(&self.options.directory));
                 self.rows.commit(batch, Durability::Synced).await?;
-                let account = self.account(guard).await?;
-                Box::pin(order::fetch(&account, wanted, answers)).await
+                self.fetch_by_account(wanted, guard, answers).await
             }
             result => result,
         }
+    }
+
+    async fn fetch_by_account(
+        &self,
+        wanted: &Wanted,
+        guard: &LeaseGuard,
+        answers: &mut Answers,
+    ) -> Result<Issued, AcmeError> {
+        let account = Box::pin(self.account(guard)).await?;
+        Box::pin(order::fetch(&account, wanted, answers)).await
     }
 
     /// The account at the authority: the one in the rows, or a new one.
