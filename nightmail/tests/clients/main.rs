@@ -13,6 +13,7 @@ mod mbsync;
 mod msmtp;
 mod neomutt;
 mod python;
+mod sasl;
 mod swaks;
 
 use common::{Imap, Pop3, Service, Site, Smtp, message};

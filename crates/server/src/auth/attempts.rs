@@ -68,7 +68,7 @@ impl Attempts {
         let limit = f64::from(self.limit);
         let networks = self.networks.lock();
         let failures = networks.get(&network(address));
-        match failures.map(|failures| failures.left(self.limit, now)) {
+        match failures.map(|failures| failures.left(self.limit, now).ceil()) {
             Some(left) if self.limit > 0 && left >= 2.0 * limit => Standing::Barred,
             Some(left) if self.limit > 0 && left >= limit => Standing::Late,
             _ => Standing::Good,

@@ -10,10 +10,11 @@ use nightmail_commit::{Intent, NewBlob};
 use nightmail_core::{AccountId, Address, Domain, Flags, Timestamp};
 use nightmail_directory::{NewAccount, NewDomain, PasswordHash, Quota as DirectoryQuota};
 use nightmail_heap::BlobBuilder;
-use nightmail_server::auth::{HashParams, Verifier, hash_password};
+use nightmail_server::auth::{HashParams, Logins, hash_password};
 use nightmail_server::backend::Backend;
 use nightmail_server::config::{Config, Listener};
 use nightmail_server::drivers::imap::ImapService;
+use nightmail_server::gate::Gate;
 use nightmail_server::net::{BoundListener, ServiceOptions};
 use nightmail_server::services::{Services, SharedServices};
 use nightmail_server::shutdown::{Stopper, shutdown_pair};
@@ -51,18 +52,24 @@ impl Server {
     }
 
     pub fn with_quota(quota: DirectoryQuota) -> Self {
-        Self::with(quota, true)
+        Self::with(quota, |_| {})
     }
 
     /// A server that takes passwords under TLS only.
     pub fn strict() -> Self {
-        Self::with(DirectoryQuota::UNLIMITED, false)
+        Self::configured(|config| config.listeners[0].plaintext_auth = false)
     }
 
-    fn with(quota: DirectoryQuota, plaintext_auth: bool) -> Self {
+    /// A server with a configuration of its own.
+    pub fn configured(change: impl FnOnce(&mut Config)) -> Self {
+        Self::with(DirectoryQuota::UNLIMITED, change)
+    }
+
+    fn with(quota: DirectoryQuota, change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::parse(CONFIG).unwrap();
-        config.listeners[0].plaintext_auth = plaintext_auth;
+        config.listeners[0].plaintext_auth = true;
+        change(&mut config);
         config.server.data = dir.path().to_owned();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -159,11 +166,14 @@ impl Server {
 
 async fn services(config: Config) -> Services {
     let backend = Backend::open(&config).await.unwrap();
+    let gate = Gate::new(&config, &backend).unwrap();
     Services {
+        gate,
+        queue: backend.queue,
+        logins: Logins::new(&config).unwrap(),
         store: backend.store,
         directory: backend.directory,
         switch: backend.switch,
-        verifier: Verifier::new(&config.auth).unwrap(),
         tls: TlsContext::load(&config).unwrap(),
         cluster: backend.cluster,
         maildrops: Default::default(),

@@ -12,6 +12,7 @@ mod corpus;
 mod fetch;
 mod flags;
 mod harness;
+mod logins;
 mod mailboxes;
 mod search;
 mod sessions;
