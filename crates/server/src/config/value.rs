@@ -14,7 +14,6 @@ use nightmail_core::net::IpNetwork;
 use nightmail_core::{Address, Domain};
 use toml::de::DeValue;
 
-
 /// A kind of value.
 pub trait Setting: Sized {
     /// What a value must look like, to end the sentence "expected …".
