@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use nightmail_bench::BenchCommand;
 
+use crate::commands::access::AccessCommand;
 use crate::commands::account::AccountCommand;
 use crate::commands::alias::AliasCommand;
 use crate::commands::certificate::CertificateCommand;
+use crate::commands::dkim::DkimCommand;
+use crate::commands::dns::DnsCommand;
 use crate::commands::domain::DomainCommand;
+use crate::commands::greylist::GreylistCommand;
 use crate::commands::mailbox::MailboxCommand;
 use crate::commands::node::NodeCommand;
 use crate::commands::queue::QueueCommand;
@@ -77,6 +81,18 @@ pub(crate) enum Command {
     /// Addresses that stand for others.
     #[command(subcommand)]
     Alias(AliasCommand),
+    /// Keys that sign the mail of our domains.
+    #[command(subcommand)]
+    Dkim(DkimCommand),
+    /// What other sites find in DNS about our domains.
+    #[command(subcommand)]
+    Dns(DnsCommand),
+    /// Rules about who may hand mail in.
+    #[command(subcommand)]
+    Access(AccessCommand),
+    /// Clients that have to come back, and those that have.
+    #[command(subcommand)]
+    Greylist(GreylistCommand),
     /// Say where mail to an address goes.
     Resolve {
         /// The address.

@@ -4,19 +4,24 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nightmail_admin::{
-    AdminClient, AdminContext, AdminRequest, AdminResponse, ClientError, MaintenanceOptions,
+    AdminClient, AdminContext, AdminRequest, AdminResponse, ClientError, MaintenanceOptions, Site,
     execute,
 };
+use nightmail_dns::DnsOptions;
 use nightmail_server::auth::{HashParams, new_password};
 use nightmail_server::backend::Backend;
-use nightmail_server::config::{Config, EngineKind};
+use nightmail_server::config::{Config, EngineKind, ListenAddress, Protocol};
+use nightmail_server::gate::greylist_options;
 
 use crate::cli::Place;
 use crate::commands::certificate::of_files;
 use crate::error::CommandError;
 
+/// How long the operator waits for an answer of a name server.
+const LOOKUP_WAIT: Duration = Duration::from_secs(2);
 /// Read where neither a configuration nor a directory nor a socket is named.
 const DEFAULT_CONFIG: &str = "/etc/nightmail/nightmail.toml";
 
@@ -120,6 +125,32 @@ fn require_own_store(data: &Path, request: &AdminRequest) -> Result<(), CommandE
     }
 }
 
+/// The name servers to ask: those of the configuration, or of the machine.
+pub(crate) fn dns_options(config: &Config) -> DnsOptions {
+    DnsOptions {
+        name_servers: config.delivery.dns_servers.clone(),
+        timeout: LOOKUP_WAIT,
+        ..DnsOptions::default()
+    }
+}
+
+/// What the configuration says about how others reach this site.
+fn site(config: &Config) -> Site {
+    let addresses = config.listeners.iter().filter_map(|listener| {
+        let ListenAddress::Tcp(address) = listener.address else {
+            return None;
+        };
+        let ip = address.ip();
+        let public = listener.protocol == Protocol::Smtp && !ip.is_unspecified();
+        (public && !ip.is_loopback()).then_some(ip)
+    });
+    Site {
+        dns: dns_options(config),
+        hostname: config.server.hostname.clone(),
+        addresses: addresses.collect(),
+    }
+}
+
 /// What requests are carried out on, over an open store.
 pub(crate) fn admin_context(
     config: &Config,
@@ -140,5 +171,7 @@ pub(crate) fn admin_context(
             new_password(password, &params).map_err(|error| error.to_string())
         }),
     )
+    .with_site(site(config))
+    .with_greylist(greylist_options(&config.receiving))
     .with_certificates(Arc::new(move || of_files(&files))))
 }

@@ -8,6 +8,11 @@
 
 mod program;
 
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::Output;
+
+use nightmail_testbed::dns::NameServer;
 use program::{fail, run, run_with_input, stderr, stdout, succeed};
 
 struct Data {
@@ -212,4 +217,222 @@ fn an_account_is_given_addresses_to_send_as() {
         assert_eq!(found, code, "{args:?}: {said}");
         assert!(said.contains(says), "{args:?}: {said}");
     }
+}
+
+/// A configuration whose data directory has the domain x.test, and that asks this name server.
+struct Asking {
+    dir: tempfile::TempDir,
+    names: NameServer,
+}
+
+impl Asking {
+    fn with_rules(rules: &str) -> Self {
+        let asking = Self {
+            dir: tempfile::tempdir().unwrap(),
+            names: NameServer::start(),
+        };
+        let text = format!(
+            "[server]\nhostname = \"mx.x.test\"\ndata = \"{}\"\n\n[delivery]\ndns_servers = [\"{}\"]\n\n{rules}",
+            asking.dir.path().join("data").display(),
+            asking.names.address()
+        );
+        std::fs::write(asking.config(), text).unwrap();
+        asking.succeed(&["domain", "add", "x.test"]);
+        asking
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("nightmail.toml")
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        run(&[&["--config", self.config().to_str().unwrap()], args].concat())
+    }
+
+    fn succeed(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        stdout(&output)
+    }
+
+    fn json(&self, args: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.succeed(&[args, &["--json"]].concat())).unwrap()
+    }
+}
+
+#[test]
+fn a_dkim_key_is_made_published_and_rotated() {
+    let asking = Asking::with_rules("");
+    let made = asking.succeed(&["dkim", "new", "x.test", "--selector", "s1"]);
+    for says in [
+        "record     s1._domainkey.x.test\n",
+        "value      v=DKIM1; k=rsa; p=",
+        "s1._domainkey.x.test. 3600 IN TXT \"v=DKIM1; k=rsa; p=",
+        "nightmail dkim rotate x.test",
+    ] {
+        assert!(made.contains(says), "{says:?} is not in {made}");
+    }
+    let refused = asking.run(&["dkim", "rotate", "x.test"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("is not published"));
+
+    let listed = asking.json(&["dkim", "list", "x.test"]);
+    let key = &listed["items"][0];
+    assert_eq!(
+        (&key["state"], &key["published"]),
+        (&"pending".into(), &"no".into())
+    );
+    let name = key["name"].as_str().unwrap();
+    asking.names.txt(name, key["text"].as_str().unwrap());
+    let rotated = asking.succeed(&["dkim", "rotate", "x.test"]);
+    assert!(rotated.contains("It signs.\n"), "{rotated}");
+    let shown = asking.succeed(&["domain", "show", "x.test"]);
+    assert!(shown.contains("s1 (rsa2048, active), s"), "{shown}");
+    let kept = asking.run(&["dkim", "remove", "x.test", "s1"]);
+    assert_eq!(kept.status.code(), Some(1), "{}", stdout(&kept));
+    asking.succeed(&["dkim", "remove", "x.test", "s1", "--force"]);
+}
+
+#[test]
+fn the_dns_check_exits_with_1_until_everything_is_there() {
+    let asking = Asking::with_rules("");
+    let ip = Ipv4Addr::new(192, 0, 2, 25);
+    let checked = asking.run(&["dns", "check", "x.test"]);
+    assert_eq!(checked.status.code(), Some(1));
+    let said = stdout(&checked);
+    assert!(said.contains("missing   MX"), "{said}");
+    assert!(
+        said.ends_with("records of x.test are missing, wrong or not known\n"),
+        "{said}"
+    );
+
+    asking.succeed(&[
+        "dkim",
+        "new",
+        "x.test",
+        "--activate",
+        "--algorithm",
+        "ed25519",
+    ]);
+    let listed = asking.json(&["dkim", "list"]);
+    let key = &listed["items"][0];
+    asking
+        .names
+        .mx("x.test", 10, "mx.x.test")
+        .a("mx.x.test", ip)
+        .ptr(ip.into(), "mx.x.test")
+        .txt("x.test", "v=spf1 mx -all")
+        .txt(
+            "_dmarc.x.test",
+            "v=DMARC1; p=reject; rua=mailto:dmarc@x.test",
+        )
+        .txt(key["name"].as_str().unwrap(), key["text"].as_str().unwrap());
+    let checked = asking.run(&["dns", "check", "x.test"]);
+    assert!(checked.status.success(), "{}", stdout(&checked));
+    let other = NameServer::start();
+    let address = other.address().to_string();
+    let elsewhere = asking.run(&["dns", "check", "x.test", "--server", &address]);
+    assert_eq!(elsewhere.status.code(), Some(1));
+}
+
+#[test]
+fn the_access_test_says_which_rule_decides_and_why() {
+    let asking = Asking::with_rules(
+        "[[access]]\nname = \"partner\"\nstage = \"connect\"\nclient = [\"192.0.2.0/24\"]\naction = \"tag\"\ntag = \"partner\"\n\n\
+         [[access]]\nname = \"friends\"\nstage = \"rcpt\"\ntagged = [\"partner\"]\nrecipient = [\"ann@x.test\"]\naction = \"accept\"\n\n\
+         [[access]]\nname = \"nobody else\"\nstage = \"rcpt\"\nsender = [\"@far.test\"]\naction = \"reject\"\ntext = \"Not from there\"\n",
+    );
+    let test = |client: &str, more: &[&str]| {
+        let args = ["access", "test", "--client", client, "--from", "a@far.test"];
+        asking.json(&[&args, more].concat())
+    };
+    let decided = |value: &serde_json::Value| {
+        let last = value["stages"].as_array().unwrap().last().unwrap().clone();
+        (
+            last["stage"].clone(),
+            last["decision"].clone(),
+            last["rule"].clone(),
+        )
+    };
+    let to = ["--to", "ann@x.test"];
+    let stranger = test("198.51.100.1", &to);
+    assert_eq!(
+        decided(&stranger),
+        ("rcpt".into(), "reject".into(), "nobody else".into())
+    );
+    let partner = test("192.0.2.7", &[&to[..], &["--stage", "rcpt"]].concat());
+    assert_eq!(
+        decided(&partner),
+        ("rcpt".into(), "accept".into(), "friends".into())
+    );
+    assert_eq!(partner["stages"].as_array().unwrap().len(), 1);
+    let tagged = test(
+        "198.51.100.1",
+        &[&to[..], &["--tag", "partner", "--stage", "rcpt"]].concat(),
+    );
+    assert_eq!(decided(&tagged).2, "friends");
+    let early = test("192.0.2.7", &[]);
+    assert_eq!(decided(&early).0, "mail");
+    assert_eq!(early["stages"][0]["tagged"], serde_json::json!(["partner"]));
+
+    let text = asking.succeed(&[
+        "access",
+        "test",
+        "--client",
+        "198.51.100.1",
+        "--from",
+        "a@far.test",
+        "--to",
+        "ann@x.test",
+    ]);
+    assert!(
+        text.contains("rcpt: rejected by nobody else: Not from there\n"),
+        "{text}"
+    );
+    assert!(text.contains("nobody else  yes"), "{text}");
+}
+
+#[test]
+fn the_live_access_test_asks_dns() {
+    let asking = Asking::with_rules(
+        "[[dns_list]]\nzone = \"list.test\"\n\n\
+         [[access]]\nname = \"listed\"\nstage = \"mail\"\ntagged = [\"dns-list\"]\naction = \"defer\"\ntext = \"Later\"\n",
+    );
+    let ip = Ipv4Addr::new(198, 51, 100, 9);
+    asking
+        .names
+        .ptr(ip.into(), "out.far.test")
+        .a("out.far.test", ip)
+        .a("9.100.51.198.list.test", Ipv4Addr::new(127, 0, 0, 2))
+        .txt("far.test", "v=spf1 ip4:203.0.113.1 -all");
+    let said = asking.succeed(&[
+        "access",
+        "test",
+        "--client",
+        "198.51.100.9",
+        "--from",
+        "a@far.test",
+        "--live",
+    ]);
+    for says in [
+        "client name: out.far.test\n",
+        "list.test: 10 points, 127.0.0.2\n",
+        "SPF of far.test: fail\n",
+        "mail: deferred by listed: Later\n",
+    ] {
+        assert!(said.contains(says), "{says:?} is not in {said}");
+    }
+}
+
+#[test]
+fn the_greylist_is_looked_at_and_mended() {
+    let data = Data::with_domain();
+    assert_eq!(data.succeed(&["greylist", "list"]).lines().count(), 1);
+    data.succeed(&["greylist", "allow", "192.0.2.9"]);
+    let listed = data.succeed(&["greylist", "list"]);
+    assert!(listed.contains("192.0.2.0/24"), "{listed}");
+    assert!(listed.contains("allowed (5 passed)"), "{listed}");
+    data.succeed(&["greylist", "remove", "192.0.2.200"]);
+    let (code, said) = data.fail(&["greylist", "remove", "192.0.2.200"]);
+    assert_eq!(code, 1, "{said}");
 }

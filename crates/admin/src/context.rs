@@ -1,10 +1,14 @@
 //! What requests are carried out on.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use nightmail_access::{Greylist, GreylistOptions};
 use nightmail_commit::Compactor;
+use nightmail_core::Domain;
 use nightmail_directory::{Directory, PasswordHash};
+use nightmail_dns::{Dns, DnsOptions};
 use nightmail_queue::Queue;
 use nightmail_store::Store;
 use tokio::sync::Mutex;
@@ -40,6 +44,17 @@ impl Default for MaintenanceOptions {
     }
 }
 
+/// What the world should know of this server, and whom to ask whether it does.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The name servers to ask. Every request asks anew: nothing is taken from a cache.
+    pub dns: DnsOptions,
+    /// The server's full name.
+    pub hostname: Domain,
+    /// Where it can be reached and sends from, as far as the configuration says; empty: the addresses of its name.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// The store and what else an operator works on. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminContext {
@@ -56,6 +71,8 @@ pub struct AdminContext {
     hash_password: HashPassword,
     metrics: Option<RenderMetrics>,
     certificates: Option<ListCertificates>,
+    site: Option<Site>,
+    greylist: GreylistOptions,
     opened: Instant,
 }
 
@@ -82,6 +99,8 @@ impl AdminContext {
             hash_password,
             metrics: None,
             certificates: None,
+            site: None,
+            greylist: GreylistOptions::default(),
             opened: Instant::now(),
         }
     }
@@ -103,6 +122,38 @@ impl AdminContext {
     pub(crate) fn certificates(&self) -> Vec<CertificateView> {
         let list = self.certificates.as_ref();
         list.map(|list| list()).unwrap_or_default()
+    }
+
+    /// Looks this site up in DNS. Without it, nobody knows what is published.
+    #[must_use]
+    pub fn with_site(mut self, site: Site) -> Self {
+        self.site = Some(site);
+        self
+    }
+
+    /// Greylists as the server does.
+    #[must_use]
+    pub fn with_greylist(mut self, options: GreylistOptions) -> Self {
+        self.greylist = options;
+        self
+    }
+
+    /// The site and a resolver with an empty cache; `server` is asked instead of the configured ones.
+    pub(crate) fn site(&self, server: Option<SocketAddr>) -> Result<(&Site, Dns), AdminError> {
+        let none = || AdminError::refused("DNS is not set up here");
+        let site = self.site.as_ref().ok_or_else(none)?;
+        let mut options = site.dns.clone();
+        if let Some(server) = server {
+            options.name_servers = vec![server];
+        }
+        let dns = Dns::new(&options).map_err(|error| AdminError::failed(error.to_string()))?;
+        Ok((site, dns))
+    }
+
+    /// The greylist in the store.
+    pub(crate) fn greylist(&self) -> Greylist {
+        let engine = Arc::clone(self.store.committer().engine());
+        Greylist::new(engine, self.greylist.clone())
     }
 
     pub(crate) fn metrics(&self) -> String {

@@ -18,14 +18,14 @@ mod response;
 
 pub use client::{AdminClient, ClientError};
 pub use context::{
-    AdminContext, HashPassword, ListCertificates, MaintenanceOptions, RenderMetrics,
+    AdminContext, HashPassword, ListCertificates, MaintenanceOptions, RenderMetrics, Site,
 };
 pub use error::{AdminError, ErrorKind};
 pub use execute::execute;
 pub use http::{bind_socket, router};
-pub use request::{AdminRequest, DomainSettings, Password};
+pub use request::{AdminRequest, DkimAlgorithm, DomainSettings, Password};
 pub use response::{
-    AccountView, AdminResponse, AliasView, CertificateView, CheckView, DomainView, MailboxView,
-    NodeView, QueueView, QuotaUseView, QuotaView, RecipientView, ReclaimView, ResolvedView,
-    StatusView,
+    AccountView, AdminResponse, AliasView, CertificateView, CheckView, DkimKeyView, DomainKeyView,
+    DomainView, FindingView, GreylistView, MailboxView, NodeView, QueueView, QuotaUseView,
+    QuotaView, RecipientView, ReclaimView, ResolvedView, StatusView,
 };

@@ -1,6 +1,7 @@
 //! What an operator may ask. As JSON: `{"command": "account-add", "address": "ann@example.org", …}`.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,19 @@ pub struct DomainSettings {
     /// Given to new accounts that bring no quota of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_quota: Option<QuotaView>,
+}
+
+/// With what a new DKIM key signs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DkimAlgorithm {
+    /// RSA of 2048 bits, which every site verifies.
+    #[default]
+    Rsa2048,
+    /// Ed25519 (RFC 8463), which some sites do not verify yet.
+    Ed25519,
+    /// A key of each; every message gets two signatures.
+    Both,
 }
 
 /// A request. `account` is an address, an id as shown by the account list, or a login name.
@@ -215,6 +229,81 @@ pub enum AdminRequest {
     AccountSenderList {
         /// The account.
         account: String,
+    },
+    /// Makes a key that signs a domain's mail.
+    DkimNew {
+        /// The domain, or an alternate name of one.
+        domain: String,
+        /// With what it signs.
+        #[serde(default)]
+        algorithm: DkimAlgorithm,
+        /// Its selector; one with the date when absent.
+        #[serde(default)]
+        selector: Option<String>,
+        /// Signs at once, where the domain has no active key.
+        #[serde(default)]
+        activate: bool,
+    },
+    /// Lists keys, and whether their records are published.
+    DkimList {
+        /// Only of this name.
+        #[serde(default)]
+        domain: Option<String>,
+    },
+    /// Lets the pending keys sign and the active ones retire, and makes the next ones.
+    DkimRotate {
+        /// The domain.
+        domain: String,
+        /// Also where the record is not published.
+        #[serde(default)]
+        force: bool,
+    },
+    /// Lets one key sign, and the active one of its algorithm retire.
+    DkimActivate {
+        /// The domain.
+        domain: String,
+        /// The key's selector.
+        selector: String,
+        /// Also where the record is not published.
+        #[serde(default)]
+        force: bool,
+    },
+    /// Removes a key for good.
+    DkimRemove {
+        /// The domain.
+        domain: String,
+        /// The key's selector.
+        selector: String,
+        /// Also while it signs.
+        #[serde(default)]
+        force: bool,
+    },
+    /// Compares a domain's records in DNS with those it should have.
+    DnsCheck {
+        /// The domain.
+        domain: String,
+        /// The name server to ask; that of the configuration when absent.
+        #[serde(default)]
+        server: Option<SocketAddr>,
+    },
+    /// Lists who has to come back, and who has.
+    GreylistList {
+        /// Where the page before ended.
+        #[serde(default)]
+        after: Option<String>,
+        /// Entries at most.
+        #[serde(default)]
+        limit: Option<usize>,
+    },
+    /// Lets a client's network pass from now on.
+    GreylistAllow {
+        /// An address of it.
+        client: IpAddr,
+    },
+    /// Forgets an entry, or all about a client's network: whoever it was has to come back again.
+    GreylistRemove {
+        /// The entry's key, as listed, or an address of the network.
+        entry: String,
     },
     /// Adds an alias, or targets to one.
     AliasAdd {

@@ -36,6 +36,91 @@ pub struct DomainView {
     pub accounts: u64,
     /// Aliases in it.
     pub aliases: u64,
+    /// The DKIM keys of all its names; only where one domain is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dkim: Option<Vec<DomainKeyView>>,
+}
+
+/// A DKIM key of a domain, in short.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DomainKeyView {
+    /// The name whose mail it signs.
+    pub domain: String,
+    /// Its selector.
+    pub selector: String,
+    /// `rsa2048` or `ed25519`.
+    pub algorithm: String,
+    /// `pending`, `active` or `retired`.
+    pub state: String,
+}
+
+/// A DKIM key, without its private part.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DkimKeyView {
+    /// The name whose mail it signs.
+    pub domain: String,
+    /// Its selector.
+    pub selector: String,
+    /// `rsa2048` or `ed25519`.
+    pub algorithm: String,
+    /// `pending`, `active` or `retired`.
+    pub state: String,
+    /// When it was made.
+    pub created: String,
+    /// Since when it is in its state.
+    pub changed: String,
+    /// The name of its TXT record.
+    pub name: String,
+    /// The text of its TXT record.
+    pub text: String,
+    /// The record as a line of a zone file.
+    pub zone: String,
+    /// Whether the record is in DNS: `yes`, `no`, `differs`, or `unknown` where nobody answers.
+    pub published: String,
+    /// Of a retired key: until when its record is needed, for mail that is on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_until: Option<String>,
+}
+
+/// A record that a domain should have, and what is there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FindingView {
+    /// The record's name.
+    pub name: String,
+    /// Its type, such as `MX` or `TXT`.
+    pub kind: String,
+    /// `good`, `missing`, `wrong` or `unclear`.
+    pub verdict: String,
+    /// Whether mail arrives as well without it.
+    pub optional: bool,
+    /// What should be there.
+    pub wanted: String,
+    /// What is there.
+    pub found: Vec<String>,
+    /// What to do; empty where nothing is to be done.
+    pub advice: String,
+}
+
+/// An entry of the greylist: a client network, or what it sends from one sender to one recipient.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GreylistView {
+    /// What to name it by.
+    pub key: String,
+    /// The client's network.
+    pub client: String,
+    /// `waiting` or `passed`; of a network: `counted`, or `allowed` once enough has passed.
+    pub state: String,
+    /// The sender, as compared; empty is `<>`. Absent for a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// The recipient, as compared. Absent for a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+    /// How many have passed from a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed: Option<u32>,
+    /// When it came first (`waiting`), or last.
+    pub seen: String,
 }
 
 /// An account, without its password.
@@ -315,6 +400,37 @@ pub enum AdminResponse {
     Senders {
         /// Addresses, and domains as `@example.org`.
         items: Vec<String>,
+    },
+    /// DKIM keys.
+    DkimKeys {
+        /// The keys, by domain, the oldest first.
+        items: Vec<DkimKeyView>,
+    },
+    /// The keys of a domain after one was made or changed.
+    DkimChanged {
+        /// The keys, the oldest first.
+        items: Vec<DkimKeyView>,
+    },
+    /// A domain's records in DNS.
+    DnsChecked {
+        /// The domain.
+        domain: String,
+        /// Whether nothing is wrong, and nothing missing or unknown that is not optional.
+        good: bool,
+        /// What it should have.
+        items: Vec<FindingView>,
+    },
+    /// A page of the greylist.
+    Greylist {
+        /// The entries.
+        items: Vec<GreylistView>,
+        /// What to pass as `after` for more.
+        next: Option<String>,
+    },
+    /// Entries of the greylist were forgotten.
+    GreylistRemoved {
+        /// How many.
+        count: u64,
     },
     /// An alias.
     Alias(AliasView),

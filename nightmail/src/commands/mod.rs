@@ -1,9 +1,13 @@
 //! The commands: one file for each group of them, each of which makes requests of words.
 
+pub(crate) mod access;
 pub(crate) mod account;
 pub(crate) mod alias;
 pub(crate) mod certificate;
+pub(crate) mod dkim;
+pub(crate) mod dns;
 pub(crate) mod domain;
+pub(crate) mod greylist;
 pub(crate) mod mailbox;
 pub(crate) mod node;
 mod pages;
@@ -42,6 +46,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         }
         Command::Config(command) => config(command, &place),
         Command::Bench(command) => bench(command, json),
+        Command::Access(command) => {
+            let work = Box::pin(access(command, place, json));
+            runtime(Builder::new_current_thread())?.block_on(work)
+        }
         Command::Cluster(command) => {
             let work = Box::pin(cluster(command, place));
             runtime(Builder::new_current_thread())?.block_on(work)
@@ -88,6 +96,20 @@ fn config(command: ConfigCommand, place: &Place) -> Result<ExitCode, CommandErro
     Ok(ExitCode::SUCCESS)
 }
 
+async fn access(
+    command: access::AccessCommand,
+    place: Place,
+    json: bool,
+) -> Result<ExitCode, CommandError> {
+    if place.socket.is_some() {
+        return Err(CommandError::Usage(
+            "the rules are in the configuration: give --config FILE".to_owned(),
+        ));
+    }
+    output::print(&command.run(&load_config(&place)?, json).await?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn cluster(command: ClusterCommand, place: Place) -> Result<ExitCode, CommandError> {
     let ClusterCommand::Init = command;
     let made = nightmail_server::shared::init(&load_config(&place)?).await?;
@@ -119,6 +141,7 @@ async fn administer(command: Command, place: Place, json: bool) -> Result<ExitCo
         AdminResponse::Checked(view) if view.problems.len() as u64 > view.repaired => {
             ExitCode::FAILURE
         }
+        AdminResponse::DnsChecked { good: false, .. } => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     })
 }
@@ -135,6 +158,9 @@ fn request(command: Command) -> Result<AdminRequest, CommandError> {
         }
         Command::Node(command) => command.request(),
         Command::Certificate(command) => command.request(),
+        Command::Dkim(command) => command.request(),
+        Command::Dns(command) => command.request(),
+        Command::Greylist(command) => command.request(),
         Command::Resolve { address } => AdminRequest::Resolve { address },
         Command::Check(args) => AdminRequest::Check {
             read_messages: args.read_messages,
@@ -148,6 +174,7 @@ fn request(command: Command) -> Result<AdminRequest, CommandError> {
         | Command::Demo(_)
         | Command::Serve
         | Command::Config(_)
+        | Command::Access(_)
         | Command::Cluster(_)
         | Command::Bench(_) => {
             return Err(CommandError::Usage(

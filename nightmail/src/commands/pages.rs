@@ -24,6 +24,7 @@ fn take_next(response: &mut AdminResponse) -> Option<String> {
         AdminResponse::Domains { next, .. }
         | AdminResponse::Accounts { next, .. }
         | AdminResponse::Aliases { next, .. }
+        | AdminResponse::Greylist { next, .. }
         | AdminResponse::Queue { next, .. } => next.take(),
         _ => None,
     }
@@ -34,6 +35,7 @@ fn set_after(request: &mut AdminRequest, next: String) {
         AdminRequest::DomainList { after, .. }
         | AdminRequest::AccountList { after, .. }
         | AdminRequest::AliasList { after, .. }
+        | AdminRequest::GreylistList { after, .. }
         | AdminRequest::QueueList { after, .. } => *after = Some(next),
         _ => {}
     }
@@ -75,6 +77,16 @@ fn append(whole: &mut AdminResponse, page: AdminResponse) {
         (
             R::Queue { items, next },
             R::Queue {
+                items: more,
+                next: then,
+            },
+        ) => {
+            items.extend(more);
+            *next = then;
+        }
+        (
+            R::Greylist { items, next },
+            R::Greylist {
                 items: more,
                 next: then,
             },

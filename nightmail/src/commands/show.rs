@@ -1,5 +1,7 @@
 //! Answers as text for people.
 
+mod sending;
+
 use nightmail_admin::{
     AccountView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, NodeView, QueueView,
     QuotaUseView, QuotaView, ReclaimView, ResolvedView, StatusView,
@@ -17,6 +19,15 @@ pub(crate) fn response(response: &AdminResponse) -> String {
         AdminResponse::Account(view) => account(view),
         AdminResponse::Accounts { items, .. } => accounts(items),
         AdminResponse::Senders { items } => items.iter().map(|item| format!("{item}\n")).collect(),
+        AdminResponse::DkimKeys { items } => sending::keys(items),
+        AdminResponse::DkimChanged { items } => sending::changed_keys(items),
+        AdminResponse::DnsChecked {
+            domain,
+            good,
+            items,
+        } => sending::findings(domain, *good, items),
+        AdminResponse::Greylist { items, .. } => sending::greylist(items),
+        AdminResponse::GreylistRemoved { count } => format!("{count} entries forgotten\n"),
         AdminResponse::Alias(view) => aliases(std::slice::from_ref(view)),
         AdminResponse::Aliases { items, .. } => aliases(items),
         AdminResponse::Resolved(view) => resolved(view),
@@ -85,8 +96,11 @@ fn domain(view: &DomainView) -> String {
         .add("subaddress", &view.subaddress)
         .add("default quota", bounds(view.default_quota))
         .add("accounts", view.accounts)
-        .add("aliases", view.aliases)
-        .add("created", &view.created);
+        .add("aliases", view.aliases);
+    if let Some(keys) = &view.dkim {
+        fields.add("DKIM keys", sending::keys_in_short(&view.name, keys));
+    }
+    fields.add("created", &view.created);
     fields.render()
 }
 

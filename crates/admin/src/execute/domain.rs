@@ -2,7 +2,7 @@
 
 use nightmail_directory::{DomainChange, DomainRecord, NewDomain, Subaddress};
 
-use super::{Answer, page_limit, parse_addresses, parse_domain, quota_from, quota_view};
+use super::{Answer, dkim, page_limit, parse_addresses, parse_domain, quota_from, quota_view};
 use crate::context::AdminContext;
 use crate::error::AdminError;
 use crate::request::{AdminRequest, DomainSettings};
@@ -81,7 +81,16 @@ async fn show(context: &AdminContext, name: &str) -> Answer {
             "{name} is not a domain of this server; see `domain list`"
         ))
     };
-    Ok(AdminResponse::Domain(view(&found.ok_or_else(unknown)?)))
+    let record = found.ok_or_else(unknown)?;
+    let mut keys = Vec::new();
+    for name in std::iter::once(&record.name).chain(&record.alternates) {
+        let found = context.directory.dkim_keys(Some(name)).await?;
+        keys.extend(found.iter().map(dkim::short_view));
+    }
+    Ok(AdminResponse::Domain(DomainView {
+        dkim: Some(keys),
+        ..view(&record)
+    }))
 }
 
 fn change(settings: &DomainSettings) -> Result<DomainChange, AdminError> {
@@ -130,5 +139,6 @@ fn view(record: &DomainRecord) -> DomainView {
         created: record.created.to_string(),
         accounts: record.accounts,
         aliases: record.aliases,
+        dkim: None,
     }
 }

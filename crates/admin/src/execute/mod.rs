@@ -3,7 +3,10 @@
 mod account;
 mod alias;
 mod certificate;
+mod dkim;
+mod dns;
 mod domain;
+mod greylist;
 mod mailbox;
 mod maintenance;
 mod node;
@@ -52,6 +55,15 @@ pub async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
             sender::remove(context, &account, &sender).await
         }
         R::AccountSenderList { account } => sender::list(context, &account).await,
+        R::DkimNew { .. }
+        | R::DkimList { .. }
+        | R::DkimRotate { .. }
+        | R::DkimActivate { .. }
+        | R::DkimRemove { .. } => dkim::execute(context, request).await,
+        R::DnsCheck { domain, server } => dns::check(context, &domain, server).await,
+        R::GreylistList { after, limit } => greylist::list(context, after, limit).await,
+        R::GreylistAllow { client } => greylist::allow(context, client).await,
+        R::GreylistRemove { entry } => greylist::remove(context, &entry).await,
         R::QuotaShow { account } => account::show_quota(context, &account).await,
         R::QuotaSet { account, quota } => account::set_quota(context, &account, quota).await,
         R::AliasAdd { address, targets } => alias::add(context, &address, &targets).await,
