@@ -12,6 +12,7 @@ use std::sync::Arc;
 use common::tools::{has, run};
 use common::{PATIENCE, Service, Site, eventually};
 use nightmail_testbed::pebble::Pebble;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -124,7 +125,10 @@ fn client(trusted: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
-    Arc::new(config.with_no_client_auth())
+    let mut config = config.with_no_client_auth();
+    // A session that is resumed would not be shown any certificate.
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
 }
 
 /// The root that the authority's certificates lead to.
