@@ -173,7 +173,7 @@ impl HeaderFilter {
     fn judge(&mut self, out: &mut BytesMut) {
         let value = memchr::memchr(b':', &self.held).and_then(|colon| self.held.get(colon + 1..));
         let is_whole = self.held.len() < HELD_OCTETS_MAX;
-        let id = authserv_id(value.unwrap_or_default());
+        let id = authserv_id(value.unwrap_or_default(), is_whole);
         let is_ours = match &id {
             Some(id) => id.eq_ignore_ascii_case(&self.authserv_id),
             None => !is_whole,
@@ -196,8 +196,8 @@ impl HeaderFilter {
 }
 
 /// The authserv-id a value begins with: a token or quoted string after comments and white space, up to whatever
-/// follows it. `None` where the value ends before that.
-fn authserv_id(value: &[u8]) -> Option<String> {
+/// follows it. `None` where there is none, or the value goes on and its end was not seen.
+fn authserv_id(value: &[u8], is_whole: bool) -> Option<String> {
     let mut rest = value.iter().copied().peekable();
     let mut depth = 0usize;
     while let Some(&octet) = rest.peek() {
@@ -226,7 +226,7 @@ fn authserv_id(value: &[u8]) -> Option<String> {
             octet => id.push(octet),
         }
     }
-    None
+    (is_whole && !id.is_empty()).then(|| String::from_utf8_lossy(&id).into_owned())
 }
 
 #[cfg(test)]
@@ -253,8 +253,7 @@ mod tests {
             out.extend_from_slice(&message[at..field.offset]);
             at = field.offset + field.raw.len();
             let ours = field.is("authentication-results")
-                && authserv_id(&[field.value, b"\n"].concat())
-                    .is_some_and(|id| id.eq_ignore_ascii_case(OURS));
+                && authserv_id(field.value, true).is_some_and(|id| id.eq_ignore_ascii_case(OURS));
             if !ours {
                 out.extend_from_slice(field.raw);
             }
@@ -283,6 +282,16 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_ends_in_its_header_is_no_exception() {
+        assert_eq!(
+            filtered(&[b"A: 1\r\nAuthentication-Results: mx.test"]),
+            b"A: 1\r\n"
+        );
+        let other = b"Authentication-Results: mx.tes";
+        assert_eq!(filtered(&[other]), other);
+    }
+
+    #[test]
     fn a_field_that_hides_whose_it_is_goes() {
         let comment = "x".repeat(2 * HELD_OCTETS_MAX);
         let forged = format!("Authentication-Results: ({comment}) mx.test; spf=pass\r\n");
@@ -294,7 +303,7 @@ mod tests {
     proptest! {
         #[test]
         fn at_every_split_it_is_the_same_as_on_the_whole(
-            message in "((Authentication-Results[ \t]?:|A|authentication-results: )( |\r\n |\t|\\(c\\)|mx\\.test|\"mx\\.test\"|o\\.test|; a=b|\r|\n|\r\n){0,5}(\r\n|\n)){0,4}(\r\n)?(mx)?",
+            message in "((Authentication-Results[ \t]?:|A|authentication-results: )( |\r\n |\t|\\(c\\)|mx\\.test|\"mx\\.test\"|o\\.test|; a=b|\r|\n|\r\n){0,5}(\r\n|\n)?){0,4}(\r\n)?(mx)?",
         ) {
             let message = message.as_bytes();
             let expected = naive(message);

@@ -417,7 +417,7 @@ impl TagWriter {
 }
 
 /// Base64 in lines, the first of which has two octets already.
-fn folded(base64: &str) -> String {
+pub(crate) fn folded(base64: &str) -> String {
     let mut out = String::with_capacity(base64.len() + base64.len() / 16);
     for (at, c) in base64.chars().enumerate() {
         if at > 0 && (at + 2) % LINE_OCTETS == 0 {
