@@ -35,12 +35,34 @@ impl World {
         }
     }
 
-    /// Alice submits a message.
-    fn submit(&self, subject: &str, to: &[&str]) -> Vec<u8> {
-        let sent = message(subject, "far away\n.dot");
+    /// A connection as alice.
+    fn submission(&self) -> Smtp {
         let mut smtp = Smtp::connect(self.site.address(Service::Submission)).unwrap();
         // NUL alice NUL demo
         assert_eq!(smtp.say("AUTH PLAIN AGFsaWNlAGRlbW8=").unwrap().code, 235);
+        smtp
+    }
+
+    /// Alice submits a message with parameters of MAIL and RCPT.
+    fn submit_with(&self, subject: &str, mail: &str, rcpts: &[&str]) {
+        let mut smtp = self.submission();
+        let mail = format!("MAIL FROM:<alice@example.test> {mail}");
+        let rcpts = rcpts.iter().map(|rcpt| format!("RCPT TO:{rcpt}"));
+        for command in [mail].into_iter().chain(rcpts) {
+            let reply = smtp.say(command.trim_end()).unwrap();
+            assert_eq!(reply.code, 250, "{command}: {reply:?}");
+        }
+        assert_eq!(smtp.say("DATA").unwrap().code, 354);
+        let sent = message(subject, "the body");
+        smtp.lines.write(&common::smtp::stuff(&sent)).unwrap();
+        let reply = smtp.reply().unwrap();
+        assert_eq!(reply.code, 250, "{reply:?}");
+    }
+
+    /// Alice submits a message.
+    fn submit(&self, subject: &str, to: &[&str]) -> Vec<u8> {
+        let sent = message(subject, "far away\n.dot");
+        let mut smtp = self.submission();
         let reply = smtp.send("alice@example.test", to, &sent).unwrap();
         assert_eq!(reply.code, 250, "{reply:?}");
         sent
@@ -275,5 +297,136 @@ fn a_smarthost_takes_all_mail_after_a_login() {
     assert!(received[0].content.ends_with(&sent));
     // NUL relay NUL secret
     assert_eq!(received[0].auth.as_deref(), Some("AHJlbGF5AHNlY3JldA=="));
+    world.site.stop();
+}
+
+#[test]
+fn what_the_sender_asks_travels_to_a_host_that_can_do_it() {
+    let mut world = World::new("");
+    world.sink.offer(&["DSN", "MT-PRIORITY", "DELIVERBY 10"]);
+    world.submit_with(
+        "out-asked",
+        "RET=HDRS ENVID=QQ+2B1 MT-PRIORITY=4 BY=3600;RT",
+        &["<one@remote.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;o+2Bp@remote.test"],
+    );
+    let received = world.received(1).remove(0);
+    for part in [" RET=HDRS", " ENVID=QQ+2B1", " MT-PRIORITY=4", ";RT"] {
+        assert!(received.mail.contains(part), "{}", received.mail);
+    }
+    let left = received.mail.split(" BY=").nth(1).unwrap();
+    let left: u32 = left.split(';').next().unwrap().parse().unwrap();
+    assert!((3000..=3600).contains(&left), "{}", received.mail);
+    assert!(
+        received.rcpts[0].ends_with(" NOTIFY=SUCCESS,DELAY ORCPT=rfc822;o+2Bp@remote.test"),
+        "{:?}",
+        received.rcpts
+    );
+    // The trace is asked for, so the step is reported; the delivery is the other host's to report.
+    let report = world.inbox(1).remove(0);
+    assert!(report.contains("Action: relayed\r\n"), "{report}");
+    world.site.stop();
+}
+
+#[test]
+fn a_wanted_success_is_reported_as_relayed_by_a_host_that_reports_nothing() {
+    let mut world = World::new("");
+    world.submit_with(
+        "out-relayed",
+        "ENVID=QQ+2B1",
+        &[
+            "<one@remote.test> NOTIFY=SUCCESS",
+            "<two@remote.test> NOTIFY=NEVER",
+        ],
+    );
+    let report = world.inbox(1).remove(0);
+    for part in [
+        "Original-Envelope-Id: QQ+1\r\n",
+        "Final-Recipient: rfc822; one@remote.test\r\n",
+        "Action: relayed\r\n",
+        "Status: 2.",
+        "Subject: out-relayed\r\n",
+    ] {
+        assert!(report.contains(part), "{part:?} is not in\n{report}");
+    }
+    assert!(!report.contains("two@remote.test") && !report.contains("the body"));
+    world.site.stop();
+}
+
+#[test]
+fn mail_that_must_come_back_in_time_comes_back_from_a_host_that_keeps_none() {
+    let mut world = World::new("");
+    world.submit_with("out-by", "BY=3600;R", &["<one@remote.test>"]);
+    let report = world.inbox(1).remove(0);
+    assert!(report.contains("Status: 5.3.3\r\n"), "{report}");
+    assert!(world.sink.received().is_empty());
+    world.site.stop();
+}
+
+#[test]
+fn held_mail_survives_a_kill_and_leaves_whole_when_told_to() {
+    let mut world = World::new("[submission]\nhold_max = \"1d\"\n");
+    world.submit_with(
+        "out-held",
+        "HOLDFOR=7200 MT-PRIORITY=-3",
+        &["<one@remote.test>", "<bob@example.test> NOTIFY=SUCCESS"],
+    );
+    world.site.kill();
+    world.site.start();
+    let entry = world.queue().remove(0);
+    let id = entry["id"].as_str().unwrap().to_owned();
+    assert!(entry["held_until"].is_string(), "{entry}");
+    assert_eq!(entry["priority"], -3);
+    assert_eq!(entry["recipients"].as_array().unwrap().len(), 2);
+    let shown = world
+        .site
+        .command(&["queue", "show", &id])
+        .output()
+        .unwrap();
+    let shown = text(&shown.stdout);
+    assert!(shown.contains("held until"), "{shown}");
+    assert_eq!(world.sink.attempts(), 0);
+
+    world.site.admin(&["queue", "retry", &id]);
+    let received = world.received(1).remove(0);
+    assert!(text(&received.content).contains("Subject: out-held\r\n"));
+    assert_eq!(received.rcpts.len(), 1);
+    let report = world.inbox(1).remove(0);
+    assert!(report.contains("Action: delivered\r\n"), "{report}");
+    let mut bob = Imap::open(world.site.address(Service::Imap), "bob", "demo", "INBOX").unwrap();
+    assert_eq!(bob.bodies("").unwrap().len(), 1);
+    eventually("the queue is empty", || {
+        world.queue().is_empty().then_some(())
+    });
+    world.site.stop();
+}
+
+#[test]
+fn held_mail_leaves_at_its_time() {
+    let mut world = World::new("[submission]\nhold_max = \"1d\"\n");
+    world.submit_with("out-soon", "HOLDFOR=2", &["<one@remote.test>"]);
+    let received = world.received(1).remove(0);
+    assert!(text(&received.content).contains("Subject: out-soon\r\n"));
+    world.site.stop();
+}
+
+#[test]
+fn binary_mail_goes_in_chunks_or_comes_back() {
+    let mut world = World::new("");
+    let sent = b"Subject: out-binary\r\n\r\n\0\n.\r\nend";
+    let mut smtp = world.submission();
+    let reply = smtp.send_binary("alice@example.test", "one@remote.test", sent);
+    assert_eq!(reply.unwrap().code, 250);
+    let report = world.inbox(1).remove(0);
+    assert!(report.contains("Status: 5.6."), "{report}");
+    world.sink.offer(&["CHUNKING", "BINARYMIME"]);
+    let reply = smtp.send_binary("alice@example.test", "one@remote.test", sent);
+    assert_eq!(reply.unwrap().code, 250);
+    let received = world.received(1).remove(0);
+    assert!(
+        received.mail.contains("BODY=BINARYMIME"),
+        "{}",
+        received.mail
+    );
+    assert!(received.content.ends_with(b"\0\n.\r\nend"));
     world.site.stop();
 }

@@ -20,6 +20,8 @@ pub struct Received {
 struct Shared {
     /// What RCPT is answered with.
     rcpt: Mutex<String>,
+    /// What EHLO is answered with.
+    extensions: Mutex<Vec<String>>,
     received: Mutex<Vec<Received>>,
     attempts: Mutex<usize>,
 }
@@ -40,6 +42,7 @@ impl Sink {
             shared: Arc::clone(&shared),
         };
         sink.answer("250 2.1.5 Ok");
+        sink.offer(&[]);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let shared = Arc::clone(&shared);
@@ -53,6 +56,13 @@ impl Sink {
     /// What RCPT is answered with from now on.
     pub fn answer(&self, reply: &str) {
         reply.clone_into(&mut self.shared.rcpt.lock().unwrap());
+    }
+
+    /// What is offered from now on, beside the usual.
+    pub fn offer(&self, extensions: &[&str]) {
+        let usual = ["PIPELINING", "8BITMIME", "AUTH PLAIN", "SIZE 100000000"];
+        let all = usual.iter().chain(extensions);
+        *self.shared.extensions.lock().unwrap() = all.map(|name| (*name).to_owned()).collect();
     }
 
     /// What was taken so far.
@@ -70,6 +80,7 @@ fn session(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut lines = Lines::over(stream)?;
     lines.write(b"220 sink.test ESMTP\r\n")?;
     let (mut mail, mut rcpts, mut auth) = (String::new(), Vec::new(), None);
+    let mut binary = Vec::new();
     loop {
         let line = super::text(&lines.line()?);
         let verb = line
@@ -78,9 +89,14 @@ fn session(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             .unwrap_or_default()
             .to_ascii_uppercase();
         let reply = match verb.as_str() {
-            "EHLO" => "250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-AUTH PLAIN\r\n250 SIZE 100000000".to_owned(),
+            "EHLO" => {
+                let extensions = shared.extensions.lock().unwrap().join("\r\n250-");
+                format!("250-sink.test\r\n250-{extensions}\r\n250 HELP")
+            }
             "AUTH" => {
-                auth = line.rsplit_once(' ').map(|(_, response)| response.to_owned());
+                auth = line
+                    .rsplit_once(' ')
+                    .map(|(_, response)| response.to_owned());
                 "235 2.7.0 welcome".to_owned()
             }
             "MAIL" => {
@@ -101,8 +117,30 @@ fn session(stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 lines.write(b"354 go on\r\n")?;
                 let content = content(&mut lines)?;
                 let (mail, rcpts) = (mail.clone(), std::mem::take(&mut rcpts));
-                let received = Received { mail, rcpts, content, auth: auth.clone() };
+                let received = Received {
+                    mail,
+                    rcpts,
+                    content,
+                    auth: auth.clone(),
+                };
                 shared.received.lock().unwrap().push(received);
+                "250 2.0.0 taken".to_owned()
+            }
+            "BDAT" => {
+                let mut words = line.split(' ').skip(1);
+                let octets = words.next().and_then(|word| word.parse().ok());
+                binary.extend(lines.octets(octets.unwrap_or(0))?);
+                if words.next().is_some() {
+                    let (mail, rcpts) = (mail.clone(), std::mem::take(&mut rcpts));
+                    let content = std::mem::take(&mut binary);
+                    let received = Received {
+                        mail,
+                        rcpts,
+                        content,
+                        auth: auth.clone(),
+                    };
+                    shared.received.lock().unwrap().push(received);
+                }
                 "250 2.0.0 taken".to_owned()
             }
             "QUIT" => return lines.write(b"221 2.0.0 bye\r\n"),
