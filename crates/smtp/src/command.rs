@@ -314,8 +314,8 @@ impl fmt::Display for Command {
             Self::Etrn(target) => write!(f, "ETRN {target}"),
             Self::Xclient(attributes) => write_attributes(f, "XCLIENT", attributes),
             Self::Xforward(attributes) => write_attributes(f, "XFORWARD", attributes),
-            Self::Vrfy(text) => write!(f, "VRFY {text}"),
-            Self::Expn(text) => write!(f, "EXPN {text}"),
+            Self::Vrfy(text) => write_text(f, "VRFY", text),
+            Self::Expn(text) => write_text(f, "EXPN", text),
             Self::Help => f.write_str("HELP"),
             Self::Noop => f.write_str("NOOP"),
             Self::Data => f.write_str("DATA"),
@@ -358,17 +358,24 @@ pub(crate) fn no_arguments(args: &[u8]) -> Result<(), CommandError> {
     }
 }
 
-/// The argument of VRFY and EXPN, without the SMTPUTF8 word that may follow it (RFC 6531 §3.7.4).
+/// The argument of VRFY and EXPN, without the SMTPUTF8 word that may follow it and must where the argument is not ASCII
+/// (RFC 6531 §3.7.4).
 pub(crate) fn text_argument(args: &[u8]) -> Result<Box<str>, CommandError> {
     let text = std::str::from_utf8(args).map_err(|_| CommandError::Arguments)?;
-    let mut kept = text;
+    let (mut kept, mut utf8) = (text, false);
     while let Some((before, "SMTPUTF8" | "smtputf8")) = kept.rsplit_once([' ', '\t']) {
-        kept = before.trim_end();
+        (kept, utf8) = (before.trim_end(), true);
     }
     match kept {
         "" => Err(CommandError::Arguments),
+        text if !text.is_ascii() && !utf8 => Err(CommandError::Utf8),
         text => Ok(text.into()),
     }
+}
+
+fn write_text(f: &mut fmt::Formatter<'_>, verb: &str, text: &str) -> fmt::Result {
+    let utf8 = if text.is_ascii() { "" } else { " SMTPUTF8" };
+    write!(f, "{verb} {text}{utf8}")
 }
 
 const fn is_blank(byte: u8) -> bool {

@@ -69,7 +69,8 @@ fn commands_are_read_without_case_and_with_spare_blanks() {
         ("bdat 007 last", "BDAT 7 LAST"),
         ("AUTH plain =", "AUTH PLAIN ="),
         ("NOOP anything", "NOOP"),
-        ("VRFY jörg SMTPUTF8", "VRFY jörg"),
+        ("VRFY jörg smtputf8", "VRFY jörg SMTPUTF8"),
+        ("VRFY joe SMTPUTF8", "VRFY joe"),
         ("rset ", "RSET"),
     ] {
         assert_eq!(printed(line), print);
@@ -130,6 +131,7 @@ fn what_is_not_a_command_says_why() {
         ("AUTH PLAIN a b", E::Arguments),
         ("AUTH PLAIN é", E::Arguments),
         ("VRFY ", E::Arguments),
+        ("VRFY jörg", E::Utf8),
         ("MAIL FROM:<> REQUIRETLS=1", E::ParameterValue),
         ("MAIL FROM:<> MT-PRIORITY", E::ParameterValue),
         ("MAIL FROM:<> MT-PRIORITY=10", E::ParameterValue),
