@@ -40,7 +40,7 @@ fn rule_of(index: usize, from: &Access) -> Rule {
     }
 }
 
-/// What the action needs is there: the configuration has been checked.
+/// A rule that lacks what its action needs is refused with its line by the configuration.
 fn action_of(from: &Access) -> Action {
     let text = || from.text.clone().unwrap_or_default();
     match from.action {
@@ -48,11 +48,8 @@ fn action_of(from: &Access) -> Action {
         AccessAction::Reject => Action::Reject(text()),
         AccessAction::Defer => Action::Defer(text()),
         AccessAction::Discard => Action::Discard,
-        AccessAction::Tag => Action::Tag(from.tag.clone().unwrap_or_default()),
-        AccessAction::Route => match from.route.clone() {
-            Some(to) => Action::Route(to),
-            None => Action::Accept,
-        },
+        AccessAction::Tag => from.tag.clone().map_or(Action::Accept, Action::Tag),
+        AccessAction::Route => from.route.clone().map_or(Action::Accept, Action::Route),
     }
 }
 
