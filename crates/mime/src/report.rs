@@ -124,10 +124,10 @@ pub enum Original<'a> {
 
 /// Writes the report as a message with CRLF line ends.
 pub fn generate_report(report: &Report<'_>) -> Vec<u8> {
-    let is_global = report
-        .recipients
-        .iter()
-        .any(|recipient| !recipient.recipient.to_string().is_ascii());
+    let is_global = report.recipients.iter().any(|recipient| {
+        let original = recipient.original_recipient.unwrap_or_default();
+        !original.is_ascii() || !recipient.recipient.to_string().is_ascii()
+    });
     let mut out = report_header(report).into_bytes();
     let text = "text/plain; charset=utf-8";
     write_part(
@@ -484,6 +484,19 @@ mod tests {
                 .media
                 .is("message", "global-headers")
         );
+    }
+
+    #[test]
+    fn an_original_recipient_in_utf8_is_kept_for_an_ascii_recipient() {
+        let path = ForwardPath::Address("jorg@far.test".parse().unwrap());
+        let mut recipient = failed(&path, "550 no");
+        recipient.original_recipient = Some("utf-8;jörg@near.test");
+        let (text, structure) = generate(&[recipient], Original::None);
+        let status = structure.part(&[2]).unwrap();
+        assert!(status.media.is("message", "global-delivery-status"));
+        let decoded = crate::search::decode_text(status, part(&text, &structure, 2).as_bytes());
+        assert!(decoded.contains("Original-Recipient: utf-8;jörg@near.test\r\n"));
+        assert!(decoded.contains("Final-Recipient: rfc822; jorg@far.test\r\n"));
     }
 
     #[test]

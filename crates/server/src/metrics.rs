@@ -114,6 +114,8 @@ metrics_table! {
     DELIVERY_REPORTS = "nightmail_delivery_reports_total" Counter "";
     /// Reports that had nowhere to go.
     DELIVERY_REPORTS_DROPPED = "nightmail_delivery_reports_dropped_total" Counter "";
+    /// Messages that were held back and have been let go.
+    DELIVERY_RELEASED = "nightmail_delivery_released_total" Counter "";
     /// Messages being sent now.
     DELIVERY_ACTIVE = "nightmail_delivery_messages_active" Gauge "";
     /// Messages that wait for a connection to their destination.
