@@ -173,3 +173,23 @@ async fn a_failure_is_told_to_who_asks_for_it() {
         .await;
     assert!(told.is_empty());
 }
+
+#[tokio::test]
+async fn what_cannot_be_written_now_is_written_later() {
+    let site = site("v=DMARC1; p=reject; rua=mailto:a@a.test");
+    let engine = Arc::new(MemoryEngine::new());
+    let store = ReportStore::new(engine.clone());
+    let seen = site.verify(MESSAGE).await;
+    for _ in 0..3 {
+        store.record(&seen, DmarcPolicy::Reject).await.unwrap();
+        engine.fail_next(1);
+        assert!(store.flush().await.is_err());
+        store.flush().await.unwrap();
+    }
+    let due = store.due(later(), 10).await.unwrap();
+    let reports = store
+        .build(&due[0], &site.trust, &reporter(), later())
+        .await
+        .unwrap();
+    assert!(unpacked(&reports[0].message).contains("<count>3</count>"));
+}
