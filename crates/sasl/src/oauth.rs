@@ -12,7 +12,7 @@ pub(crate) fn bearer(response: &[u8]) -> Option<Question> {
     let fields = rest.strip_prefix(SEPARATOR)?;
     let token = token(fields)?;
     // No channel binding is defined for it.
-    header.is_unbound().then(|| Question::Token {
+    header.is_unbound().then_some(Question::Token {
         token,
         identity: header.authorization,
     })

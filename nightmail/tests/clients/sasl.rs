@@ -45,6 +45,10 @@ fn gsasl_logs_in_by_scram_with_and_without_binding() {
             let refused = gsasl(&site, service, mechanism, &wrong);
             assert_ne!(refused.code, Some(0), "{}", refused.all());
 
+            if service == Service::Submission {
+                // Its STARTTLS comes before EHLO, which no server takes.
+                continue;
+            }
             let tls = [right, "--starttls", "--x509-ca-file="];
             let plus = format!("{mechanism}-PLUS");
             gsasl(&site, service, &plus, &tls).ok();
@@ -110,7 +114,13 @@ fn curl(site: &Site, scheme: &str, service: Service, more: &[&str]) -> Done {
         "alice@example.test:",
         &url,
     ];
-    run("curl", &[&always[..], more].concat())
+    // Without a message to send it would ask for help.
+    let command: &[&str] = if scheme == "smtp" {
+        &["-X", "NOOP"]
+    } else {
+        &[]
+    };
+    run("curl", &[&always[..], command, more].concat())
 }
 
 #[test]
@@ -125,6 +135,7 @@ fn curl_logs_in_with_a_token() {
         ("imap", Service::Imap),
         ("pop3", Service::Pop3),
         ("imaps", Service::Imaps),
+        ("smtp", Service::Submission),
     ];
     let good = issuer.token("alice@example.test", "mail", 600);
     for mechanism in ["OAUTHBEARER", "XOAUTH2"] {
@@ -224,6 +235,7 @@ fn curl_logs_in_with_a_certificate() {
         ("imaps", Service::Imaps),
         ("imap", Service::Imap),
         ("pop3s", Service::Pop3s),
+        ("smtp", Service::Submission),
     ] {
         login("trusted", "alice@example.test:", way).ok();
         let as_bob = login("trusted", "bob@example.test:", way);
