@@ -61,7 +61,7 @@ pub(crate) async fn run(place: &Place, args: DemoArgs) -> Result<ExitCode, Comma
     let started = Started::open(config(&data, args)?).await?;
     fill(&started.admin).await?;
     let text = instructions(&data, args);
-    started.serve(move || println!("{text}")).await
+    Box::pin(started.serve(move || println!("{text}"))).await
 }
 
 fn config(data: &Path, args: DemoArgs) -> Result<Config, CommandError> {

@@ -37,7 +37,7 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, CommandError> {
     let started = Started::open(config).await?;
     confinement.report();
-    started.serve(|| {}).await
+    Box::pin(started.serve(|| {})).await
 }
 
 /// A server whose ports are bound and whose store is open, and that does not serve yet.

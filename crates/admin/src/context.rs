@@ -153,7 +153,7 @@ impl AdminContext {
     /// The greylist in the store.
     pub(crate) fn greylist(&self) -> Greylist {
         let engine = Arc::clone(self.store.committer().engine());
-        Greylist::new(engine, self.greylist.clone())
+        Greylist::new(engine, self.greylist)
     }
 
     pub(crate) fn metrics(&self) -> String {

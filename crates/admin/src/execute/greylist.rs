@@ -97,7 +97,7 @@ fn parse_key(text: &str) -> Result<Vec<u8>, AdminError> {
             "{text:?} is neither an IP address nor a key; see `greylist list`"
         ))
     };
-    if text.is_empty() || text.len() % 2 != 0 {
+    if text.is_empty() || !text.len().is_multiple_of(2) {
         return Err(wrong());
     }
     let digits = text.as_bytes().chunks_exact(2);

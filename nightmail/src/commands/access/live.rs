@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use nightmail_access::{ClientName, DnsListOptions, DnsLists, ReverseDns, Score, Subject, tag};
 use nightmail_core::ReversePath;
 use nightmail_dns::Dns;
-use nightmail_server::config::{Config, DnsListSubject};
+use nightmail_server::config::{Config, Consequence, DnsListSubject};
 use nightmail_trust::{SpfQuery, SpfResult, Trust, TrustOptions};
 
 use crate::error::CommandError;
@@ -35,16 +35,19 @@ pub(super) async fn look(
         tags: Vec::new(),
         seen: Vec::new(),
     };
-    found.name(&dns, client).await;
+    let reverse_dns = config.receiving.reverse_dns;
+    found.name(&dns, client, reverse_dns).await;
     found.lists(&dns, config, client, helo, sender).await;
-    if let Some(sender) = sender {
+    if let Some(sender) = sender
+        && config.authentication.spf != Consequence::Off
+    {
         found.spf(dns, config, client, helo, sender).await;
     }
     Ok(found)
 }
 
 impl Found {
-    async fn name(&mut self, dns: &Dns, client: IpAddr) {
+    async fn name(&mut self, dns: &Dns, client: IpAddr, reverse_dns: Consequence) {
         let (says, tagged) = match ReverseDns::confirm(dns, client).await {
             ClientName::Confirmed(name) => {
                 self.client_name = Some(name.clone());
@@ -57,7 +60,7 @@ impl Found {
             ClientName::TempFail => ("DNS does not say now".to_owned(), false),
         };
         self.seen.push(format!("client name: {says}"));
-        if tagged {
+        if tagged && reverse_dns != Consequence::Off {
             self.tags.push(tag::REVERSE_DNS);
         }
     }
