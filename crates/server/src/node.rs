@@ -71,13 +71,13 @@ pub async fn serve(
         config,
     });
     let mut tasks = Tasks::default();
-    start_certificates(
+    Box::pin(start_certificates(
         sockets.challenges,
         &services,
         &backend,
         &shutdown,
         &mut tasks,
-    )
+    ))
     .await?;
     for listener in sockets.listeners {
         start_listener(listener, &services, &admin, &shutdown, &mut tasks);
