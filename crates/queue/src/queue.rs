@@ -255,7 +255,7 @@ impl Queue {
         Ok(self.committer.submit(intent.reading(reads)).await?)
     }
 
-    /// Makes a message due now. A crash right after may undo it.
+    /// Makes a message due now, and lets it go where it is held back. A crash right after may undo it.
     pub async fn retry(&self, id: QueueId) -> Result<(), QueueError> {
         let intent = Intent::soon(move |tx| {
             let now = tx.now();
@@ -267,7 +267,7 @@ impl Queue {
             .await?)
     }
 
-    /// Makes every message due now, and returns how many were not.
+    /// Makes every message due now but those that are held back, and returns how many were not.
     pub async fn retry_all(&self) -> Result<u64, QueueError> {
         let now = nightmail_commit::now();
         let mut moved = 0;
@@ -278,7 +278,12 @@ impl Queue {
         loop {
             let rows = self.page(Space::Due, &range).await?;
             for (key, _) in &rows {
-                match self.retry(parse_due_key(key)?.1).await {
+                let (_, id) = parse_due_key(key)?;
+                let message = self.show(id).await?;
+                if message.is_none_or(|message| message.unrouted.is_some()) {
+                    continue;
+                }
+                match self.retry(id).await {
                     Ok(()) => moved += 1,
                     Err(QueueError::NoSuchMessage) => {}
                     Err(error) => return Err(error),

@@ -585,6 +585,7 @@ async fn what_is_held_back_is_due_at_its_time_or_when_an_operator_says_so() {
         0,
         "the receiver cannot have it early"
     );
+    assert_eq!(site.queue.retry_all().await.unwrap(), 0, "nor all at once");
     let site = site.after_power_loss(3);
     let message = site.queue.show(id).await.unwrap().unwrap();
     assert_eq!(message.demands, demands);

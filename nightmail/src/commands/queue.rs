@@ -17,7 +17,7 @@ pub(crate) enum QueueCommand {
         /// Its id.
         #[arg(required_unless_present = "all")]
         id: Option<String>,
-        /// Every message.
+        /// Every message but those that are held back.
         #[arg(long, conflicts_with = "id")]
         all: bool,
     },
