@@ -96,6 +96,10 @@ metrics_table! {
     DMARC_RESULTS = "nightmail_dmarc_total" Counter "result";
     /// DMARC reports sent to other sites.
     DMARC_REPORTS = "nightmail_dmarc_reports_total" Counter "kind";
+    /// Failure reports not written because too many had gone to their domain.
+    DMARC_REPORTS_LIMITED = "nightmail_dmarc_failure_reports_limited_total" Counter "";
+    /// Messages not counted for aggregate reports because too much was to be counted.
+    DMARC_OBSERVATIONS_DROPPED = "nightmail_dmarc_observations_dropped_total" Counter "";
     /// Messages signed with DKIM.
     DKIM_SIGNED = "nightmail_dkim_signed_total" Counter "";
     /// Messages sealed with ARC.

@@ -275,7 +275,7 @@ fn unchecked(settings: &str) -> String {
     let sections = [
         (
             "receiving",
-            "sender_domain = \"off\"\nreverse_dns = \"off\"\ntarpit_step = \"0s\"\n\
+            "early_talker = \"off\"\nsender_domain = \"off\"\nreverse_dns = \"off\"\ntarpit_step = \"0s\"\n\
              unknown_recipients_per_hour = 0\n",
         ),
         (

@@ -99,7 +99,7 @@ fn configuration(node: &Node<'_>, data: &Path) -> String {
     );
     // The names that loads send from are in no DNS.
     if !node.settings.contains("[receiving]") {
-        text += "\n[receiving]\nsender_domain = \"off\"\nreverse_dns = \"off\"\n\n[authentication]\nspf = \"off\"\ndkim = false\ndmarc = \"off\"\narc = false\n";
+        text += "\n[receiving]\nearly_talker = \"off\"\nsender_domain = \"off\"\nreverse_dns = \"off\"\n\n[authentication]\nspf = \"off\"\ndkim = false\ndmarc = \"off\"\narc = false\n";
     }
     for (protocol, address) in [("smtp", smtp), ("imap", imap), ("pop3", pop3)] {
         text += &format!(

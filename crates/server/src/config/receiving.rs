@@ -48,7 +48,7 @@ section! {
         helo: Consequence = Consequence::Tag;
         /// A sender whose domain has neither MX nor address, or says that it sends no mail (RFC 7505).
         sender_domain: Consequence = Consequence::Reject;
-        /// Points from [[dns_list]] at which mail is refused; 0 refuses nothing.
+        /// Points from [[dns_list]] at which mail is refused, except that to the postmaster; 0 refuses nothing.
         dns_list_reject: u32 = 10, within 0..=10_000;
         /// Points from which it is greylisted although `greylist` is "suspect".
         dns_list_suspect: u32 = 3, within 0..=10_000;

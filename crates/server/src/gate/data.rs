@@ -6,6 +6,7 @@ use nightmail_smtp::replies;
 use nightmail_trust::{
     Context, DmarcPolicy, HeaderFilter, Inspected, Inspector, ReverseDns, Spf, SpfQuery, Verdict,
 };
+use tracing::debug;
 
 use super::Gate;
 use super::connect::told;
@@ -115,6 +116,14 @@ impl Gate {
             now: nightmail_commit::now(),
         };
         let verdict = self.trust.verify(&inspected, &spf, &context).await;
+        debug!(
+            session = %visit.session,
+            spf = verdict.spf.result.as_str(),
+            dkim = verdict.has_passing_signature(),
+            dmarc = verdict.dmarc.result.as_str(),
+            from = verdict.dmarc.from_domain.as_deref().unwrap_or_default(),
+            "sender looked at"
+        );
         for tag in verdict.tags() {
             visit.tag(tag);
         }

@@ -12,6 +12,9 @@ use super::rules::Ruled;
 use super::visit::{MailVisit, Paths, Seen, Visit};
 use crate::config::Consequence;
 
+/// Characters of a domain's explanation that are passed on.
+const EXPLANATION_CHARS_MAX: usize = 300;
+
 impl Gate {
     /// The client begins a message.
     pub(crate) async fn mail(&self, visit: &mut Visit, seen: &Seen<'_>, mail: &Mail) -> Gated<()> {
@@ -148,7 +151,7 @@ impl Gate {
         };
         let what = self.authentication.spf;
         let result = spf.result;
-        let explained = spf.explanation.clone();
+        let (domain, explained) = (spf.domain.clone(), spf.explanation.clone());
         if let Some(open) = &mut visit.mail {
             open.spf = Some(spf);
         }
@@ -158,8 +161,14 @@ impl Gate {
         let reply = match result {
             SpfResult::Fail => {
                 visit.tag(tag::SPF_FAIL);
-                let text = explained
-                    .unwrap_or_else(|| format!("{} may not send for this domain", visit.ip));
+                // Words of strangers are marked as theirs (RFC 7208 §6.2).
+                let text = match explained {
+                    Some(text) => {
+                        let text: String = text.chars().take(EXPLANATION_CHARS_MAX).collect();
+                        format!("{domain} explains: {text}")
+                    }
+                    None => format!("{} may not send for {domain}", visit.ip),
+                };
                 let (_, temporary) = replies_at(Moment::Mail, &text);
                 consequence(what, replies::SPF_FAILED.with_text(text), temporary)
             }

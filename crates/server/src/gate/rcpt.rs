@@ -99,8 +99,12 @@ impl Gate {
         if named.exempt || visit.is_exempt() {
             return Ok(());
         }
-        self.listed(visit)?;
         self.message_rate(visit)?;
+        // Whoever is refused must be able to ask why (RFC 5321 §4.5.1).
+        if is_postmaster(recipient) {
+            return Ok(());
+        }
+        self.listed(visit)?;
         if self.is_greylisted(visit) {
             self.greylisting(visit, sender, recipient, now).await?;
         }
@@ -187,5 +191,12 @@ impl Gate {
             replies::RATE_LIMITED.with_text(text)
         });
         told(visit, Moment::Rcpt, "greylist", reply)
+    }
+}
+
+fn is_postmaster(recipient: &ForwardPath) -> bool {
+    match recipient {
+        ForwardPath::Postmaster => true,
+        ForwardPath::Address(address) => address.local_part().lookup() == "postmaster",
     }
 }

@@ -2,6 +2,7 @@
 
 use nightmail_access::{Action, Decision, Rule, RuleError, Rules, Stage};
 use nightmail_core::Address;
+use tracing::info;
 
 use super::Gate;
 use super::decision::{Gated, Moment, count, refused, replies_at};
@@ -87,7 +88,7 @@ impl Gate {
             Some(mail) => mail.tags = tags,
             None => visit.tags = tags,
         }
-        let (ruled, word) = match decision {
+        let (ruled, word, rule) = match decision {
             Decision::Pass => return Ok(Ruled::Pass),
             Decision::Reject { rule, text } => {
                 let (reply, _) = replies_at(moment, &text);
@@ -99,11 +100,12 @@ impl Gate {
                 refused(visit.session, moment, &rule, &reply);
                 return Err(reply);
             }
-            Decision::Accept { .. } => (Ruled::Accept, "accept"),
-            Decision::Discard { .. } => (Ruled::Discard, "discard"),
-            Decision::Route { to, .. } => (Ruled::Route(to), "route"),
+            Decision::Accept { rule } => (Ruled::Accept, "accept", rule),
+            Decision::Discard { rule } => (Ruled::Discard, "discard", rule),
+            Decision::Route { to, rule } => (Ruled::Route(to), "route", rule),
         };
         count(moment, word);
+        info!(session = %visit.session, stage = moment.as_str(), rule = &*rule, decision = word, "a rule decides");
         Ok(ruled)
     }
 }
