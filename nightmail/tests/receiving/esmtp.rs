@@ -2,6 +2,7 @@
 
 use super::common::sink::Sink;
 use super::common::site::own_addresses;
+use super::common::tools::{has, run};
 use super::common::{Service, Smtp, eventually, message};
 use super::{World, refused};
 
@@ -145,4 +146,34 @@ fn a_message_is_held_back_and_not_for_too_long() {
     eventually("the message is let go", || {
         (world.inbox("bob").len() == 1).then_some(())
     });
+}
+
+#[test]
+fn swaks_poses_as_another_and_is_believed_where_it_may() {
+    if !has("swaks") {
+        return;
+    }
+    let rule = "[[access]]\nstage = \"connect\"\nclient = [\"192.0.2.66\"]\naction = \"reject\"\ntext = \"Not you\"\n";
+    let world = World::new(&[], &[], rule);
+    let (host, port) = (
+        world.site.host(),
+        world.site.port(Service::Smtp).to_string(),
+    );
+    let swaks = |subject: &str, said: &str| {
+        let mut all = vec!["--server", &host, "--port", &port, "--timeout", "50"];
+        all.extend(["--ehlo", "client.test", "--from", "a@far.test"]);
+        all.extend(["--to", "alice@example.test", "--h-Subject", subject]);
+        all.extend(["--xclient", said]);
+        run("swaks", &all)
+    };
+    swaks("sw-xclient", "ADDR=192.0.2.7 NAME=mail.far.test").ok();
+    let seen = world.only("alice", "sw-xclient");
+    assert!(seen.contains("(mail.far.test [192.0.2.7])"), "{seen}");
+    let turned_away = swaks("sw-refused", "ADDR=192.0.2.66");
+    assert_ne!(turned_away.code, Some(0), "{}", turned_away.all());
+    assert!(
+        turned_away.all().contains("554 5.7.1 Not you"),
+        "{}",
+        turned_away.all()
+    );
 }

@@ -245,7 +245,7 @@ fn a_table_that_lacks_what_it_needs_is_refused_with_its_line() {
         "2: [[access]]: action = \"reject\" needs a `text`",
         "4: [[access]]: action = \"tag\" needs a `tag`",
         "6: [[access]]: action = \"route\" needs an address in `route`",
-        "[[access]]: access rule \"#4\": \"two words\" cannot be a tag",
+        "[[access]]: access rule \"#4\": \"two words\" is not a pattern of tagged",
         "12: [[dns_list]]: give its `zone`",
         "14: [[certificate]]: give both `certificate` and `key`",
         "16: [[token_issuer]]: give the `issuer`",

@@ -276,3 +276,19 @@ impl SmtpSession {
         body
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Besides this an idle session has its task's few hundred octets and its socket.
+    #[test]
+    fn a_session_that_waits_takes_little_room() {
+        assert!(
+            size_of::<SmtpSession>() <= 2048,
+            "{}",
+            size_of::<SmtpSession>()
+        );
+        assert!(size_of::<Visit>() <= 512, "{}", size_of::<Visit>());
+    }
+}

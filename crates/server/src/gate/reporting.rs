@@ -183,3 +183,100 @@ impl Services {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use nightmail_commit::Intent;
+    use nightmail_core::{AccountId, Domain};
+    use nightmail_directory::{NewAccount, NewDomain};
+    use nightmail_testbed::dns::NameServer;
+    use nightmail_trust::{Context, Spf, SpfQuery};
+
+    use super::*;
+    use crate::auth::Logins;
+    use crate::backend::Backend;
+    use crate::drivers::pop3::MaildropLocks;
+    use crate::tls::TlsContext;
+
+    const DAY_MILLIS: i64 = 86_400_000;
+
+    /// Services over an empty store, with the domain bank.test and the account alice.
+    async fn services(data: &std::path::Path, dns: &NameServer) -> (Services, AccountId) {
+        let toml = format!(
+            "[server]\nhostname = \"mx.example.test\"\ndata = \"{}\"\n\
+             [authentication]\ndmarc_reports = true\n[delivery]\ndns_servers = [\"{}\"]\n\
+             [auth]\nargon2_memory = \"1MiB\"\nargon2_iterations = 1\n",
+            data.display(),
+            dns.address()
+        );
+        let config = Config::parse(&toml).unwrap();
+        let backend = Backend::open(&config).await.unwrap();
+        let domain = NewDomain::named(Domain::parse("bank.test").unwrap());
+        backend.directory.add_domain(domain).await.unwrap();
+        let address = Address::parse("alice@bank.test").unwrap();
+        let account = backend.directory.add_account(NewAccount::at(address));
+        let account = account.await.unwrap();
+        let made = Intent::synced(move |tx| nightmail_store::tx::create_account(tx, account));
+        backend.store.committer().submit(made).await.unwrap();
+        let services = Services {
+            gate: Gate::new(&config, &backend).unwrap(),
+            logins: Logins::new(&config).unwrap(),
+            tls: TlsContext::load(&config).unwrap(),
+            store: backend.store,
+            directory: backend.directory,
+            switch: backend.switch,
+            queue: backend.queue,
+            cluster: backend.cluster,
+            maildrops: MaildropLocks::default(),
+            config,
+        };
+        (services, account)
+    }
+
+    async fn verdict(gate: &Gate, at: Timestamp) -> Verdict {
+        let mut inspector = Inspector::new(&gate.trust);
+        inspector.push(b"From: <boss@bank.test>\r\n\r\nx\r\n");
+        let client: IpAddr = [192, 0, 2, 7].into();
+        let spf = Spf::none(&SpfQuery {
+            client,
+            helo: "mail.far.test",
+            sender: None,
+        });
+        let context = Context {
+            client,
+            helo: "mail.far.test",
+            reverse_dns: None,
+            authenticated: None,
+            now: at,
+        };
+        let inspected = inspector.finish();
+        gate.trust.verify(&inspected, &spf, &context).await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_report_of_a_day_that_is_over_is_sent_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let dns = NameServer::start();
+        let record = "v=DMARC1; p=none; rua=mailto:alice@bank.test";
+        dns.txt("_dmarc.bank.test", record);
+        let (services, account) = services(dir.path(), &dns).await;
+        let reporting = &services.gate.reporting;
+        let now = nightmail_commit::now();
+        for days in [2, 0] {
+            let seen = verdict(&services.gate, now.plus_millis(-days * DAY_MILLIS)).await;
+            let counted = reporting.store.record(&seen, DmarcPolicy::None).await;
+            counted.unwrap();
+        }
+        reporting.flush().await;
+        for _ in 0..2 {
+            services.send_aggregate_reports(now).await.unwrap();
+            let usage = services.store.usage(account).await.unwrap();
+            assert_eq!(usage.messages, 1, "today is not over");
+        }
+        let tomorrow = now.plus_millis(DAY_MILLIS + DAY_MILLIS / 2);
+        services.send_aggregate_reports(tomorrow).await.unwrap();
+        assert_eq!(services.store.usage(account).await.unwrap().messages, 2);
+    }
+}
