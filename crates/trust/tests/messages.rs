@@ -391,13 +391,15 @@ async fn another_implementation_verifies_what_we_sign() {
         message = sys.stdin.buffer.read()\n\
         found = dkim.DKIM(message)\n\
         print([found.verify(idx=i, dnsfunc=find) for i in (0, 1)])\n";
-    let python = std::env::var("NIGHTMAIL_DKIMPY").unwrap_or_else(|_| "python3".to_owned());
+    let python =
+        std::env::var("NIGHTMAIL_DKIMPY").unwrap_or_else(|_| "/usr/bin/python3".to_owned());
     let known = Command::new(&python)
         .args(["-c", "import dkim, nacl"])
         .output();
     if !known.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: dkimpy is not installed (NIGHTMAIL_DKIMPY names a python that has it)");
-        return;
+        return nightmail_testbed::programs::skip(
+            "dkimpy is not installed (NIGHTMAIL_DKIMPY names a Python that has it)",
+        );
     }
     let site = Site::new(NameServer::start());
     let keys = keys("a.test");
