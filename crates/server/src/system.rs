@@ -195,6 +195,8 @@ pub fn confine(config: &Config) -> Result<Confinement, SystemError> {
 struct Places {
     read: BTreeSet<PathBuf>,
     write: BTreeSet<PathBuf>,
+    /// Directories above those: a new directory is safe once the one above it has been synced, for which it is opened.
+    above: BTreeSet<PathBuf>,
 }
 
 impl Places {
@@ -202,6 +204,7 @@ impl Places {
         let mut places = Self {
             read: SYSTEM_READ.into_iter().map(PathBuf::from).collect(),
             write: BTreeSet::from([config.server.data.clone(), PathBuf::from("/dev/null")]),
+            above: BTreeSet::new(),
         };
         let sockets = config.listeners.iter().filter_map(|it| match &it.address {
             ListenAddress::Unix(path) => Some(path.clone()),
@@ -219,6 +222,8 @@ impl Places {
             places.add_file(file);
         }
         places.write = places.write.iter().map(|path| nearest(path)).collect();
+        let above = places.write.iter().filter_map(|path| path.parent());
+        places.above = above.map(Path::to_owned).collect();
         places
     }
 
@@ -233,8 +238,8 @@ impl Places {
 
 /// The path, or what there is of it: what is missing is made below.
 fn nearest(path: &Path) -> PathBuf {
-    let there = path.ancestors().find(|path| path.exists());
-    there.unwrap_or(path).to_owned()
+    let there = path.ancestors().find_map(|path| path.canonicalize().ok());
+    there.unwrap_or_else(|| path.to_owned())
 }
 
 /// Every file that a configuration names.
