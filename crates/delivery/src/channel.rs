@@ -182,7 +182,7 @@ pub struct Delivery {
 impl Delivery {
     /// Starts the channel on the current tokio runtime.
     ///
-    /// Fails with [`DeliveryError::Setup`] when the resolver or TLS cannot be set up.
+    /// Fails with [`DeliveryError::Setup`] when TLS cannot be set up.
     pub fn start(
         queue: Arc<Queue>,
         reports: Arc<dyn Reports>,
@@ -198,7 +198,7 @@ impl Delivery {
         };
         let limits = &options.limits;
         let channel = Arc::new(Channel {
-            dns: Arc::new(Dns::new(&options.dns)?),
+            dns: Arc::new(Dns::new(options.dns.clone())),
             tls: Tls::new(&options)?,
             lanes: Arc::new(Lanes::new(limits)),
             connections: Semaphore::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)),

@@ -4,9 +4,7 @@ use std::net::IpAddr;
 
 use nightmail_core::Domain;
 pub(crate) use nightmail_dns::Mx;
-use nightmail_dns::{DnsOptions, Nothing};
-
-use crate::error::DeliveryError;
+use nightmail_dns::Nothing;
 
 /// Why a destination has no host to go to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,11 +39,8 @@ impl NoRoute {
 pub(crate) struct Dns(nightmail_dns::Dns);
 
 impl Dns {
-    pub fn new(options: &DnsOptions) -> Result<Self, DeliveryError> {
-        let resolver = nightmail_dns::Dns::new(options);
-        resolver
-            .map(Self)
-            .map_err(|error| DeliveryError::Setup(error.to_string()))
+    pub const fn new(resolver: nightmail_dns::Dns) -> Self {
+        Self(resolver)
     }
 
     /// The MX hosts of a domain, lowest preference first; the domain itself where it has no MX record.

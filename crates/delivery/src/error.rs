@@ -22,7 +22,7 @@ pub enum DeliveryError {
     /// The engine or the heap failed.
     #[error(transparent)]
     Failed(#[from] CommitFailure),
-    /// The resolver, TLS or the source of randomness could not be set up.
+    /// TLS or the source of randomness could not be set up.
     #[error("the delivery channel cannot start: {0}")]
     Setup(String),
 }

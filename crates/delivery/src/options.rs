@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use nightmail_core::{Address, Domain};
-use nightmail_dns::DnsOptions;
+use nightmail_dns::Dns;
 use nightmail_smtp::client::Timeouts;
 use rustls::pki_types::CertificateDer;
 
@@ -27,8 +27,8 @@ pub struct DeliveryOptions {
     pub smarthost: Option<Smarthost>,
     /// Certificate authorities trusted beside the public ones where certificates are verified.
     pub trusted_roots: Vec<CertificateDer<'static>>,
-    /// DNS.
-    pub dns: DnsOptions,
+    /// Who is asked about names.
+    pub dns: Dns,
     /// When failed attempts are repeated and given up.
     pub retry: RetryPolicy,
     /// Bounds.
@@ -40,8 +40,8 @@ pub struct DeliveryOptions {
 }
 
 impl DeliveryOptions {
-    /// The defaults of a host of this name.
-    pub fn new(host_name: Domain) -> Self {
+    /// The defaults of a host of this name, which asks `dns`.
+    pub fn new(host_name: Domain, dns: Dns) -> Self {
         Self {
             host_name,
             own_names: Vec::new(),
@@ -51,7 +51,7 @@ impl DeliveryOptions {
             mx_tls: true,
             smarthost: None,
             trusted_roots: Vec::new(),
-            dns: DnsOptions::default(),
+            dns,
             retry: RetryPolicy::default(),
             limits: DeliveryLimits::default(),
             timeouts: Timeouts::default(),

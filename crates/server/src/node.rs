@@ -358,7 +358,7 @@ fn start_delivery(
     shutdown: &Shutdown,
     tasks: &mut Tasks,
 ) -> Result<(), ServerError> {
-    let options = delivery_options(&services.config)?;
+    let options = delivery_options(&services.config, services.gate.dns().clone())?;
     let reports = Arc::new(SwitchedReports(backend.switch.clone()));
     let delivery = Delivery::start(Arc::clone(&backend.queue), reports, options)?;
     let grace = services.config.server.shutdown_grace;

@@ -5,19 +5,20 @@ use std::net::IpAddr;
 use nightmail_delivery::{
     DeliveryLimits, DeliveryOptions, Login, RetryPolicy, Smarthost, SmarthostTls,
 };
+use nightmail_dns::Dns;
 
 use crate::config::{Config, ListenAddress, OutboundTls, Protocol, TlsMode, read_secret};
 use crate::error::ServerError;
 use crate::tls::read_authorities;
 
-/// What the channel is told.
-pub fn delivery_options(config: &Config) -> Result<DeliveryOptions, ServerError> {
+/// What the channel is told; it asks `dns`.
+pub fn delivery_options(config: &Config, dns: Dns) -> Result<DeliveryOptions, ServerError> {
     let delivery = &config.delivery;
     let name = delivery
         .ehlo_name
         .as_ref()
         .unwrap_or(&config.server.hostname);
-    let mut options = DeliveryOptions::new(name.clone());
+    let mut options = DeliveryOptions::new(name.clone(), dns);
     options.own_names = vec![config.server.hostname.clone()];
     options.own_addresses = own_addresses(config);
     options.postmaster = config.server.postmaster.clone();
@@ -25,7 +26,6 @@ pub fn delivery_options(config: &Config) -> Result<DeliveryOptions, ServerError>
     options.mx_tls = delivery.tls != OutboundTls::None;
     options.smarthost = smarthost(config)?;
     options.trusted_roots = read_authorities(config)?;
-    options.dns.name_servers = delivery.dns_servers.clone();
     options.retry = RetryPolicy {
         pauses_millis: delivery
             .retry_waits

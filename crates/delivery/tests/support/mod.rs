@@ -17,7 +17,7 @@ use nightmail_delivery::{
     Delivery, DeliveryError, DeliveryOptions, Release, ReportChange, Reports, RetryPolicy,
     Unroutable,
 };
-use nightmail_dns::DnsOptions;
+use nightmail_dns::{Dns, DnsOptions};
 use nightmail_engine::{BoxFuture, Engine, KeyRange, MemoryEngine, Order, RowKey, Space};
 use nightmail_heap::{BlobBuilder, Heap, HeapOptions};
 use nightmail_queue::{
@@ -258,15 +258,15 @@ pub fn queue_over(engine: &Arc<MemoryEngine>, heap: &Heap) -> Arc<Queue> {
 }
 
 fn options(dns: &NameServer, port: u16) -> DeliveryOptions {
-    let mut options = DeliveryOptions::new("mx.near.test".parse().unwrap());
-    options.mx_port = port;
-    options.seed = Some(7);
-    options.dns = DnsOptions {
+    let dns = Dns::new(&DnsOptions {
         name_servers: vec![dns.address],
         timeout: Duration::from_millis(300),
         attempts: 1,
         ..DnsOptions::default()
-    };
+    });
+    let mut options = DeliveryOptions::new("mx.near.test".parse().unwrap(), dns.unwrap());
+    options.mx_port = port;
+    options.seed = Some(7);
     options.retry = RetryPolicy {
         pauses_millis: vec![3_600_000],
         ..RetryPolicy::default()

@@ -113,6 +113,11 @@ impl Gate {
         })
     }
 
+    /// The resolver: one for receiving and sending, so that an answer is asked for once.
+    pub(crate) const fn dns(&self) -> &Dns {
+        &self.dns
+    }
+
     /// Whether clients from there pass every check and may relay.
     pub(crate) fn trusts(&self, ip: IpAddr) -> bool {
         holds(&self.settings.trusted, ip)
@@ -141,8 +146,8 @@ fn holds(networks: &[IpNetwork], ip: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(ip))
 }
 
-/// The resolver of receiving, which asks whom delivery asks.
-pub(crate) fn resolver(config: &Config) -> Result<Dns, ServerError> {
+/// The resolver that a configuration asks for.
+fn resolver(config: &Config) -> Result<Dns, ServerError> {
     let options = DnsOptions {
         name_servers: config.delivery.dns_servers.clone(),
         ..DnsOptions::default()
