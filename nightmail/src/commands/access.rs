@@ -64,14 +64,6 @@ pub(crate) enum StageArg {
 }
 
 impl StageArg {
-    const ALL: [Self; 5] = [
-        Self::Connect,
-        Self::Helo,
-        Self::Mail,
-        Self::Rcpt,
-        Self::Data,
-    ];
-
     const fn stage(self) -> Stage {
         match self {
             Self::Connect => Stage::Connect,
@@ -79,16 +71,6 @@ impl StageArg {
             Self::Mail => Stage::Mail,
             Self::Rcpt => Stage::Rcpt,
             Self::Data => Stage::Data,
-        }
-    }
-
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Helo => "helo",
-            Self::Mail => "mail",
-            Self::Rcpt => "rcpt",
-            Self::Data => "data",
         }
     }
 }
@@ -133,7 +115,7 @@ impl TestArgs {
     fn test(&self, rules: &Rules, client_name: Option<&str>, given: Tags) -> Vec<Tested> {
         let mut tags = given;
         let mut stages = Vec::new();
-        for stage in StageArg::ALL {
+        for &stage in StageArg::value_variants() {
             if stage > self.last_stage() {
                 break;
             }
@@ -218,7 +200,8 @@ impl AccessCommand {
 fn text(seen: &[String], stages: &[&Tested]) -> String {
     let mut text: String = seen.iter().map(|line| format!("{line}\n")).collect();
     for tested in stages {
-        text.push_str(&format!("{}: {}\n", tested.stage.word(), verdict(tested)));
+        let stage = tested.stage.stage();
+        text.push_str(&format!("{stage}: {}\n", verdict(tested)));
         let mut table = Table::new(&["  RULE", "FITS", "BECAUSE"]);
         for rule in &tested.rules {
             table.row([
@@ -273,7 +256,7 @@ fn stage_json(tested: &Tested) -> Value {
         .map(|rule| json!({ "rule": rule.rule, "fits": rule.fits, "because": rule.because }))
         .collect();
     json!({
-        "stage": tested.stage.word(),
+        "stage": tested.stage.stage().as_str(),
         "decision": decision,
         "rule": rule.map(|rule| rule.as_ref()),
         "text": what,

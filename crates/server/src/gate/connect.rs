@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use nightmail_access::{ClientName, ReverseDns, Score, tag};
+use nightmail_access::{ClientName, ReverseDns, Score, Stage, tag};
 use nightmail_core::SessionId;
 use nightmail_smtp::{Reply, replies};
 
-use super::decision::{Fate, Gated, Moment, consequence, count, refused, replies_at};
+use super::decision::{Fate, Gated, consequence, count, refused, replies_at};
 use super::rules::Ruled;
 use super::visit::{Paths, Seen, Visit};
 use super::{Gate, MINUTE};
@@ -39,7 +39,7 @@ impl Gate {
         let mut visit = Box::new(Visit::new(session, ip));
         visit.exempt = trusted;
         if !trusted {
-            self.shedder.look(Moment::Connect)?;
+            self.shedder.look(Stage::Connect)?;
         }
         visit.name = known_name;
         // Rules may speak of the name; a client that is over its rate costs no lookup unless they do.
@@ -54,7 +54,7 @@ impl Gate {
         if !visit.exempt {
             self.connection_rate(&visit)?;
             Box::pin(self.connect_lookups(&mut visit)).await?;
-            count(Moment::Connect, "pass");
+            count(Stage::Connect, "pass");
         }
         Ok(Some(visit))
     }
@@ -71,7 +71,7 @@ impl Gate {
     }
 
     fn connect_rules(&self, visit: &mut Visit, seen: &Seen<'_>) -> Gated<()> {
-        match self.ruled(visit, Moment::Connect, seen, Paths::default())? {
+        match self.ruled(visit, Stage::Connect, seen, Paths::default())? {
             Ruled::Pass => {}
             Ruled::Accept => visit.exempt = true,
             Ruled::Discard => visit.fate = Fate::Discard,
@@ -92,7 +92,7 @@ impl Gate {
         taken.map_err(|_| {
             let reply = replies::TOO_MANY_CONNECTIONS;
             let check = "connections_per_minute";
-            refused(visit.session, Moment::Connect, check, &reply);
+            refused(visit.session, Stage::Connect, check, &reply);
             reply
         })
     }
@@ -138,17 +138,17 @@ impl Gate {
         }
         visit.tag(tag::REVERSE_DNS);
         let text = format!("{} has no name that leads back to it", visit.ip);
-        let (permanent, temporary) = replies_at(Moment::Connect, &text);
+        let (permanent, temporary) = replies_at(Stage::Connect, &text);
         told(
             visit,
-            Moment::Connect,
+            Stage::Connect,
             "reverse_dns",
             consequence(what, permanent, temporary),
         )
     }
 
     /// The client has spoken before its greeting, or has sent commands ahead before EHLO had allowed it.
-    pub(crate) fn early(&self, visit: &mut Visit, seen: &Seen<'_>, moment: Moment) -> Gated<()> {
+    pub(crate) fn early(&self, visit: &mut Visit, seen: &Seen<'_>, stage: Stage) -> Gated<()> {
         let what = self.settings.early_talker;
         if visit.is_exempt() || what == Consequence::Off {
             return Ok(());
@@ -159,10 +159,10 @@ impl Gate {
             (false, false) => return Ok(()),
         };
         visit.tag(given);
-        let (permanent, temporary) = replies_at(moment, "You spoke before your turn");
+        let (permanent, temporary) = replies_at(stage, "You spoke before your turn");
         told(
             visit,
-            moment,
+            stage,
             "early_talker",
             consequence(what, permanent, temporary),
         )
@@ -170,11 +170,11 @@ impl Gate {
 }
 
 /// Refuses with `reply`, where there is one.
-pub(super) fn told(visit: &Visit, moment: Moment, check: &str, reply: Option<Reply>) -> Gated<()> {
+pub(super) fn told(visit: &Visit, stage: Stage, check: &str, reply: Option<Reply>) -> Gated<()> {
     match reply {
         None => Ok(()),
         Some(reply) => {
-            refused(visit.session, moment, check, &reply);
+            refused(visit.session, stage, check, &reply);
             Err(reply)
         }
     }

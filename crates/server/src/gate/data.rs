@@ -1,6 +1,6 @@
 //! The moment at which a message is there: signatures, DMARC, rules, and what the header says of them.
 
-use nightmail_access::ClientName;
+use nightmail_access::{ClientName, Stage};
 use nightmail_core::ReversePath;
 use nightmail_smtp::replies;
 use nightmail_trust::{
@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::Gate;
 use super::connect::told;
-use super::decision::{Fate, Gated, Moment, count};
+use super::decision::{Fate, Gated, count};
 use super::rules::Ruled;
 use super::visit::{Paths, Seen, Visit};
 use crate::config::Consequence;
@@ -78,7 +78,7 @@ impl Gate {
             sender: Some(sender),
             recipient: None,
         };
-        let ruled = self.ruled(visit, Moment::Data, seen, paths)?;
+        let ruled = self.ruled(visit, Stage::Data, seen, paths)?;
         if let (Some(found), false) = (&judged.found, ruled == Ruled::Accept) {
             self.dmarc(visit, &found.1)?;
         }
@@ -88,7 +88,7 @@ impl Gate {
             Ruled::Route(to) => Fate::Route(to),
         };
         judged.fields = self.fields(visit, judged.found.as_ref().map(|found| &found.1));
-        count(Moment::Data, "pass");
+        count(Stage::Data, "pass");
         Ok(judged)
     }
 
@@ -138,7 +138,7 @@ impl Gate {
             let text = format!("The DMARC policy of {domain} does not allow this message");
             replies::DMARC_FAILED.with_text(text)
         });
-        told(visit, Moment::Data, "dmarc", reply)
+        told(visit, Stage::Data, "dmarc", reply)
     }
 
     /// Authentication-Results (RFC 8601), and another one with the tags. Forged ones of our name have been dropped.

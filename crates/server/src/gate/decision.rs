@@ -1,5 +1,6 @@
 //! What the gate decides, said to the log, to the metrics and to the client.
 
+use nightmail_access::Stage;
 use nightmail_core::{Address, SessionId};
 use nightmail_smtp::{Reply, replies};
 use tracing::info;
@@ -32,43 +33,20 @@ impl Fate {
 /// Passes, or is refused with this reply.
 pub(crate) type Gated<T> = Result<T, Reply>;
 
-/// At which point of a session something is decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moment {
-    Connect,
-    Helo,
-    Mail,
-    Rcpt,
-    Data,
-}
-
-impl Moment {
-    /// The word used in the log and in metrics.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Helo => "helo",
-            Self::Mail => "mail",
-            Self::Rcpt => "rcpt",
-            Self::Data => "data",
-        }
-    }
-}
-
 /// Counts what was decided.
-pub(super) fn count(moment: Moment, decision: &'static str) {
-    ::metrics::counter!(metrics::ACCESS_DECISIONS, "stage" => moment.as_str(), "decision" => decision)
+pub(super) fn count(stage: Stage, decision: &'static str) {
+    ::metrics::counter!(metrics::ACCESS_DECISIONS, "stage" => stage.as_str(), "decision" => decision)
         .increment(1);
 }
 
 /// Writes a refusal into the log, and counts it.
-pub(super) fn refused(session: SessionId, moment: Moment, check: &str, reply: &Reply) {
+pub(super) fn refused(session: SessionId, stage: Stage, check: &str, reply: &Reply) {
     let decision = match reply.is_permanent() {
         true => "reject",
         false => "defer",
     };
-    count(moment, decision);
-    info!(%session, stage = moment.as_str(), check, %reply, "refused");
+    count(stage, decision);
+    info!(%session, stage = stage.as_str(), check, %reply, "refused");
 }
 
 /// The reply to a client whom a check does not like, where that is to be told; `None` lets it go on, tagged or not.
@@ -80,12 +58,12 @@ pub(super) fn consequence(what: Consequence, permanent: Reply, temporary: Reply)
     }
 }
 
-/// The replies of a refusal at a moment, permanent and temporary. Before the greeting only those that close will do.
-pub(super) fn replies_at(moment: Moment, text: &str) -> (Reply, Reply) {
-    let (permanent, temporary) = match moment {
-        Moment::Connect => (replies::CONTENT_REFUSED, replies::NOT_SMTP),
-        Moment::Data => (replies::CONTENT_REFUSED, replies::TRY_LATER),
-        Moment::Helo | Moment::Mail | Moment::Rcpt => (replies::POLICY, replies::RATE_LIMITED),
+/// The replies of a refusal at a stage, permanent and temporary. Before the greeting only those that close will do.
+pub(super) fn replies_at(stage: Stage, text: &str) -> (Reply, Reply) {
+    let (permanent, temporary) = match stage {
+        Stage::Connect => (replies::CONTENT_REFUSED, replies::NOT_SMTP),
+        Stage::Data => (replies::CONTENT_REFUSED, replies::TRY_LATER),
+        Stage::Helo | Stage::Mail | Stage::Rcpt => (replies::POLICY, replies::RATE_LIMITED),
     };
     (permanent.with_text(text), temporary.with_text(text))
 }
@@ -96,13 +74,13 @@ mod tests {
 
     #[test]
     fn a_refusal_has_the_codes_of_its_moment() {
-        for (moment, permanent, temporary) in [
-            (Moment::Connect, 554, 421),
-            (Moment::Helo, 550, 450),
-            (Moment::Rcpt, 550, 450),
-            (Moment::Data, 554, 451),
+        for (stage, permanent, temporary) in [
+            (Stage::Connect, 554, 421),
+            (Stage::Helo, 550, 450),
+            (Stage::Rcpt, 550, 450),
+            (Stage::Data, 554, 451),
         ] {
-            let (hard, soft) = replies_at(moment, "No");
+            let (hard, soft) = replies_at(stage, "No");
             assert_eq!((hard.code(), soft.code()), (permanent, temporary));
             assert_eq!(hard.text(), "No");
         }

@@ -1,10 +1,10 @@
 //! The moment of EHLO and HELO: rules, and whether the name can be the client's.
 
-use nightmail_access::tag;
+use nightmail_access::{Stage, tag};
 
 use super::Gate;
 use super::connect::told;
-use super::decision::{Fate, Gated, Moment, consequence, replies_at};
+use super::decision::{Fate, Gated, consequence, replies_at};
 use super::rules::Ruled;
 use super::visit::{Paths, Seen, Visit};
 use crate::config::Consequence;
@@ -18,7 +18,7 @@ impl Gate {
         };
         // A new EHLO ends the transaction (RFC 5321 §4.1.4).
         visit.mail = None;
-        match self.ruled(visit, Moment::Helo, &seen, Paths::default())? {
+        match self.ruled(visit, Stage::Helo, &seen, Paths::default())? {
             Ruled::Pass => {}
             Ruled::Accept => visit.exempt = true,
             Ruled::Discard => visit.fate = Fate::Discard,
@@ -32,8 +32,8 @@ impl Gate {
             return Ok(());
         };
         visit.tag(tag::HELO);
-        let (permanent, temporary) = replies_at(Moment::Helo, &problem.to_string());
+        let (permanent, temporary) = replies_at(Stage::Helo, &problem.to_string());
         let reply = consequence(self.settings.helo, permanent, temporary);
-        told(visit, Moment::Helo, "helo", reply)
+        told(visit, Stage::Helo, "helo", reply)
     }
 }

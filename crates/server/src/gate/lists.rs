@@ -7,25 +7,30 @@ use nightmail_dns::Dns;
 
 use crate::config::{DnsList, DnsListSubject};
 
-/// The lists of a configuration. What nothing is asked about costs no lookup.
+/// The lists of a configuration, as they are asked.
+pub fn dns_list_options(lists: &[DnsList]) -> Vec<DnsListOptions> {
+    let options = lists.iter().filter_map(|list| {
+        Some(DnsListOptions {
+            zone: list.zone.clone()?,
+            of: match list.of {
+                DnsListSubject::Client => Subject::Client,
+                DnsListSubject::ClientName => Subject::ClientName,
+                DnsListSubject::Helo => Subject::Helo,
+                DnsListSubject::Sender => Subject::Sender,
+            },
+            weight: list.weight,
+            answers: list.answers.clone(),
+        })
+    });
+    options.collect()
+}
+
+/// The lists of a server. What nothing is asked about costs no lookup.
 pub(super) struct Lists(DnsLists);
 
 impl Lists {
     pub(super) fn new(dns: &Dns, lists: &[DnsList]) -> Self {
-        let options = lists.iter().filter_map(|list| {
-            Some(DnsListOptions {
-                zone: list.zone.clone()?,
-                of: match list.of {
-                    DnsListSubject::Client => Subject::Client,
-                    DnsListSubject::ClientName => Subject::ClientName,
-                    DnsListSubject::Helo => Subject::Helo,
-                    DnsListSubject::Sender => Subject::Sender,
-                },
-                weight: list.weight,
-                answers: list.answers.clone(),
-            })
-        });
-        Self(DnsLists::new(dns.clone(), options.collect()))
+        Self(DnsLists::new(dns.clone(), dns_list_options(lists)))
     }
 
     /// Whether a list is asked about the names of clients.

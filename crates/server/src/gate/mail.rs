@@ -1,13 +1,13 @@
 //! The moment of MAIL: rules, the sender's domain, lists of names, SPF.
 
-use nightmail_access::{Score, SenderDomain, tag};
+use nightmail_access::{Score, SenderDomain, Stage, tag};
 use nightmail_core::ReversePath;
 use nightmail_smtp::{Mail, replies};
 use nightmail_trust::{Spf, SpfQuery, SpfResult};
 
 use super::Gate;
 use super::connect::told;
-use super::decision::{Fate, Gated, Moment, consequence, replies_at};
+use super::decision::{Fate, Gated, consequence, replies_at};
 use super::rules::Ruled;
 use super::visit::{MailVisit, Paths, Seen, Visit};
 use crate::config::Consequence;
@@ -20,8 +20,8 @@ impl Gate {
     pub(crate) async fn mail(&self, visit: &mut Visit, seen: &Seen<'_>, mail: &Mail) -> Gated<()> {
         visit.mail = None;
         if !visit.exempt {
-            self.shedder.look(Moment::Mail)?;
-            self.early(visit, seen, Moment::Mail)?;
+            self.shedder.look(Stage::Mail)?;
+            self.early(visit, seen, Stage::Mail)?;
         }
         let tags = visit.tags.clone();
         visit.mail = Some(Box::new(MailVisit {
@@ -40,7 +40,7 @@ impl Gate {
             sender: Some(&mail.reverse_path),
             recipient: None,
         };
-        let ruled = self.ruled(visit, Moment::Mail, seen, paths)?;
+        let ruled = self.ruled(visit, Stage::Mail, seen, paths)?;
         if let Some(open) = &mut visit.mail {
             match ruled {
                 Ruled::Pass => {}
@@ -130,19 +130,19 @@ impl Gate {
             }
             Some(SenderDomain::Missing) => {
                 visit.tag(tag::SENDER_DOMAIN);
-                let (_, temporary) = replies_at(Moment::Mail, "Sender domain not found");
+                let (_, temporary) = replies_at(Stage::Mail, "Sender domain not found");
                 consequence(what, replies::SENDER_DOMAIN_UNKNOWN, temporary)
             }
             Some(SenderDomain::NullMx) => {
                 visit.tag(tag::SENDER_DOMAIN);
                 let text = "The sender's domain says that it takes no mail";
-                let (_, temporary) = replies_at(Moment::Mail, text);
+                let (_, temporary) = replies_at(Stage::Mail, text);
                 let permanent = replies::SENDER_DOMAIN_UNKNOWN.with_text(text);
                 // RFC 7505 §4.2.
                 consequence(what, permanent, temporary)
             }
         };
-        told(visit, Moment::Mail, "sender_domain", reply)
+        told(visit, Stage::Mail, "sender_domain", reply)
     }
 
     fn judge_spf(&self, visit: &mut Visit, spf: Option<Spf>) -> Gated<()> {
@@ -169,7 +169,7 @@ impl Gate {
                     }
                     None => format!("{} may not send for {domain}", visit.ip),
                 };
-                let (_, temporary) = replies_at(Moment::Mail, &text);
+                let (_, temporary) = replies_at(Stage::Mail, &text);
                 consequence(what, replies::SPF_FAILED.with_text(text), temporary)
             }
             SpfResult::SoftFail => {
@@ -181,6 +181,6 @@ impl Gate {
             }),
             _ => None,
         };
-        told(visit, Moment::Mail, "spf", reply)
+        told(visit, Stage::Mail, "spf", reply)
     }
 }

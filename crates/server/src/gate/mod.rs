@@ -26,7 +26,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightmail_access::{ClientNet, Greylist, GreylistOptions, Rates, Rules};
+use nightmail_access::{ClientNet, Greylist, GreylistOptions, Rates, Rules, Stage};
 use nightmail_core::net::IpNetwork;
 use nightmail_dns::{Dns, DnsOptions};
 use nightmail_trust::{Trust, TrustOptions};
@@ -36,7 +36,8 @@ use crate::config::{self, Authentication, Config, Consequence, Receiving};
 use crate::error::ServerError;
 
 pub(crate) use data::Judged;
-pub(crate) use decision::{Fate, Gated, Moment};
+pub(crate) use decision::{Fate, Gated};
+pub use lists::dns_list_options;
 pub use rules::rules;
 pub(crate) use sign::Signers;
 pub(crate) use submission::{SubmissionGate, Submitter, held_until};
@@ -80,7 +81,6 @@ impl Gate {
         let settings = config.receiving.clone();
         let authentication = config.authentication.clone();
         let rules = rules(config).map_err(|error| OpenError::Settings(error.to_string()))?;
-        let named = |rule: &config::Access| !rule.client_name.is_empty();
         let lists = lists::Lists::new(&dns, &config.dns_lists);
         let greylist = (settings.greylist != config::Greylist::Off)
             .then(|| Greylist::new(Arc::clone(&backend.engine), greylist_options(&settings)));
@@ -90,11 +90,10 @@ impl Gate {
             own_names: vec![config.server.hostname.as_str().to_owned()],
             wants_names: settings.reverse_dns != Consequence::Off
                 || lists.want_names()
-                || config.access_rules.iter().any(named),
-            rules_want_names: config
-                .access_rules
-                .iter()
-                .any(|rule| named(rule) && rule.stage == config::AccessStage::Connect),
+                || Stage::ALL
+                    .iter()
+                    .any(|stage| rules.wants_client_name_at(*stage)),
+            rules_want_names: rules.wants_client_name_at(Stage::Connect),
             rules,
             lists,
             greylist,

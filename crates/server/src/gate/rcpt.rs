@@ -4,13 +4,13 @@
 
 use std::time::Instant;
 
-use nightmail_access::Verdict;
+use nightmail_access::{Stage, Verdict};
 use nightmail_core::{ForwardPath, ReversePath, Timestamp};
 use nightmail_smtp::replies;
 use tracing::warn;
 
 use super::connect::told;
-use super::decision::{Fate, Gated, Moment, count, replies_at};
+use super::decision::{Fate, Gated, count, replies_at};
 use super::lists::explained;
 use super::rules::Ruled;
 use super::visit::{Paths, Seen, Visit};
@@ -44,7 +44,7 @@ impl Gate {
             recipient: Some(recipient),
         };
         let mut named = Recipient::default();
-        match self.ruled(visit, Moment::Rcpt, seen, paths)? {
+        match self.ruled(visit, Stage::Rcpt, seen, paths)? {
             Ruled::Pass => {}
             Ruled::Accept => named.exempt = true,
             Ruled::Discard => named.fate = Fate::Discard,
@@ -64,7 +64,7 @@ impl Gate {
                 .unknown
                 .is_spent(&visit.net, most, HOUR, Instant::now());
         let reply = spent.then(|| replies::RATE_LIMITED.with_text("Too many unknown recipients"));
-        told(visit, Moment::Rcpt, "unknown_recipients_per_hour", reply)
+        told(visit, Stage::Rcpt, "unknown_recipients_per_hour", reply)
     }
 
     /// A stranger wants waiting mail to be sent, which costs a look through the queue.
@@ -108,7 +108,7 @@ impl Gate {
         if self.is_greylisted(visit) {
             self.greylisting(visit, sender, recipient, now).await?;
         }
-        count(Moment::Rcpt, "pass");
+        count(Stage::Rcpt, "pass");
         Ok(())
     }
 
@@ -121,8 +121,8 @@ impl Gate {
             return Ok(());
         }
         let text = explained(&open.score);
-        let (permanent, _) = replies_at(Moment::Rcpt, &text);
-        told(visit, Moment::Rcpt, "dns_list", Some(permanent))
+        let (permanent, _) = replies_at(Stage::Rcpt, &text);
+        told(visit, Stage::Rcpt, "dns_list", Some(permanent))
     }
 
     /// Whether the points of lists make the transaction suspect.
@@ -152,7 +152,7 @@ impl Gate {
         }
         let text = format!("Too much mail, try again in {} s", wait.0.as_secs().max(1));
         let reply = replies::RATE_LIMITED.with_text(text);
-        told(visit, Moment::Rcpt, "messages_per_hour", Some(reply))
+        told(visit, Stage::Rcpt, "messages_per_hour", Some(reply))
     }
 
     fn is_greylisted(&self, visit: &Visit) -> bool {
@@ -190,7 +190,7 @@ impl Gate {
             let text = format!("Greylisted, try again in {} s", wait.as_secs().max(1));
             replies::RATE_LIMITED.with_text(text)
         });
-        told(visit, Moment::Rcpt, "greylist", reply)
+        told(visit, Stage::Rcpt, "greylist", reply)
     }
 }
 

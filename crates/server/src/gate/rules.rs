@@ -5,7 +5,7 @@ use nightmail_core::Address;
 use tracing::info;
 
 use super::Gate;
-use super::decision::{Gated, Moment, count, refused, replies_at};
+use super::decision::{Gated, count, refused, replies_at};
 use super::visit::{Paths, Seen, Visit, facts};
 use crate::config::{Access, AccessAction, AccessStage, Config};
 
@@ -68,22 +68,20 @@ impl Gate {
     pub(super) fn ruled(
         &self,
         visit: &mut Visit,
-        moment: Moment,
+        stage: Stage,
         seen: &Seen<'_>,
         paths: Paths<'_>,
     ) -> Gated<Ruled> {
         // Who is about to log in is no stranger: nothing is asked before that.
-        let too_soon = visit.inside && matches!(moment, Moment::Connect | Moment::Helo);
-        if too_soon || self.rules.is_empty_at(moment.stage()) {
+        let too_soon = visit.inside && matches!(stage, Stage::Connect | Stage::Helo);
+        if too_soon || self.rules.is_empty_at(stage) {
             return Ok(Ruled::Pass);
         }
         let given = visit.tags().clone();
         let mut tags = given.clone();
-        let decision = self.rules.decide(
-            moment.stage(),
-            &facts(visit, seen, paths, &given),
-            &mut tags,
-        );
+        let decision = self
+            .rules
+            .decide(stage, &facts(visit, seen, paths, &given), &mut tags);
         match &mut visit.mail {
             Some(mail) => mail.tags = tags,
             None => visit.tags = tags,
@@ -91,21 +89,21 @@ impl Gate {
         let (ruled, word, rule) = match decision {
             Decision::Pass => return Ok(Ruled::Pass),
             Decision::Reject { rule, text } => {
-                let (reply, _) = replies_at(moment, &text);
-                refused(visit.session, moment, &rule, &reply);
+                let (reply, _) = replies_at(stage, &text);
+                refused(visit.session, stage, &rule, &reply);
                 return Err(reply);
             }
             Decision::Defer { rule, text } => {
-                let (_, reply) = replies_at(moment, &text);
-                refused(visit.session, moment, &rule, &reply);
+                let (_, reply) = replies_at(stage, &text);
+                refused(visit.session, stage, &rule, &reply);
                 return Err(reply);
             }
             Decision::Accept { rule } => (Ruled::Accept, "accept", rule),
             Decision::Discard { rule } => (Ruled::Discard, "discard", rule),
             Decision::Route { to, rule } => (Ruled::Route(to), "route", rule),
         };
-        count(moment, word);
-        info!(session = %visit.session, stage = moment.as_str(), rule = &*rule, decision = word, "a rule decides");
+        count(stage, word);
+        info!(session = %visit.session, stage = stage.as_str(), rule = &*rule, decision = word, "a rule decides");
         Ok(ruled)
     }
 }

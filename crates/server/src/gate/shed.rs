@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use nightmail_access::Stage;
 use nightmail_commit::Committer;
 use nightmail_smtp::{Reply, replies};
 use tracing::warn;
 
-use super::decision::{Gated, Moment};
+use super::decision::Gated;
 use crate::metrics;
 
 /// Looks how far behind the store is.
@@ -22,27 +23,24 @@ impl Shedder {
     }
 
     /// Refuses new connections at twice the wait at which new messages are refused.
-    pub(super) fn look(&self, moment: Moment) -> Gated<()> {
-        match refusal(self.committer.oldest_wait(), self.after, moment) {
+    pub(super) fn look(&self, stage: Stage) -> Gated<()> {
+        match refusal(self.committer.oldest_wait(), self.after, stage) {
             None => Ok(()),
             Some(reply) => {
-                ::metrics::counter!(metrics::LOAD_SHED, "stage" => moment.as_str()).increment(1);
-                warn!(
-                    stage = moment.as_str(),
-                    "mail deferred: the store is behind"
-                );
+                ::metrics::counter!(metrics::LOAD_SHED, "stage" => stage.as_str()).increment(1);
+                warn!(stage = stage.as_str(), "mail deferred: the store is behind");
                 Err(reply)
             }
         }
     }
 }
 
-fn refusal(wait: Duration, after: Duration, moment: Moment) -> Option<Reply> {
+fn refusal(wait: Duration, after: Duration, stage: Stage) -> Option<Reply> {
     if after.is_zero() {
         return None;
     }
-    match moment {
-        Moment::Connect => (wait > after.saturating_mul(2)).then_some(replies::BUSY_CLOSING),
+    match stage {
+        Stage::Connect => (wait > after.saturating_mul(2)).then_some(replies::BUSY_CLOSING),
         _ => (wait > after).then_some(replies::BUSY),
     }
 }
@@ -54,11 +52,11 @@ mod tests {
     #[test]
     fn messages_are_refused_before_connections_are() {
         let secs = Duration::from_secs;
-        let code = |wait, moment| refusal(secs(wait), secs(5), moment).map(|reply| reply.code());
-        assert_eq!(code(5, Moment::Mail), None);
-        assert_eq!(code(6, Moment::Mail), Some(451));
-        assert_eq!(code(10, Moment::Connect), None);
-        assert_eq!(code(11, Moment::Connect), Some(421));
-        assert_eq!(refusal(secs(99), Duration::ZERO, Moment::Connect), None);
+        let code = |wait, stage| refusal(secs(wait), secs(5), stage).map(|reply| reply.code());
+        assert_eq!(code(5, Stage::Mail), None);
+        assert_eq!(code(6, Stage::Mail), Some(451));
+        assert_eq!(code(10, Stage::Connect), None);
+        assert_eq!(code(11, Stage::Connect), Some(421));
+        assert_eq!(refusal(secs(99), Duration::ZERO, Stage::Connect), None);
     }
 }

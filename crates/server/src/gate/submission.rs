@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use nightmail_access::{ClientNet, Rates};
+use nightmail_access::{ClientNet, Rates, Stage};
 use nightmail_core::{AccountId, Address, SessionId, Timestamp};
 use nightmail_directory::{Directory, DirectoryError};
 use nightmail_smtp::command::Hold;
 use nightmail_smtp::{Mail, Reply, replies};
 use tracing::{info, warn};
 
-use super::decision::{Gated, Moment, refused};
+use super::decision::{Gated, refused};
 use crate::config::Submission;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -52,7 +52,7 @@ impl SubmissionGate {
             && !self.owns(from, sender).await?
         {
             let reply = replies::SENDER_NOT_OWNED;
-            refused(from.session, Moment::Mail, "sender_owned", &reply);
+            refused(from.session, Stage::Mail, "sender_owned", &reply);
             return Err(reply);
         }
         if let Some(hold) = mail.params.hold {
@@ -61,12 +61,12 @@ impl SubmissionGate {
         let settings = &self.settings;
         let at = Instant::now();
         limit(&self.messages, from.account, settings.messages_per_hour, at)
-            .map_err(|reply| told(from.session, Moment::Mail, "messages_per_hour", reply))?;
+            .map_err(|reply| told(from.session, Stage::Mail, "messages_per_hour", reply))?;
         if let Some(ip) = from.ip {
             let most = settings.messages_per_address_per_hour;
             limit(&self.by_address, ClientNet::of(ip), most, at).map_err(|reply| {
                 let check = "messages_per_address_per_hour";
-                told(from.session, Moment::Mail, check, reply)
+                told(from.session, Stage::Mail, check, reply)
             })?;
         }
         Ok(())
@@ -76,7 +76,7 @@ impl SubmissionGate {
     pub(crate) fn recipient(&self, from: &Submitter) -> Gated<()> {
         let most = self.settings.recipients_per_hour;
         limit(&self.recipients, from.account, most, Instant::now())
-            .map_err(|reply| told(from.session, Moment::Rcpt, "recipients_per_hour", reply))
+            .map_err(|reply| told(from.session, Stage::Rcpt, "recipients_per_hour", reply))
     }
 
     /// Are these authors the account's own? An author that is no address of a mailbox is not.
@@ -91,7 +91,7 @@ impl SubmissionGate {
             };
             if !owned {
                 let reply = replies::POLICY.with_text("The From field names an address of others");
-                refused(from.session, Moment::Data, "from_owned", &reply);
+                refused(from.session, Stage::Data, "from_owned", &reply);
                 return Err(reply);
             }
         }
@@ -127,8 +127,8 @@ pub(crate) fn held_until(hold: Hold, now: Timestamp) -> Timestamp {
     }
 }
 
-fn told(session: SessionId, moment: Moment, check: &str, reply: Reply) -> Reply {
-    refused(session, moment, check, &reply);
+fn told(session: SessionId, stage: Stage, check: &str, reply: Reply) -> Reply {
+    refused(session, stage, check, &reply);
     reply
 }
 

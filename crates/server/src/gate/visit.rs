@@ -4,12 +4,12 @@
 
 use std::net::IpAddr;
 
-use nightmail_access::{ClientName, ClientNet, Facts, Score, Stage, Tags, tag};
+use nightmail_access::{ClientName, ClientNet, Facts, Score, Tags, tag};
 use nightmail_core::{ForwardPath, ReversePath, SessionId};
 use nightmail_smtp::server;
 use nightmail_trust::Spf;
 
-use super::decision::{Fate, Moment};
+use super::decision::Fate;
 
 /// The tags that checks give before a message has come.
 const CHECK_TAGS: [&str; 8] = [
@@ -137,18 +137,6 @@ impl Visit {
     pub(crate) fn fate(&self) -> Fate {
         let mail = self.mail.as_ref().map(|mail| mail.fate.clone());
         mail.unwrap_or_default().or(&self.fate)
-    }
-}
-
-impl Moment {
-    pub(super) const fn stage(self) -> Stage {
-        match self {
-            Self::Connect => Stage::Connect,
-            Self::Helo => Stage::Helo,
-            Self::Mail => Stage::Mail,
-            Self::Rcpt => Stage::Rcpt,
-            Self::Data => Stage::Data,
-        }
     }
 }
 

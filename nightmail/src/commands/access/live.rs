@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use nightmail_access::{ClientName, DnsListOptions, DnsLists, ReverseDns, Score, Subject, tag};
+use nightmail_access::{ClientName, DnsLists, ReverseDns, Score, Subject, tag};
 use nightmail_core::ReversePath;
 use nightmail_dns::Dns;
-use nightmail_server::config::{Config, Consequence, DnsListSubject};
+use nightmail_server::config::{Config, Consequence};
+use nightmail_server::gate;
 use nightmail_trust::{SpfQuery, SpfResult, Trust, TrustOptions};
 
 use crate::error::CommandError;
@@ -73,7 +74,7 @@ impl Found {
         helo: Option<&str>,
         sender: Option<&ReversePath>,
     ) {
-        let lists = DnsLists::new(dns.clone(), list_options(config));
+        let lists = DnsLists::new(dns.clone(), gate::dns_list_options(&config.dns_lists));
         let sender = sender.and_then(ReversePath::address);
         let names = [
             (Subject::ClientName, self.client_name.as_deref()),
@@ -128,21 +129,4 @@ impl Found {
             _ => {}
         }
     }
-}
-
-fn list_options(config: &Config) -> Vec<DnsListOptions> {
-    let options = config.dns_lists.iter().filter_map(|list| {
-        Some(DnsListOptions {
-            zone: list.zone.clone()?,
-            of: match list.of {
-                DnsListSubject::Client => Subject::Client,
-                DnsListSubject::ClientName => Subject::ClientName,
-                DnsListSubject::Helo => Subject::Helo,
-                DnsListSubject::Sender => Subject::Sender,
-            },
-            weight: list.weight,
-            answers: list.answers.clone(),
-        })
-    });
-    options.collect()
 }

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use nightmail_access::Stage;
 use nightmail_smtp::command::{XAttribute, XName};
 use nightmail_smtp::server::{Answer, Hello, Role, Welcome};
 use nightmail_smtp::{Reply, replies};
 use tracing::{info, warn};
 
 use super::SmtpSession;
-use crate::gate::{Gated, Moment, Seen};
+use crate::gate::{Gated, Seen};
 use crate::net::Transport;
 
 /// What a client is answered once it has waited for its greeting.
@@ -60,7 +61,7 @@ impl SmtpSession {
         let gate = &self.service.services.gate;
         if let (Some(visit), Answer::Welcome(_)) = (&mut self.visit, &greeting.answer) {
             let seen = Seen::of(self.machine.facts());
-            if let Err(reply) = gate.early(visit, &seen, Moment::Connect) {
+            if let Err(reply) = gate.early(visit, &seen, Stage::Connect) {
                 return Some(Answer::Reject(reply));
             }
         }
