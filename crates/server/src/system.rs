@@ -178,10 +178,12 @@ pub fn confine(config: &Config) -> Result<Confinement, SystemError> {
             &places.read,
             AccessFs::ReadFile | AccessFs::ReadDir,
         ))?
+        .add_rules(path_beneath_rules(&places.above, AccessFs::ReadDir))?
         .add_rules(path_beneath_rules(
             &places.write,
             AccessFs::from_all(LANDLOCK),
         ))?
+        .add_rules(path_beneath_rules(&places.above, AccessFs::ReadDir))?
         .restrict_self()?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => Confinement::Full,
