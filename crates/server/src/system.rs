@@ -178,7 +178,6 @@ pub fn confine(config: &Config) -> Result<Confinement, SystemError> {
             &places.read,
             AccessFs::ReadFile | AccessFs::ReadDir,
         ))?
-        .add_rules(path_beneath_rules(&places.above, AccessFs::ReadDir))?
         .add_rules(path_beneath_rules(
             &places.write,
             AccessFs::from_all(LANDLOCK),
