@@ -203,6 +203,8 @@ table! {
     CONTENT_REFUSED = 554 (5 7 1) "Message content refused";
     /// A MAIL or RCPT parameter that is not offered (RFC 5321 §4.1.1.11).
     PARAMETER_UNKNOWN = 555 (5 5 4) "Parameter not recognized";
+    /// A message is to be returned sooner than this server promises to deliver (RFC 2852 §4).
+    TIME_TOO_SHORT = 555 (5 5 4) "Too little time to deliver in";
 }
 
 /// The reply to a command line that does not parse.

@@ -3,6 +3,9 @@
 use crate::reply::Reply;
 use crate::sasl::{Mechanism, MechanismSet};
 
+/// The largest limit that can be told (RFC 9422 §4).
+const LIMIT_MAX: u32 = 999_999;
+
 /// The extensions of a server, from its reply to EHLO or LHLO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -83,7 +86,8 @@ impl Capabilities {
     /// Pairs of name and number; what is not known or no number is passed over (RFC 9422 §4).
     fn limits(&mut self, line: &str) {
         for (name, value) in line.split(' ').filter_map(|word| word.split_once('=')) {
-            let limit = value.parse().ok().filter(|limit| *limit > 0);
+            let limit = value.parse().ok();
+            let limit = limit.filter(|limit| (1..=LIMIT_MAX).contains(limit));
             match name.to_ascii_uppercase().as_str() {
                 "MAILMAX" => self.mail_max = limit,
                 "RCPTMAX" => self.rcpt_max = limit,

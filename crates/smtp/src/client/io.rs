@@ -75,6 +75,11 @@ pub struct Recipient {
 }
 
 impl Delivery {
+    /// Whether it goes nowhere without the promise of TLS: a report goes on all the same (RFC 8689 §5).
+    pub(super) fn insists_on_tls(&self) -> bool {
+        self.params.require_tls && self.reverse_path != ReversePath::Null
+    }
+
     /// Whether it fits an SMTPUTF8 transaction only.
     pub(super) fn needs_utf8(&self) -> bool {
         let utf8 = |recipient: &Recipient| !recipient.forward_path.to_string().is_ascii();

@@ -183,7 +183,7 @@ impl Client {
             && !(offered.chunking && offered.binarymime)
         {
             Some(replies::BINARY_NOT_SUPPORTED)
-        } else if delivery.params.require_tls && !self.keeps_tls() {
+        } else if delivery.insists_on_tls() && !self.keeps_tls() {
             Some(replies::REQUIRETLS_NEEDED)
         } else if utf8(&delivery.reverse_path.to_string()) {
             Some(replies::UTF8_NOT_SUPPORTED)

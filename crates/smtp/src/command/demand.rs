@@ -78,9 +78,10 @@ impl fmt::Display for DeliverBy {
 }
 
 impl Hold {
-    /// Parses the value of HOLDFOR.
+    /// Parses the value of HOLDFOR, which is never zero.
     pub(super) fn parse_for(value: &str) -> Option<Self> {
-        number(value).map(Self::For)
+        let seconds = number(value).filter(|seconds| *seconds > 0);
+        seconds.map(Self::For)
     }
 
     /// Parses the value of HOLDUNTIL.
@@ -198,6 +199,15 @@ mod tests {
             "--5;N",
         ] {
             assert_eq!(DeliverBy::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_held_for_at_least_a_second() {
+        assert_eq!(Hold::parse_for("1"), Some(Hold::For(1)));
+        assert_eq!(Hold::parse_for("999999999"), Some(Hold::For(999_999_999)));
+        for text in ["", "0", "00", "-1", "+1", "1000000000"] {
+            assert_eq!(Hold::parse_for(text), None, "{text}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use nightmail_core::ReversePath;
 
-use super::demand::{self, ByMode, DeliverBy, Hold};
+use super::demand::{self, DeliverBy, Hold};
 use super::param::{Param, params};
 use super::path::{reverse_path, split_path, strip_keyword};
 use super::xtext::Xtext;
@@ -128,12 +128,7 @@ impl MailParams {
                 self.mt_priority = Some(demand::priority(param.value()?).ok_or(bad)?);
             }
             "BY" if offered.deliver_by.is_some() => {
-                let by = DeliverBy::parse(param.value()?).ok_or(bad)?;
-                let seconds_min = i64::from(offered.deliver_by.unwrap_or(0));
-                if by.mode == ByMode::Return && by.seconds < seconds_min {
-                    return Err(bad);
-                }
-                self.deliver_by = Some(by);
+                self.deliver_by = Some(DeliverBy::parse(param.value()?).ok_or(bad)?);
             }
             "HOLDFOR" if offered.future_release.is_some() => {
                 self.set_hold(Hold::parse_for(param.value()?), offered)?;

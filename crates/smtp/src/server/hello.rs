@@ -2,12 +2,19 @@
 //!
 //! The reply to EHLO names what this session does at this moment, and nothing else.
 
+use std::time::Duration;
+
 use nightmail_core::Timestamp;
 
 use super::{Answer, Ask, AuthOffer, Config, Hello, Question, Role, Server, TlsOffer};
 use crate::command::{Extensions, HelloName, XName, rfc3339};
 use crate::replies;
 use crate::sasl::Mechanism;
+
+/// The largest limit that can be told (RFC 9422 §4).
+const LIMIT_MAX: usize = 999_999;
+/// The longest time for which a message can be asked to be held back, in seconds (RFC 4865 §4).
+const HOLD_SECONDS_MAX: u64 = 999_999_999;
 
 impl Server {
     pub(super) fn greet(&mut self) {
@@ -69,7 +76,9 @@ impl Server {
             deliver_by: extensions.deliver_by.filter(|_| *role != Role::Lmtp),
             future_release: extensions
                 .future_release
-                .filter(|_| *role == Role::Msa && self.clock.is_some()),
+                .filter(|_| *role == Role::Msa && self.clock.is_some())
+                .filter(|max| max.as_secs() > 0)
+                .map(|max| max.min(Duration::from_secs(HOLD_SECONDS_MAX))),
             ..*extensions
         }
     }
@@ -120,10 +129,13 @@ impl Server {
         }
         if offered.limits {
             let limits = &self.config.limits;
-            lines.push(format!(
-                "LIMITS MAILMAX={} RCPTMAX={}",
-                limits.transactions_max, limits.recipients_max
-            ));
+            let transactions = limits.transactions_max as usize;
+            let told = [
+                ("MAILMAX", transactions),
+                ("RCPTMAX", limits.recipients_max),
+            ]
+            .map(|(name, limit)| format!("{name}={}", limit.clamp(1, LIMIT_MAX)));
+            lines.push(format!("LIMITS {}", told.join(" ")));
         }
         lines
     }

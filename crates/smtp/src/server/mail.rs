@@ -3,7 +3,7 @@
 //! A refusal leaves no transaction.
 
 use super::{Answer, Ask, Envelope, Question, Recipients, Server, Transaction};
-use crate::command::{Hold, Mail, Syntax};
+use crate::command::{ByMode, Hold, Mail, Syntax};
 use crate::replies;
 
 impl Server {
@@ -26,7 +26,17 @@ impl Server {
         if self.is_held_too_long(&mail) {
             return self.refuse(&replies::ARGUMENTS.with_text("Held back for too long"));
         }
+        if self.has_too_little_time(&mail) {
+            return self.refuse(&replies::TIME_TOO_SHORT);
+        }
         self.ask(Ask::Mail(mail.clone()), Question::Mail(Box::new(mail)));
+    }
+
+    /// Whether the message is to come back rather sooner than is promised (RFC 2852 §4).
+    fn has_too_little_time(&self, mail: &Mail) -> bool {
+        let seconds_min = self.offered().deliver_by.unwrap_or(0);
+        let by = mail.params.deliver_by;
+        by.is_some_and(|by| by.mode == ByMode::Return && by.seconds < i64::from(seconds_min))
     }
 
     fn is_held_too_long(&self, mail: &Mail) -> bool {
