@@ -9,6 +9,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{Imap, Pop3, Service, Site, Smtp};
+use nightmail_testbed::corpus::with_crlf;
 
 /// Messages of one restart of the client connections.
 const BATCH: usize = 50;
@@ -27,21 +28,6 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
             false => found.push(path),
         }
     }
-}
-
-/// With every line end a CRLF.
-fn with_crlf(octets: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(octets.len() + octets.len() / 32);
-    for line in octets.split_inclusive(|octet| *octet == b'\n') {
-        match line.strip_suffix(b"\n") {
-            Some(content) => {
-                out.extend_from_slice(content.strip_suffix(b"\r").unwrap_or(content));
-                out.extend_from_slice(b"\r\n");
-            }
-            None => out.extend_from_slice(line),
-        }
-    }
-    out
 }
 
 /// Whether DATA cannot carry it unchanged: NUL, a bare CR, a line too long, or no CRLF at the end.

@@ -142,8 +142,8 @@ mod tests {
     use crate::signature::Signed;
     use crate::tag_list::TagList;
     use nightmail_dns::{Dns, DnsOptions};
+    use nightmail_testbed::corpus;
     use nightmail_testbed::dns::NameServer;
-    use std::path::Path;
     use std::time::Duration;
     use yaml_rust2::{Yaml, YamlLoader};
 
@@ -221,10 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn sets_are_made_as_published() {
-        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-        let root = std::env::var_os("NIGHTMAIL_CORPUS_ROOT").map_or_else(beside, Into::into);
-        let Ok(source) = std::fs::read_to_string(root.join("arc/arc-draft-sign-tests.yml")) else {
-            eprintln!("skipped: there is no corpus/arc/arc-draft-sign-tests.yml");
+        let Some(source) = corpus::text("arc/arc-draft-sign-tests.yml") else {
             return;
         };
         let mut count = 0;

@@ -1,6 +1,4 @@
 //! Published vectors for DKIM and ARC, over a real name server.
-//!
-//! They are in the folder named by `NIGHTMAIL_CORPUS_ROOT`, or in `shared/corpus` beside the checkout.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -8,7 +6,8 @@ mod common;
 
 use std::collections::{BTreeMap, HashSet};
 
-use common::{Site, corpus, with_crlf};
+use common::Site;
+use nightmail_testbed::corpus::{self, with_crlf};
 use nightmail_testbed::dns::NameServer;
 use nightmail_trust::{ArcOutcome, DkimOutcome};
 use yaml_rust2::{Yaml, YamlLoader};
@@ -42,10 +41,10 @@ fn serve(records: &Yaml) -> NameServer {
 
 #[tokio::test]
 async fn arc_chains_are_judged_as_published() {
-    let Some(source) = corpus("arc/arc-draft-validation-tests.yml") else {
+    let Some(source) = corpus::text("arc/arc-draft-validation-tests.yml") else {
         return;
     };
-    let source = told_apart(&String::from_utf8(source).unwrap());
+    let source = told_apart(&source);
     let mut failed = BTreeMap::new();
     let mut count = 0;
     for scenario in YamlLoader::load_from_str(&source).unwrap() {
@@ -72,7 +71,7 @@ async fn arc_chains_are_judged_as_published() {
 
 #[tokio::test]
 async fn dkim_messages_are_judged_as_published() {
-    let file = |name: &str| corpus(&format!("dkim/{name}"));
+    let file = |name: &str| corpus::file(&format!("dkim/{name}"));
     let (Some(rfc), Some(exim), Some(gmail), Some(mbox)) = (
         file("rfc6376.signed.msg"),
         file("ed25519test2.msg"),
@@ -81,7 +80,7 @@ async fn dkim_messages_are_judged_as_published() {
     ) else {
         return;
     };
-    let record = |name: &str| String::from_utf8(file(name).unwrap()).unwrap();
+    let record = |name: &str| corpus::text(&format!("dkim/{name}")).unwrap();
     let server = NameServer::start();
     // RFC 8463, appendix A.2.
     let ed25519 = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
@@ -107,7 +106,7 @@ async fn dkim_messages_are_judged_as_published() {
 
 #[tokio::test]
 async fn key_records_that_must_not_be_used_are_not() {
-    let Some(signed) = corpus("dkim/rfc6376.signed.msg") else {
+    let Some(signed) = corpus::file("dkim/rfc6376.signed.msg") else {
         return;
     };
     for (file, outcome) in [
@@ -117,9 +116,8 @@ async fn key_records_that_must_not_be_used_are_not() {
         ("test_bad.txt", DkimOutcome::Fail),
         ("test_tlsrpt.txt", DkimOutcome::PermError),
     ] {
-        let record = corpus(&format!("dkim/{file}")).unwrap();
+        let record = corpus::text(&format!("dkim/{file}")).unwrap();
         let server = NameServer::start();
-        let record = String::from_utf8(record).unwrap();
         server.txt("test._domainkey.football.example.com", record.trim());
         let verdict = Site::new(server).verify(&with_crlf(&signed)).await;
         assert_eq!(

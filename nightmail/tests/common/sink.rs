@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::line::Lines;
 
 /// A message that was taken.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Received {
     pub mail: String,
     pub rcpts: Vec<String>,
@@ -24,6 +24,19 @@ struct Shared {
     extensions: Mutex<Vec<String>>,
     received: Mutex<Vec<Received>>,
     attempts: Mutex<usize>,
+}
+
+impl Shared {
+    /// Keeps what was sent; the session goes on logged in as it was.
+    fn take(&self, message: &mut Received) -> String {
+        let next = Received {
+            auth: message.auth.clone(),
+            ..Received::default()
+        };
+        let taken = std::mem::replace(message, next);
+        self.received.lock().unwrap().push(taken);
+        "250 2.0.0 taken".to_owned()
+    }
 }
 
 /// The host; its threads end with the test's process.
@@ -79,8 +92,7 @@ impl Sink {
 fn session(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut lines = Lines::over(stream)?;
     lines.write(b"220 sink.test ESMTP\r\n")?;
-    let (mut mail, mut rcpts, mut auth) = (String::new(), Vec::new(), None);
-    let mut binary = Vec::new();
+    let mut message = Received::default();
     loop {
         let line = super::text(&lines.line()?);
         let verb = line
@@ -94,54 +106,38 @@ fn session(stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 format!("250-sink.test\r\n250-{extensions}\r\n250 HELP")
             }
             "AUTH" => {
-                auth = line
+                message.auth = line
                     .rsplit_once(' ')
                     .map(|(_, response)| response.to_owned());
                 "235 2.7.0 welcome".to_owned()
             }
             "MAIL" => {
-                mail = line;
-                rcpts = Vec::new();
+                message.mail = line;
+                message.rcpts = Vec::new();
                 "250 2.1.0 Ok".to_owned()
             }
             "RCPT" => {
                 *shared.attempts.lock().unwrap() += 1;
                 let reply = shared.rcpt.lock().unwrap().clone();
                 if reply.starts_with('2') {
-                    rcpts.push(line);
+                    message.rcpts.push(line);
                 }
                 reply
             }
-            "DATA" if rcpts.is_empty() => "503 5.5.1 no recipients".to_owned(),
+            "DATA" if message.rcpts.is_empty() => "503 5.5.1 no recipients".to_owned(),
             "DATA" => {
                 lines.write(b"354 go on\r\n")?;
-                let content = content(&mut lines)?;
-                let (mail, rcpts) = (mail.clone(), std::mem::take(&mut rcpts));
-                let received = Received {
-                    mail,
-                    rcpts,
-                    content,
-                    auth: auth.clone(),
-                };
-                shared.received.lock().unwrap().push(received);
-                "250 2.0.0 taken".to_owned()
+                message.content = content(&mut lines)?;
+                shared.take(&mut message)
             }
             "BDAT" => {
                 let mut words = line.split(' ').skip(1);
                 let octets = words.next().and_then(|word| word.parse().ok());
-                binary.extend(lines.octets(octets.unwrap_or(0))?);
-                if words.next().is_some() {
-                    let (mail, rcpts) = (mail.clone(), std::mem::take(&mut rcpts));
-                    let content = std::mem::take(&mut binary);
-                    let received = Received {
-                        mail,
-                        rcpts,
-                        content,
-                        auth: auth.clone(),
-                    };
-                    shared.received.lock().unwrap().push(received);
+                message.content.extend(lines.octets(octets.unwrap_or(0))?);
+                match words.next() {
+                    Some(_last) => shared.take(&mut message),
+                    None => "250 2.0.0 taken".to_owned(),
                 }
-                "250 2.0.0 taken".to_owned()
             }
             "QUIT" => return lines.write(b"221 2.0.0 bye\r\n"),
             _ => "250 2.0.0 Ok".to_owned(),

@@ -1,12 +1,10 @@
 //! The published suite for RFC 7208, over a real name server.
-//!
-//! It is in the folder named by `NIGHTMAIL_CORPUS_ROOT`, or in `shared/corpus` beside the checkout.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::Path;
 use std::time::Duration;
 
 use nightmail_dns::{Dns, DnsOptions};
+use nightmail_testbed::corpus;
 use nightmail_testbed::dns::{NameServer, RecordType};
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -19,12 +17,6 @@ const TYPES: [RecordType; 5] = [
     RecordType::TXT,
     RecordType::PTR,
 ];
-
-fn suite() -> Option<String> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-    let root = std::env::var_os("NIGHTMAIL_CORPUS_ROOT").map_or_else(beside, Into::into);
-    std::fs::read_to_string(root.join("spf/rfc7208-tests.yml")).ok()
-}
 
 /// The suite writes octets as the characters of the same numbers.
 fn octets(text: &str) -> Vec<u8> {
@@ -148,8 +140,7 @@ async fn run(name: &str, test: &Yaml, dns: &Dns, default_explanation: &str) -> O
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_suite_comes_out() {
-    let Some(suite) = suite() else {
-        eprintln!("skipped: there is no corpus/spf/rfc7208-tests.yml");
+    let Some(suite) = corpus::text("spf/rfc7208-tests.yml") else {
         return;
     };
     let mut failed = Vec::new();

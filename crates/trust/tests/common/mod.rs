@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::path::Path;
 use std::time::Duration;
 
 use nightmail_core::{Address, Timestamp};
@@ -14,32 +13,6 @@ use nightmail_trust::{Context, Inspected, Inspector, SpfQuery, Trust, TrustOptio
 pub const CLIENT: &str = "192.0.2.1";
 /// When everything happens.
 pub const NOW: Timestamp = Timestamp::from_secs(1_795_364_520);
-
-/// A file of the corpus; says so where there is none.
-pub fn corpus(name: &str) -> Option<Vec<u8>> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-    let root = std::env::var_os("NIGHTMAIL_CORPUS_ROOT").map_or_else(beside, Into::into);
-    let found = std::fs::read(root.join(name)).ok();
-    if found.is_none() {
-        eprintln!("skipped: there is no corpus/{name}");
-    }
-    found
-}
-
-/// With every line end a CRLF.
-pub fn with_crlf(octets: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(octets.len() + octets.len() / 32);
-    for line in octets.split_inclusive(|octet| *octet == b'\n') {
-        match line.strip_suffix(b"\n") {
-            Some(content) => {
-                out.extend_from_slice(content.strip_suffix(b"\r").unwrap_or(content));
-                out.extend_from_slice(b"\r\n");
-            }
-            None => out.extend_from_slice(line),
-        }
-    }
-    out
-}
 
 /// A site that checks mail.
 pub struct Site {
