@@ -7,7 +7,7 @@ use nightmail_dns::Dns;
 use nightmail_mime::header::Field;
 
 use crate::canon::Canon;
-use crate::dkim::check_body;
+use crate::dkim::{PARTIAL, check_body, is_partial};
 use crate::inspector::{FieldIndex, Inspected};
 use crate::key::{KeyError, PublicKey};
 use crate::signature::{MessageSignature, Reason, Signed};
@@ -305,6 +305,9 @@ async fn judge(
         return Err(KeyError::Permanent("a signature is missing"));
     };
     check_body(message, inspected).map_err(KeyError::Permanent)?;
+    if is_partial(message, inspected) {
+        return Err(KeyError::Permanent(PARTIAL));
+    }
     let signers = seals.iter().rev().map(|seal| &seal.signed);
     let signers: Vec<&Signed> = std::iter::once(&message.signed).chain(signers).collect();
     let mut keys = join_all(signers.iter().map(|signed| PublicKey::find(dns, signed)))

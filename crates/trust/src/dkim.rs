@@ -1,9 +1,12 @@
 //! DKIM (RFC 6376, 8301, 8463): what the signatures of a message prove.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use nightmail_core::Timestamp;
 use nightmail_dns::Dns;
 use nightmail_mime::header::Field;
+use tokio::time::timeout;
 
 use crate::canon::Canon;
 use crate::inspector::{FieldIndex, Inspected};
@@ -13,6 +16,9 @@ use crate::tag_list::TagList;
 
 /// How far a signature's time may lie ahead of our clock.
 const CLOCK_SKEW_SECS: i64 = 300;
+
+/// Why a signature that is right proves too little.
+pub(crate) const PARTIAL: Reason = "part of the body is not signed";
 
 /// What is said of a signature (RFC 8601 §2.7.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -112,6 +118,19 @@ impl DkimField {
         Some((parsed.body_canon, parsed.length))
     }
 
+    /// What is said of a signature that was not looked at to the end in time.
+    fn undecided(&self) -> DkimResult {
+        DkimResult {
+            outcome: DkimOutcome::TempError,
+            reason: Some("took too long"),
+            domain: self.domain.clone(),
+            selector: self.selector.clone(),
+            identity: None,
+            algorithm: None,
+            signature_start: self.start.clone(),
+        }
+    }
+
     async fn verify(
         &self,
         dns: &Dns,
@@ -136,30 +155,22 @@ impl DkimField {
     }
 }
 
-/// Looks at every signature; the results are in the order of the fields.
+/// Looks at every signature; the results are in the order of the fields. Each has `time_max`: one whose key is slow to
+/// come must not leave the others undecided.
 pub(crate) async fn verify(
     dns: &Dns,
     inspected: &Inspected,
     index: &FieldIndex<'_>,
     now: Timestamp,
+    time_max: Duration,
 ) -> Vec<DkimResult> {
     let each = inspected.signatures.iter();
-    join_all(each.map(|field| field.verify(dns, inspected, index, now))).await
-}
-
-/// What is said of signatures that were not looked at to the end in time.
-pub(crate) fn undecided(inspected: &Inspected) -> Vec<DkimResult> {
-    let each = inspected.signatures.iter();
-    each.map(|field| DkimResult {
-        outcome: DkimOutcome::TempError,
-        reason: Some("took too long"),
-        domain: field.domain.clone(),
-        selector: field.selector.clone(),
-        identity: None,
-        algorithm: None,
-        signature_start: field.start.clone(),
-    })
-    .collect()
+    join_all(each.map(|field| async move {
+        let verified = field.verify(dns, inspected, index, now);
+        let verified = timeout(time_max, verified).await;
+        verified.unwrap_or_else(|_| field.undecided())
+    }))
+    .await
 }
 
 async fn judge(
@@ -196,13 +207,17 @@ async fn judge(
             false => (DkimOutcome::Fail, Some("wrong signature")),
         };
     }
-    let whole = inspected.body(signature.body_canon, signature.length);
-    match (signature.length, whole) {
-        (Some(length), Some(body)) if length < body.length => {
-            (DkimOutcome::Policy, Some("part of the body is not signed"))
-        }
-        _ => (DkimOutcome::Pass, None),
+    match is_partial(signature, inspected) {
+        true => (DkimOutcome::Policy, Some(PARTIAL)),
+        false => (DkimOutcome::Pass, None),
     }
+}
+
+/// Whether octets of the body follow those that are signed (`l=`).
+pub(crate) fn is_partial(signature: &MessageSignature, inspected: &Inspected) -> bool {
+    let body = inspected.body(signature.body_canon, signature.length);
+    let length = signature.length.zip(body);
+    length.is_some_and(|(length, body)| length < body.length)
 }
 
 fn check_times(signature: &MessageSignature, now: Timestamp) -> Result<(), Reason> {
@@ -293,8 +308,29 @@ mod tests {
             inspector.push(format!("From: a@a.test\r\n\r\n{body}").as_bytes());
             let inspected = inspector.finish();
             let index = FieldIndex::new(inspected.header());
-            let found = verify(&dns, &inspected, &index, Timestamp::from_secs(7)).await;
+            let found = verify(
+                &dns,
+                &inspected,
+                &index,
+                Timestamp::from_secs(7),
+                Duration::from_secs(20),
+            )
+            .await;
             assert_eq!(found[0].outcome, outcome, "{body:?}: {:?}", found[0].reason);
         }
+        // A key that never comes leaves nothing else open.
+        server.timeout("s._domainkey.b.test");
+        let slow = String::from_utf8(signature.clone()).unwrap();
+        let slow = slow.replace("a.test", "b.test");
+        let mut inspector = Inspector::new(&trust);
+        inspector.push(slow.as_bytes());
+        inspector.push(&signature);
+        inspector.push(b"From: a@a.test\r\n\r\nOne\r\n");
+        let inspected = inspector.finish();
+        let index = FieldIndex::new(inspected.header());
+        let time_max = Duration::from_secs(1);
+        let found = verify(&dns, &inspected, &index, Timestamp::from_secs(7), time_max).await;
+        let outcomes: Vec<DkimOutcome> = found.iter().map(|result| result.outcome).collect();
+        assert_eq!(outcomes, [DkimOutcome::TempError, DkimOutcome::Pass]);
     }
 }

@@ -47,6 +47,9 @@ pub struct Dmarc {
     pub policy: DmarcPolicy,
     /// What is to be done: the policy after sampling (`pct=`) and trusted sealers.
     pub disposition: DmarcPolicy,
+    /// Who the author is depends on who reads the message: not one From field, more addresses than are looked at, or what
+    /// can be read in two ways.
+    pub author_hidden: bool,
     /// The message was left out of the domain's sample.
     pub sampled_out: bool,
     /// A trusted sealer saw it pass (RFC 8617 §7.2).
@@ -66,6 +69,7 @@ impl Dmarc {
             from_domain,
             policy: DmarcPolicy::None,
             disposition: DmarcPolicy::None,
+            author_hidden: false,
             sampled_out: false,
             trusted_arc: false,
             dkim_aligned: false,
@@ -104,8 +108,9 @@ pub(crate) async fn evaluate(
             worst = Some(found);
         }
     }
-    let is_odd = authors.fields != 1 || authors.odd || worst.is_none();
+    let is_odd = authors.hidden || authors.odd || worst.is_none();
     let mut judged = worst.unwrap_or_else(|| Dmarc::plain(DmarcResult::PermError, None));
+    judged.author_hidden = authors.hidden;
     if is_odd && judged.result != DmarcResult::Fail {
         judged.result = DmarcResult::PermError;
     }

@@ -8,6 +8,7 @@ use memchr::memchr;
 use nightmail_mime::header::{Field, fields};
 
 use crate::arc::ArcChain;
+use crate::author::Authors;
 use crate::canon::{BodyHash, BodyHasher, Canon};
 use crate::dkim::DkimField;
 use crate::trust::Trust;
@@ -172,6 +173,19 @@ impl Inspected {
     /// Whether the header was longer than is looked at.
     pub const fn is_header_too_long(&self) -> bool {
         self.too_long
+    }
+
+    /// Whether who the author is depends on who reads the message: there is not one From field, it can be read in two
+    /// ways, or there is more than is looked at.
+    pub fn hides_author(&self) -> bool {
+        self.hides_fields() || Authors::read(&FieldIndex::new(&self.header)).hidden
+    }
+
+    /// Whether another reader may see fields that are not seen here: beyond what is kept, or behind a CR that ends no
+    /// line, as binary messages may hold it.
+    pub(crate) fn hides_fields(&self) -> bool {
+        let mut crs = memchr::memchr_iter(b'\r', &self.header);
+        self.too_long || crs.any(|at| self.header.get(at + 1) != Some(&b'\n'))
     }
 
     pub(crate) fn body(&self, canon: Canon, limit: Option<u64>) -> Option<&BodyHash> {

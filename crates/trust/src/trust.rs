@@ -141,9 +141,9 @@ impl Trust {
         let index = FieldIndex::new(inspected.header());
         let trustworthy = !inspected.is_header_too_long();
         let dkim = async {
-            let verified = dkim::verify(&self.dns, inspected, &index, context.now);
-            let verified = timeout(self.options.time_max, Box::pin(verified)).await;
-            verified.unwrap_or_else(|_| dkim::undecided(inspected))
+            let time_max = self.options.time_max;
+            let verified = dkim::verify(&self.dns, inspected, &index, context.now, time_max);
+            Box::pin(verified).await
         };
         let arc = async {
             let verified = arc::verify(&self.dns, inspected, &index);
@@ -154,11 +154,13 @@ impl Trust {
             true => Box::pin(futures_util::future::join(dkim, arc)).await,
             false => (Vec::new(), ArcResult::NONE),
         };
-        let authors = Authors::read(&index);
+        let mut authors = Authors::read(&index);
+        authors.hidden |= inspected.hides_fields();
         let judged = dmarc::evaluate(&self.dns, &authors, spf, &dkim);
         let judged = timeout(self.options.time_max, Box::pin(judged)).await;
-        let mut dmarc = judged.unwrap_or_else(|_| {
-            Dmarc::plain(DmarcResult::TempError, authors.domains.first().cloned())
+        let mut dmarc = judged.unwrap_or_else(|_| Dmarc {
+            author_hidden: authors.hidden,
+            ..Dmarc::plain(DmarcResult::TempError, authors.domains.first().cloned())
         });
         self.trust_sealers(&mut dmarc, &arc, inspected, &index);
         let verdict = Verdict {
@@ -187,7 +189,8 @@ impl Trust {
         inspected: &Inspected,
         index: &FieldIndex<'_>,
     ) {
-        if dmarc.result != DmarcResult::Fail || arc.outcome != ArcOutcome::Pass {
+        let is_wanted = dmarc.result == DmarcResult::Fail && !dmarc.author_hidden;
+        if !is_wanted || arc.outcome != ArcOutcome::Pass {
             return;
         }
         let is_trusted = |sealer: &String| {

@@ -173,6 +173,9 @@ impl Verdict {
             1 => {}
             _ => tags.push("from-several"),
         }
+        if self.dmarc.author_hidden {
+            tags.push("from-hidden");
+        }
         if self.header_too_long {
             tags.push("header-too-long");
         }

@@ -245,6 +245,20 @@ async fn dmarc_asks_for_a_pass_of_the_authors_organization() {
     assert_eq!(verdict.disposition(), DmarcPolicy::Reject);
     let verdict = site.verify(b"To: a@a.test\r\n\r\n").await;
     assert!(verdict.tags().contains(&"from-missing"));
+    // What SPF holds for is only one of the authors that somebody may see.
+    let long = format!(
+        "From: e@e.test\r\nX: {}\r\nFrom: a@a.test\r\n\r\n",
+        "x".repeat(300_000)
+    );
+    let many = format!("From: {}a@a.test\r\n\r\n", "e@e.test, ".repeat(101));
+    let two = "From: <e@e.test> <a@a.test>\r\n\r\n";
+    let bare = "From: e@e.test\r\nX: a\rFrom: a@a.test\r\n\r\n";
+    for message in [long.as_str(), &many, two, bare] {
+        let verdict = site.verify_from(message.as_bytes(), Some("e@e.test")).await;
+        assert_eq!(verdict.dmarc.result, DmarcResult::PermError);
+        assert!(verdict.dmarc.author_hidden);
+        assert!(verdict.tags().contains(&"from-hidden"));
+    }
 }
 
 #[tokio::test]

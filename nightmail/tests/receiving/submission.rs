@@ -52,6 +52,16 @@ fn a_sender_must_be_the_accounts_own() {
         "From field",
     );
     assert_eq!(send("Alice <alice@example.test>").code, 250);
+    for hidden in [
+        "alice@example.test\r\nFrom: bob@example.test",
+        "\r\nFrom: bob@example.test",
+        "<alice@example.test> <bob@example.test>",
+    ] {
+        assert_eq!(send(hidden).code, 550, "{hidden}");
+    }
+    let padding = "X: y\r\n".repeat(50_000);
+    let beyond = format!("alice@example.test\r\n{padding}From: bob@example.test");
+    assert_eq!(send(&beyond).code, 550);
 }
 
 #[test]

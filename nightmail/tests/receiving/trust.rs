@@ -57,6 +57,38 @@ fn an_spf_record_that_cannot_be_had_defers_only_where_that_is_wanted() {
 }
 
 #[test]
+fn nobody_hides_behind_another_author() {
+    let world = World::new(&[], &ON, "");
+    world.dns.txt("_dmarc.bank.test", "v=DMARC1; p=reject");
+    world.dns.txt("far.test", "v=spf1 +all");
+    let mut smtp = world.client("192.0.2.8");
+    let long = "X: y\r\n".repeat(50_000);
+    let to = ["alice@example.test"];
+    for (author, code) in [
+        ("From: a@far.test\r\n", 250),
+        ("From: Bank a@bank.test <a@far.test>\r\n", 250),
+        ("From: a@far.test, a@bank.test\r\n", 550),
+        ("From: a@far.test\r\nFrom: a@far.test\r\n", 554),
+        ("Sender: a@bank.test\r\n", 554),
+        ("From: <a@far.test> <a@bank.test>\r\n", 554),
+        ("From: a@bank..test\r\n", 554),
+        (
+            "From: a@a.test, a@b.test, a@c.test, a@d.test, a@e.test, a@bank.test\r\n",
+            554,
+        ),
+        (
+            &format!("From: {}a@bank.test\r\n", "a@far.test,\r\n ".repeat(101)),
+            554,
+        ),
+        (&format!("{long}From: a@bank.test\r\n"), 554),
+    ] {
+        let message = format!("{author}Subject: hidden\r\n\r\ntext\r\n");
+        let reply = smtp.send("a@far.test", &to, message.as_bytes()).unwrap();
+        assert_eq!(reply.code, code, "{:.80}: {reply:?}", author);
+    }
+}
+
+#[test]
 fn dmarc_does_what_the_authors_domain_says() {
     let world = World::new(&[], &ON, "");
     world

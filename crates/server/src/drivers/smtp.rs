@@ -262,7 +262,7 @@ impl SmtpSession {
         let gate = &services.gate;
         let mut body = IncomingMessage::new(services.store.heap());
         let inspector = match (self.submitter(transport), &self.visit) {
-            (Some(_), _) => gate.signing_inspector(),
+            (Some(_), _) => gate.submission_inspector(),
             (None, Some(visit)) => gate.inspector(visit),
             (None, None) => None,
         };

@@ -15,6 +15,10 @@ use super::rules::Ruled;
 use super::visit::{Paths, Seen, Visit};
 use crate::config::Consequence;
 
+/// Why a message is refused whose author cannot be checked.
+pub(super) const AUTHOR_HIDDEN: &str =
+    "The message must have one From field, and that must name its authors plainly";
+
 /// What the gate says of a whole message that it lets in.
 #[derive(Default)]
 pub(crate) struct Judged {
@@ -44,10 +48,10 @@ impl Gate {
         })
     }
 
-    /// Reads a message of our own users as it comes, where it is to be signed.
-    pub(crate) fn signing_inspector(&self) -> Option<Inspector> {
-        let signing = self.signers.is_signing();
-        signing.then(|| Inspector::new(&self.trust).also_to_sign())
+    /// Reads a message of our own users as it comes, where it is to be signed or its authors are looked at.
+    pub(crate) fn submission_inspector(&self) -> Option<Inspector> {
+        let wanted = self.signers.is_signing() || self.submission.looks_at_authors();
+        wanted.then(|| Inspector::new(&self.trust).also_to_sign())
     }
 
     /// Keeps fields out that only this server may write.
@@ -131,13 +135,16 @@ impl Gate {
     }
 
     fn dmarc(&self, visit: &Visit, verdict: &Verdict) -> Gated<()> {
-        let rejects = self.authentication.dmarc == Consequence::Reject
-            && verdict.disposition() == DmarcPolicy::Reject;
-        let reply = rejects.then(|| {
+        let rejects = self.authentication.dmarc == Consequence::Reject;
+        let reply = if rejects && verdict.disposition() == DmarcPolicy::Reject {
             let domain = verdict.dmarc.from_domain.as_deref().unwrap_or_default();
             let text = format!("The DMARC policy of {domain} does not allow this message");
-            replies::DMARC_FAILED.with_text(text)
-        });
+            Some(replies::DMARC_FAILED.with_text(text))
+        } else {
+            // Else any policy could be evaded (RFC 7489 §6.6.1).
+            let hidden = rejects && verdict.dmarc.author_hidden;
+            hidden.then(|| replies::CONTENT_REFUSED.with_text(AUTHOR_HIDDEN))
+        };
         told(visit, Stage::Data, "dmarc", reply)
     }
 

@@ -8,8 +8,10 @@ use nightmail_core::{AccountId, Address, SessionId, Timestamp};
 use nightmail_directory::{Directory, DirectoryError};
 use nightmail_smtp::command::Hold;
 use nightmail_smtp::{Mail, Reply, replies};
+use nightmail_trust::Inspected;
 use tracing::{info, warn};
 
+use super::data::AUTHOR_HIDDEN;
 use super::decision::{Gated, refused};
 use crate::config::Submission;
 
@@ -79,23 +81,41 @@ impl SubmissionGate {
             .map_err(|reply| told(from.session, Stage::Rcpt, "recipients_per_hour", reply))
     }
 
-    /// Are these authors the account's own? An author that is no address of a mailbox is not.
-    pub(crate) async fn authors(&self, from: &Submitter, authors: &[String]) -> Gated<()> {
-        if !self.settings.from_owned {
+    /// Whether anybody asks who the authors of a message are.
+    pub(super) const fn looks_at_authors(&self) -> bool {
+        self.settings.from_owned
+    }
+
+    /// Are these authors the account's own, and all that a reader may see? An author that is no address of a mailbox is
+    /// not.
+    pub(crate) async fn authors(
+        &self,
+        from: &Submitter,
+        authors: &[String],
+        inspected: Option<&Inspected>,
+    ) -> Gated<()> {
+        if !self.looks_at_authors() {
             return Ok(());
         }
+        let mut problem = inspected
+            .is_none_or(Inspected::hides_author)
+            .then_some(AUTHOR_HIDDEN);
         for author in authors {
             let owned = match Address::parse(author) {
                 Ok(address) => self.owns(from, &address).await?,
                 Err(_) => false,
             };
             if !owned {
-                let reply = replies::POLICY.with_text("The From field names an address of others");
-                refused(from.session, Stage::Data, "from_owned", &reply);
-                return Err(reply);
+                problem = Some("The From field names an address of others");
+                break;
             }
         }
-        Ok(())
+        let Some(problem) = problem else {
+            return Ok(());
+        };
+        let reply = replies::POLICY.with_text(problem);
+        refused(from.session, Stage::Data, "from_owned", &reply);
+        Err(reply)
     }
 
     async fn owns(&self, from: &Submitter, sender: &Address) -> Gated<bool> {

@@ -141,7 +141,9 @@ impl SmtpSession {
         }
         if let Some(from) = submitter {
             let authors = authors(&incoming.structure);
-            gate.submission.authors(&from, &authors).await?;
+            let inspected = incoming.inspected.as_ref();
+            let submission = &gate.submission;
+            submission.authors(&from, &authors, inspected).await?;
         }
         Ok(judged)
     }
