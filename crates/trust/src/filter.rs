@@ -173,11 +173,7 @@ impl HeaderFilter {
     fn judge(&mut self, out: &mut BytesMut) {
         let value = memchr::memchr(b':', &self.held).and_then(|colon| self.held.get(colon + 1..));
         let is_whole = self.held.len() < HELD_OCTETS_MAX;
-        let id = authserv_id(value.unwrap_or_default(), is_whole);
-        let is_ours = match &id {
-            Some(id) => id.eq_ignore_ascii_case(&self.authserv_id),
-            None => !is_whole,
-        };
+        let is_ours = claims(value.unwrap_or_default(), is_whole, &self.authserv_id);
         let in_line = self.at == At::Held;
         if is_ours {
             self.held.clear();
@@ -193,6 +189,36 @@ impl HeaderFilter {
         out.extend_from_slice(&self.held);
         self.held.clear();
     }
+}
+
+/// Whether a value is said in the name `ours`, or may be taken for that by a careless reader.
+fn claims(value: &[u8], is_whole: bool, ours: &str) -> bool {
+    match authserv_id(value, is_whole) {
+        Some(id) => id.eq_ignore_ascii_case(ours) || resembles(value, ours),
+        None => !is_whole,
+    }
+}
+
+/// Whether what stands before the results is the name `ours` once comments, quotes and all that is invisible are gone,
+/// followed by nothing that belongs to a name.
+fn resembles(value: &[u8], ours: &str) -> bool {
+    let mut depth = 0usize;
+    let end = memchr::memchr(b';', value).unwrap_or(value.len());
+    let before = value.iter().copied().take(end).filter(|octet| {
+        depth += usize::from(*octet == b'(');
+        let is_outside = depth == 0;
+        depth = depth.saturating_sub(usize::from(*octet == b')'));
+        is_outside && octet.is_ascii_graphic() && !matches!(octet, b'"' | b'\\' | b')')
+    });
+    let shown: Vec<u8> = before.take(ours.len() + 2).collect();
+    let Some((name, rest)) = shown.split_at_checked(ours.len()) else {
+        return false;
+    };
+    let goes_on = match rest {
+        [] | [b'.'] => false,
+        [next, ..] => next.is_ascii_alphanumeric() || b"-_.".contains(next),
+    };
+    name.eq_ignore_ascii_case(ours.as_bytes()) && !goes_on
 }
 
 /// The authserv-id a value begins with: a token or quoted string after comments and white space, up to whatever
@@ -252,8 +278,7 @@ mod tests {
         for field in fields(message) {
             out.extend_from_slice(&message[at..field.offset]);
             at = field.offset + field.raw.len();
-            let ours = field.is("authentication-results")
-                && authserv_id(field.value, true).is_some_and(|id| id.eq_ignore_ascii_case(OURS));
+            let ours = field.is("authentication-results") && claims(field.value, true, OURS);
             if !ours {
                 out.extend_from_slice(field.raw);
             }
@@ -266,13 +291,19 @@ mod tests {
     fn only_what_is_said_in_our_name_goes() {
         let kept = "A: 1\r\nAuthentication-Results: other.test; spf=pass\r\n\
             Authentication-Resultsx: mx.test; x\r\nAuthentication-Results\r\n\
-            X-Authentication-Results: mx.test; x\r\nAuthentication-Results: mx.test.evil.test; x\r\n";
+            X-Authentication-Results: mx.test; x\r\nAuthentication-Results: mx.test.evil.test; x\r\n\
+            Authentication-Results: mx.tests; x\r\nAuthentication-Results: amx.test; x\r\n";
         for forged in [
             "Authentication-Results: mx.test; spf=pass\r\n",
             "AUTHENTICATION-RESULTS \t: MX.Test 1;\r\n\tspf=pass\r\n",
             "authentication-results:\r\n (a (b) \\) mx.x) \"mx.\\test\"; spf=pass\r\n",
             "Authentication-Results:mx.test\r\n",
             "Authentication-Results:mx.test; a=b\n",
+            "Authentication-Results: mx.test/1; a=b\r\n",
+            "Authentication-Results: mx.test.; a=b\r\n",
+            "Authentication-Results: mx.(c)test; a=b\r\n",
+            "Authentication-Results: mx . test; a=b\r\n",
+            "Authentication-Results: \0mx.test\u{b}; a=b\r\n",
         ] {
             let body = "\r\nAuthentication-Results: mx.test; body\r\n";
             let message = format!("{forged}{kept}{forged}{body}");
