@@ -82,8 +82,7 @@ impl Channel {
         destination: &Destination,
         indexes: &[usize],
     ) -> Vec<AttemptResult> {
-        let require_tls = job.message.demands.require_tls;
-        let targets = match self.route(destination, require_tls).await {
+        let targets = match self.route(destination, insists_on_tls(&job.message)).await {
             Ok(targets) => targets,
             Err(no_route) => return unrouted(&no_route, indexes),
         };
@@ -92,7 +91,9 @@ impl Channel {
             indexes: indexes.to_vec(),
             reason: None,
         };
-        for target in &targets {
+        let mut hosts = targets.iter();
+        let mut next = hosts.next();
+        while let Some(target) = next {
             let sent = self
                 .send_to(job, destination, target, &undecided.indexes)
                 .await;
@@ -107,6 +108,8 @@ impl Channel {
             if undecided.indexes.is_empty() || sent.unreadable {
                 break;
             }
+            // Each session that is full has decided on somebody.
+            next = if sent.full { next } else { hosts.next() };
         }
         results.extend(undecided.results(nightmail_commit::now()));
         results
@@ -157,6 +160,11 @@ impl Channel {
         }
         Arc::new(config)
     }
+}
+
+/// Whether the message goes nowhere without TLS. A report goes on all the same (RFC 8689 §5).
+pub(crate) fn insists_on_tls(message: &QueueMessage) -> bool {
+    message.demands.require_tls && message.reverse_path.address().is_some()
 }
 
 /// The name for EHLO. An address literal and every domain fit.

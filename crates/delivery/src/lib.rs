@@ -20,6 +20,7 @@ mod report;
 mod retry;
 mod route;
 mod session;
+mod share;
 mod tls;
 mod work;
 

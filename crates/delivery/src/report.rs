@@ -45,7 +45,8 @@ pub struct Unroutable {
 
 /// The way of reports, and of mail that was held back, through the site: whoever routes mail implements it.
 pub trait Reports: Send + Sync {
-    /// Plans the delivery of the report `blob` from `<>` to `to`, an address here or elsewhere.
+    /// Plans the delivery of the report `blob` from `<>` to `to`, an address here or elsewhere. `require_tls`: whether
+    /// the message that it is about was to go over TLS only, which then holds for the report where it can be had.
     ///
     /// [`DeliveryError::Unroutable`], here or when the change is run, means that it can never reach `to`. Every other
     /// error is local trouble: the recipients stay in the queue and it is tried again.
@@ -53,6 +54,7 @@ pub trait Reports: Send + Sync {
         &'a self,
         to: &'a Address,
         blob: &'a NewBlob,
+        require_tls: bool,
     ) -> BoxFuture<'a, Result<ReportChange, DeliveryError>>;
 
     /// Plans where the copies of a held message go for the recipients at `recipients`. An error, here or when the
@@ -116,7 +118,7 @@ impl Channel {
             .iter()
             .map(|(recipient, judged, _)| Line::of(recipient, judged))
             .collect();
-        let deadline = self.options.retry.deadline(message);
+        let deadline = self.options.retry.given_up(message);
         let recipients: Vec<RecipientReport<'_>> = about
             .iter()
             .zip(&lines)
@@ -135,6 +137,7 @@ impl Channel {
             boundary: &format!("=_{:016x}{:016x}", self.random.next(), self.random.next()),
             envelope_id: envelope_id.as_deref(),
             arrival: Some(message.created),
+            deliver_by: message.demands.deliver_by.map(|by| by.deadline),
             recipients: &recipients,
             original: match returned {
                 Returned::Headers(bytes) => Original::Headers(bytes),

@@ -56,6 +56,13 @@ impl RetryPolicy {
         begun(message).plus_millis(self.expiry_millis)
     }
 
+    /// When `message` is given up: then, or sooner where its sender wants it back (RFC 2852).
+    pub(crate) fn given_up(&self, message: &QueueMessage) -> Timestamp {
+        let by = message.demands.deliver_by.filter(|by| !by.notify);
+        let deadline = self.deadline(message);
+        by.map_or(deadline, |by| by.deadline.min(deadline))
+    }
+
     /// The pause after attempt number `attempts` (from 1), with jitter, in milliseconds.
     pub(crate) fn pause_millis(&self, attempts: u32, random: &Random) -> i64 {
         let place = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -353,6 +360,17 @@ mod tests {
             ..message(Notify::Never)
         };
         assert_eq!(judge(&never, Ended::Temporary, 30).1, None);
+    }
+
+    #[test]
+    fn tries_end_when_the_sender_wants_the_message_back() {
+        let policy = RetryPolicy::default();
+        let mut timed = message(Notify::Unspecified);
+        assert_eq!(policy.given_up(&timed), policy.deadline(&timed));
+        by(&mut timed, 30, true, false);
+        assert_eq!(policy.given_up(&timed), policy.deadline(&timed));
+        by(&mut timed, 30, false, false);
+        assert_eq!(policy.given_up(&timed), Timestamp::from_secs(30));
     }
 
     #[test]

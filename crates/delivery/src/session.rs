@@ -5,7 +5,6 @@
 //! reply came, it is not known whether the peer has the message: that is a temporary failure here, never a reason to
 //! send it to another host in the same attempt.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use nightmail_core::ReversePath;
 use nightmail_queue::QueueMessage;
 use nightmail_smtp::TlsFacts;
 use nightmail_smtp::client::{
@@ -23,17 +23,21 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::attempt::insists_on_tls;
 use crate::channel::Channel;
 use crate::content::Content;
 use crate::envelope::{delivery, seconds_left};
 use crate::error::DeliveryError;
 use crate::retry::{Ended, TIME_OVER};
 use crate::route::{Protection, Target};
+use crate::share::Share;
 
 const READ_BYTES: usize = 4096;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The message needs a host that keeps it under TLS (RFC 8689 §4.2.1).
 const TLS_REQUIRED: &str = "5.7.30";
+/// The header has UTF-8, which the host does not take (RFC 6531 §3.5).
+const UTF8_HEADER: &str = "5.6.9";
 
 /// Why a session ended without deciding everything.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,6 +81,8 @@ pub(crate) struct Sent {
     pub trouble: Option<Trouble>,
     /// Whether STARTTLS was taken and the handshake failed.
     pub tls_failed: bool,
+    /// Whether the host takes no more in that session, so that the others need another one (RFC 9422).
+    pub full: bool,
     /// Whether the message could not be read here, which no other host would mend.
     pub unreadable: bool,
     /// What the host does for senders.
@@ -117,8 +123,7 @@ struct Session<'a> {
     stream: Stream,
     /// The peer no longer takes bytes; what it has said may still be read.
     write_failed: bool,
-    /// Recipients still to be offered, a transaction at a time.
-    batches: VecDeque<Vec<usize>>,
+    share: Share,
     current: Vec<usize>,
     content: Option<Content>,
     content_error: Option<DeliveryError>,
@@ -147,7 +152,6 @@ impl Channel {
                 };
             }
         };
-        let batch_max = self.options.limits.recipients_per_transaction_max.max(1);
         let session = Session {
             channel: self,
             target,
@@ -155,7 +159,7 @@ impl Channel {
             client: Client::new(config, Instant::now(), tls),
             stream,
             write_failed: false,
-            batches: indexes.chunks(batch_max).map(<[usize]>::to_vec).collect(),
+            share: Share::new(indexes),
             current: Vec::new(),
             content: None,
             content_error: None,
@@ -239,30 +243,27 @@ impl Session<'_> {
             reports: offered.dsn,
             keeps_time: offered.deliver_by.is_some(),
         };
-        let Some(batch) = self.next_batch() else {
+        if self.share.is_empty() {
             return self.tell(Input::Quit);
-        };
+        }
         if let Some(trouble) = self.unfit().await {
-            self.batches.push_front(batch);
             self.sent.trouble = Some(trouble);
             return self.tell(Input::Quit);
         }
+        let usual_max = self.channel.options.limits.recipients_per_transaction_max;
+        let offered = self.client.capabilities();
+        let Some(batch) = self.share.next(self.message, offered, usual_max) else {
+            self.sent.full = true;
+            return self.tell(Input::Quit);
+        };
         self.content = None;
         self.content_sent = false;
-        let delivery = delivery(self.message, &batch, nightmail_commit::now());
-        self.current = batch;
-        self.tell(Input::Deliver(Box::new(delivery)));
-    }
-
-    /// The recipients of the next transaction: no more than the host says it takes at once (RFC 9422).
-    fn next_batch(&mut self) -> Option<Vec<usize>> {
-        let mut batch = self.batches.pop_front()?;
-        let fits = self.client.capabilities().rcpt_max;
-        let fits = fits.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
-        if batch.len() > fits.max(1) {
-            self.batches.push_front(batch.split_off(fits.max(1)));
+        let mut delivery = delivery(self.message, &batch.indexes, nightmail_commit::now());
+        if batch.silent {
+            delivery.reverse_path = ReversePath::Null;
         }
-        Some(batch)
+        self.current = batch.indexes;
+        self.tell(Input::Deliver(Box::new(delivery)));
     }
 
     /// Why this host cannot be given the message, although another might.
@@ -270,7 +271,7 @@ impl Session<'_> {
         let offered = self.client.capabilities();
         let verified = self.client.tls().is_some_and(|tls| tls.peer_verified);
         let host = &self.target.host;
-        if self.message.demands.require_tls && !(verified && offered.requiretls) {
+        if insists_on_tls(self.message) && !(verified && offered.requiretls) {
             let text = format!("{host} does not promise to pass the message on over TLS only");
             return Some(Trouble::permanent(TLS_REQUIRED, text));
         }
@@ -303,7 +304,7 @@ impl Session<'_> {
             Ok(_) => {
                 let host = &self.target.host;
                 let text = format!("{host} does not take UTF-8 in header fields");
-                Some(Trouble::permanent("5.6.7", text))
+                Some(Trouble::permanent(UTF8_HEADER, text))
             }
             Err(error) => Some(Trouble::temporary(
                 "4.3.0",
@@ -431,7 +432,7 @@ impl Session<'_> {
     /// A message that needs TLS is not kept until a host has it (RFC 8689 §4.2.1).
     fn without_tls(&self, kind: FailureKind, trouble: Trouble) -> Trouble {
         let lacks_tls = matches!(kind, FailureKind::TlsUnavailable | FailureKind::TlsFailed);
-        if !(self.message.demands.require_tls && lacks_tls) {
+        if !(insists_on_tls(self.message) && lacks_tls) {
             return trouble;
         }
         Trouble {
@@ -442,7 +443,7 @@ impl Session<'_> {
     }
 
     async fn finish(mut self) -> Sent {
-        self.sent.undecided.extend(self.batches.drain(..).flatten());
+        self.sent.undecided.extend(self.share.left());
         // All replies have been read: how the connection ends does not matter any more.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.stream.shutdown()).await;
         self.sent

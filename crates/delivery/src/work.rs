@@ -274,7 +274,9 @@ impl Channel {
             .clone()
             .filter(|postmaster| *postmaster != report.to);
         for to in std::iter::once(report.to.clone()).chain(postmaster) {
-            let recorded = match self.reports.plan(&to, &report.blob).await {
+            let require_tls = job.message.demands.require_tls;
+            let planned = self.reports.plan(&to, &report.blob, require_tls).await;
+            let recorded = match planned {
                 Ok(change) => {
                     self.record_with(job, outcomes.clone(), report.blob.clone(), change)
                         .await

@@ -11,7 +11,8 @@ mod support;
 
 use std::sync::Arc;
 
-use nightmail_core::{Address, Timestamp};
+use nightmail_core::{Address, ReversePath, Timestamp};
+use nightmail_delivery::{Smarthost, SmarthostTls};
 use nightmail_queue::{
     BodyType, DeliverBy, Demands, NewQueueMessage, NewRecipient, Notify, RecipientState, Ret,
     Unrouted,
@@ -220,8 +221,11 @@ async fn mail_to_be_returned_in_time_is_not_given_to_a_host_that_would_not() {
 async fn mail_to_be_told_of_in_time_is_relayed_to_a_host_that_keeps_none() {
     let (world, sink) = world_offering(&["DSN"]).await;
     let _delivery = world.start();
-    let report = report_on(&world, demanding(by(300, true))).await;
+    let demands = by(300, true);
+    let deadline = demands.deliver_by.unwrap().deadline.rfc5322();
+    let report = report_on(&world, demanding(demands)).await;
     assert_eq!(field(&report, "Action"), Some("relayed"));
+    assert_eq!(field(&report, "Deliver-By-Date"), Some(deadline.as_str()));
     assert!(!sink.received()[0].mail.contains("BY="));
 }
 
@@ -279,7 +283,7 @@ async fn utf8_in_a_header_needs_a_host_that_takes_it_and_ascii_does_not() {
     let id = world.enqueue_message(utf8(), subject).await;
     world.gone(id).await;
     let report = world.reports().await.remove(0).1;
-    assert_eq!(field(&report, "Status"), Some("5.6.7"), "{report}");
+    assert_eq!(field(&report, "Status"), Some("5.6.9"), "{report}");
     assert_eq!(sink.received().len(), 1);
 }
 
@@ -322,6 +326,97 @@ async fn a_host_gets_no_more_recipients_at_once_than_it_says() {
     let counts: Vec<usize> = sink.received().iter().map(|one| one.rcpts.len()).collect();
     assert_eq!(counts, [2, 2, 1]);
     assert_eq!(sink.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_session_has_no_more_transactions_than_the_host_says() {
+    let (world, sink) = world_offering(&["LIMITS RCPTMAX=1 MAILMAX=2"]).await;
+    let _delivery = world.start();
+    let all = ["a", "b", "c", "d", "e"].map(|name| format!("{name}@far.test"));
+    let id = world.enqueue(&all.each_ref().map(String::as_str)).await;
+    world.gone(id).await;
+    let received = sink.received();
+    let rcpts: Vec<&String> = received.iter().flat_map(|one| &one.rcpts).collect();
+    assert_eq!(rcpts.len(), 5);
+    for (rcpt, to) in rcpts.iter().zip(&all) {
+        assert_eq!(**rcpt, format!("RCPT TO:<{to}>"));
+    }
+    assert_eq!(sink.connections(), 3);
+}
+
+#[tokio::test]
+async fn a_session_has_no_more_domains_than_the_host_says() {
+    let (mut world, sink) = world_offering(&["LIMITS RCPTDOMAINMAX=1"]).await;
+    world.options.smarthost = Some(Smarthost {
+        host: "mx.far.test".into(),
+        port: sink.address.port(),
+        tls: SmarthostTls::None,
+        login: None,
+    });
+    let _delivery = world.start();
+    let id = world
+        .enqueue(&["a@one.test", "b@two.test", "c@one.test"])
+        .await;
+    world.gone(id).await;
+    let rcpts: Vec<Vec<String>> = sink.received().into_iter().map(|one| one.rcpts).collect();
+    assert_eq!(
+        rcpts,
+        [
+            vec!["RCPT TO:<a@one.test>", "RCPT TO:<c@one.test>"],
+            vec!["RCPT TO:<b@two.test>"]
+        ]
+    );
+    assert_eq!(sink.connections(), 2);
+}
+
+#[tokio::test]
+async fn who_wants_no_reports_gets_none_from_a_host_that_cannot_be_told() {
+    let recipients = || {
+        let never = NewRecipient {
+            notify: Notify::Never,
+            ..NewRecipient::plain("never@far.test".parse::<Address>().unwrap())
+        };
+        let mut new = message(&["a@far.test", "b@far.test"]);
+        new.recipients.insert(1, never);
+        new
+    };
+    let (world, sink) = world_offering(&[]).await;
+    let _delivery = world.start();
+    let id = world.enqueue_message(recipients(), MESSAGE).await;
+    world.gone(id).await;
+    let received = sink.received();
+    assert_eq!(received[0].mail, "MAIL FROM:<s@near.test>");
+    assert_eq!(
+        received[0].rcpts,
+        ["RCPT TO:<a@far.test>", "RCPT TO:<b@far.test>"]
+    );
+    assert_eq!(received[1].mail, "MAIL FROM:<>");
+    assert_eq!(received[1].rcpts, ["RCPT TO:<never@far.test>"]);
+    assert_eq!(sink.connections(), 1);
+    let (world, sink) = world_offering(&["DSN"]).await;
+    let _delivery = world.start();
+    let id = world.enqueue_message(recipients(), MESSAGE).await;
+    world.gone(id).await;
+    let received = sink.received();
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].mail, "MAIL FROM:<s@near.test>");
+    assert!(received[0].rcpts[1].ends_with("NOTIFY=NEVER"));
+}
+
+#[tokio::test]
+async fn a_report_that_is_to_go_over_tls_is_not_lost_for_want_of_it() {
+    let (world, sink) = world_offering(&[]).await;
+    let _delivery = world.start();
+    let new = NewQueueMessage {
+        reverse_path: ReversePath::Null,
+        ..demanding(Demands {
+            require_tls: true,
+            ..Demands::default()
+        })
+    };
+    let id = world.enqueue_message(new, MESSAGE).await;
+    world.gone(id).await;
+    assert_eq!(sink.received()[0].mail, "MAIL FROM:<>");
 }
 
 #[tokio::test]

@@ -422,6 +422,7 @@ impl Reports for Flaky {
         &'a self,
         _to: &'a Address,
         _blob: &'a nightmail_commit::NewBlob,
+        _require_tls: bool,
     ) -> BoxFuture<'a, Result<ReportChange, DeliveryError>> {
         let mut left = self.0.lock();
         *left = left.saturating_sub(1);

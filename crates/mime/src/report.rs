@@ -36,6 +36,8 @@ pub struct Report<'a> {
     pub envelope_id: Option<&'a str>,
     /// When the message was accepted.
     pub arrival: Option<Timestamp>,
+    /// By when the sender wanted it delivered (RFC 2852 §5).
+    pub deliver_by: Option<Timestamp>,
     /// The recipients reported on; at least one.
     pub recipients: &'a [RecipientReport<'a>],
     /// What is returned of the message.
@@ -233,6 +235,9 @@ fn delivery_status(report: &Report<'_>, is_global: bool) -> String {
     if let Some(arrival) = report.arrival {
         field("Arrival-Date", &arrival.rfc5322());
     }
+    if let Some(deadline) = report.deliver_by {
+        field("Deliver-By-Date", &deadline.rfc5322());
+    }
     for recipient in report.recipients {
         out.push_str("\r\n");
         recipient_status(recipient, is_global, &mut out);
@@ -403,6 +408,7 @@ mod tests {
             boundary: "=_b1",
             envelope_id: Some("QQ1"),
             arrival: Some(Timestamp::from_secs(0)),
+            deliver_by: Some(Timestamp::from_secs(30)),
             recipients,
             original,
         };
@@ -435,6 +441,7 @@ mod tests {
             "Original-Envelope-Id: QQ1\r\n\
              Reporting-MTA: dns; mx.test\r\n\
              Arrival-Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n\
+             Deliver-By-Date: Thu, 1 Jan 1970 00:00:30 +0000\r\n\
              \r\n\
              Original-Recipient: rfc822;Old@x.test\r\n\
              Final-Recipient: rfc822; bob@far.test\r\n\

@@ -19,6 +19,7 @@ impl Reports for SwitchedReports {
         &'a self,
         to: &'a Address,
         blob: &'a NewBlob,
+        require_tls: bool,
     ) -> BoxFuture<'a, Result<ReportChange, DeliveryError>> {
         Box::pin(async move {
             let path = ForwardPath::Address(to.clone());
@@ -29,11 +30,9 @@ impl Reports for SwitchedReports {
                 .await
                 .map_err(local)?
                 .map_err(|refusal| DeliveryError::Unroutable(refusal.to_string()))?;
-            let plan = self
-                .0
-                .plan(Envelope::of_report(routed), Body::New(blob))
-                .await
-                .map_err(local)?;
+            let envelope = Envelope::of_report(routed).requiring_tls(require_tls);
+            let plan = self.0.plan(envelope, Body::New(blob)).await;
+            let plan = plan.map_err(local)?;
             let change = move |tx: &mut Tx<'_>| {
                 let applied = plan
                     .apply(tx, Content::New(0), 1)

@@ -70,6 +70,13 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// The envelope of a report on a message that goes over TLS only, or may go otherwise (RFC 8689 §5).
+    #[must_use]
+    pub fn requiring_tls(mut self, require_tls: bool) -> Self {
+        self.demands.require_tls = require_tls;
+        self
+    }
+
     /// The envelope of a report to its addressee: from `<>`, and nobody is told of it.
     pub fn of_report(to: Routed) -> Self {
         let smtputf8 = !to.path.to_string().is_ascii();

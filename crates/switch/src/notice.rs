@@ -108,6 +108,7 @@ pub(crate) fn compose(
         boundary: &format!("=_{id:032x}"),
         envelope_id: envelope.envid.as_deref().and_then(decode_xtext).as_deref(),
         arrival: Some(now),
+        deliver_by: envelope.demands.deliver_by.map(|by| by.deadline),
         recipients: &recipients,
         original: Original::Headers(header),
     })

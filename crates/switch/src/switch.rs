@@ -265,7 +265,8 @@ impl Switch {
             let id = random_id()?;
             let bytes = compose(host, to, envelope, notices, &header, id, now);
             let blob = prepare(self.store.heap(), to, bytes).await.map_err(heap)?;
-            let Some(plan) = self.plan_report(to, &blob).await? else {
+            let require_tls = envelope.demands.require_tls;
+            let Some(plan) = self.plan_report(to, &blob, require_tls).await? else {
                 return Ok(Vec::new());
             };
             let about = notices.iter().map(|notice| notice.recipient).collect();
@@ -275,13 +276,19 @@ impl Switch {
     }
 
     /// The way of a report to `to`; `None` where there is none.
-    async fn plan_report(&self, to: &Address, blob: &NewBlob) -> Result<Option<Plan>, SwitchError> {
+    async fn plan_report(
+        &self,
+        to: &Address,
+        blob: &NewBlob,
+        require_tls: bool,
+    ) -> Result<Option<Plan>, SwitchError> {
         let size = blob.blob.size();
         let path = ForwardPath::Address(to.clone());
         match self.route(&path, true, Some(size)).await? {
-            Ok(routed) => Ok(Some(
-                self.plan_copies(Envelope::of_report(routed), size).await?,
-            )),
+            Ok(routed) => {
+                let envelope = Envelope::of_report(routed).requiring_tls(require_tls);
+                Ok(Some(self.plan_copies(envelope, size).await?))
+            }
             Err(refusal) => {
                 tracing::info!(%to, %refusal, "a report of a delivery cannot be delivered");
                 Ok(None)

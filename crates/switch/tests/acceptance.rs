@@ -195,6 +195,18 @@ async fn an_alias_for_several_is_reported_as_expanded_and_its_copies_are_silent(
 }
 
 #[tokio::test]
+async fn a_report_on_a_message_that_needs_tls_needs_it_too() {
+    let site = Site::new().await;
+    let mut envelope = site.envelope(&[("bob@x.test", SUCCESS)]).await;
+    envelope.reverse_path = ReversePath::Address("s@far.test".parse().unwrap());
+    envelope.demands.require_tls = true;
+    site.switch.accept(envelope, site.blob()).await.unwrap();
+    let report = site.queue.list(None, 10).await.unwrap().remove(0).1;
+    assert_eq!(report.reverse_path, ReversePath::Null);
+    assert!(report.demands.require_tls);
+}
+
+#[tokio::test]
 async fn nobody_is_told_who_did_not_ask_or_has_no_address() {
     let site = Site::new().await;
     for notify in [Notify::Unspecified, Notify::Never] {

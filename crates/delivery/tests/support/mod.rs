@@ -54,6 +54,7 @@ impl Reports for ReportList {
         &'a self,
         to: &'a Address,
         _blob: &'a NewBlob,
+        _require_tls: bool,
     ) -> BoxFuture<'a, Result<ReportChange, DeliveryError>> {
         let number = self.next.fetch_add(1, Ordering::SeqCst) + 1;
         let to = to.clone();
