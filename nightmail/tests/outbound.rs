@@ -313,6 +313,7 @@ fn what_the_sender_asks_travels_to_a_host_that_can_do_it() {
     for part in [" RET=HDRS", " ENVID=QQ+2B1", " MT-PRIORITY=4", ";RT"] {
         assert!(received.mail.contains(part), "{}", received.mail);
     }
+    assert!(text(&received.content).contains("\tPRIORITY 4;"));
     let left = received.mail.split(" BY=").nth(1).unwrap();
     let left: u32 = left.split(';').next().unwrap().parse().unwrap();
     assert!((3000..=3600).contains(&left), "{}", received.mail);

@@ -59,6 +59,10 @@ pub fn received(
     if let Some(only) = recipients.iter().next().filter(|_| recipients.len() == 1) {
         let _ = write!(field, "\r\n\tfor <{}>", only.forward_path);
     }
+    // The clause of RFC 6710, after everything that RFC 5321 names.
+    if let Some(priority) = message.envelope.mail.params.mt_priority {
+        let _ = write!(field, "\r\n\tPRIORITY {priority}");
+    }
     let _ = write!(field, ";\r\n\t{}\r\n", now.rfc5322());
     field.into_bytes()
 }
