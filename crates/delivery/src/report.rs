@@ -201,6 +201,7 @@ struct Line {
     status: String,
     host: Option<String>,
     diagnostic: Option<String>,
+    answered: bool,
     at: Option<Timestamp>,
 }
 
@@ -223,6 +224,7 @@ impl Line {
             },
             host: attempt.and_then(|attempt| attempt.host.clone()),
             diagnostic: text.filter(|text| !text.is_empty()),
+            answered: attempt.is_some_and(|attempt| attempt.reply.is_some()),
             at: attempt.map(|attempt| attempt.at),
         }
     }
@@ -235,6 +237,7 @@ impl Line {
             status: &self.status,
             remote_mta: self.host.as_deref(),
             diagnostic: self.diagnostic.as_deref(),
+            answered: self.answered,
             last_attempt: self.at,
             will_retry_until,
         }

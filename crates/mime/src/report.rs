@@ -59,6 +59,8 @@ pub struct RecipientReport<'a> {
     pub remote_mta: Option<&'a str>,
     /// The answer of that host, or what went wrong here.
     pub diagnostic: Option<&'a str>,
+    /// Whether that is what the host answered.
+    pub answered: bool,
     /// When delivery was last tried.
     pub last_attempt: Option<Timestamp>,
     /// Until when delivery will be tried.
@@ -205,7 +207,8 @@ fn human_text(report: &Report<'_>) -> String {
 fn human_recipient(recipient: &RecipientReport<'_>, out: &mut String) {
     let _ = write!(out, "\r\n  <{}>\r\n", recipient.recipient);
     if let Some(host) = recipient.remote_mta {
-        let _ = write!(out, "    Host {} answered:\r\n", clean(host, true));
+        let answered = if recipient.answered { " answered" } else { "" };
+        let _ = write!(out, "    Host {}{answered}:\r\n", clean(host, true));
     }
     if let Some(diagnostic) = recipient.diagnostic {
         let mut line = String::from("   ");
@@ -263,8 +266,10 @@ fn recipient_status(recipient: &RecipientReport<'_>, is_global: bool, out: &mut 
         field("Remote-MTA", &format!("dns; {host}"));
     }
     if let Some(diagnostic) = recipient.diagnostic {
-        let is_reply = diagnostic.bytes().take_while(u8::is_ascii_digit).count() == 3;
-        let kind = if is_reply { "smtp" } else { "x-nightmail" };
+        let kind = match recipient.answered {
+            true => "smtp",
+            false => "x-nightmail",
+        };
         field("Diagnostic-Code", &format!("{kind}; {diagnostic}"));
     }
     if let Some(last) = recipient.last_attempt {
@@ -393,6 +398,7 @@ mod tests {
             status: "5.1.1",
             remote_mta: Some("mx.far.test"),
             diagnostic: Some(diagnostic),
+            answered: true,
             last_attempt: Some(Timestamp::from_secs(60)),
             will_retry_until: None,
         }
@@ -462,7 +468,9 @@ mod tests {
     fn an_eight_bit_original_is_returned_as_its_header() {
         let path = ForwardPath::Postmaster;
         let original = "Subject: a\r\n\r\nkörper\r\n".as_bytes();
-        let (text, structure) = generate(&[failed(&path, "gone")], Original::Message(original));
+        let mut recipient = failed(&path, "300 seconds are too few");
+        recipient.answered = false;
+        let (text, structure) = generate(&[recipient], Original::Message(original));
         assert!(
             structure
                 .part(&[3])
@@ -471,7 +479,9 @@ mod tests {
                 .is("text", "rfc822-headers")
         );
         assert_eq!(part(&text, &structure, 3), "Subject: a\r\n\r\n");
-        assert!(part(&text, &structure, 2).contains("Diagnostic-Code: x-nightmail; gone\r\n"));
+        let said = "Diagnostic-Code: x-nightmail; 300 seconds are too few\r\n";
+        assert!(part(&text, &structure, 2).contains(said));
+        assert!(!part(&text, &structure, 1).contains("answered"));
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl Notice {
             status: "2.0.0",
             remote_mta: None,
             diagnostic: None,
+            answered: false,
             last_attempt: Some(now),
             will_retry_until: None,
         }
