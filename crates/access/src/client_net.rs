@@ -16,7 +16,7 @@ impl ClientNet {
     }
 
     /// The network of a client that retries from any of its machines: /24 of IPv4, /64 of IPv6.
-    pub fn site_of(ip: IpAddr) -> Self {
+    pub(crate) fn site_of(ip: IpAddr) -> Self {
         Self(network(ip, 24, 64))
     }
 

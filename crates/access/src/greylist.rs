@@ -4,7 +4,7 @@
 //! recipient, and how many of these have come back for a network, which after some is not asked any more.
 //!
 //! A client network is a /24 of IPv4 or a /64 of IPv6, since big sites come back from another machine. Senders are taken
-//! in a form in which what changes from message to message is left out ([`normal_sender`]).
+//! in a form in which what changes from message to message is left out (`normal_sender`).
 
 mod row;
 mod sender;
@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 use crate::client_net::ClientNet;
 use row::{ClientRow, TripletRow};
-pub use sender::normal_sender;
+use sender::normal_sender;
 
 /// First byte of the keys of triplets: client network, sender, recipient.
 const TRIPLET: &[u8] = b"t";

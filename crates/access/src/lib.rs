@@ -15,11 +15,8 @@ mod tags;
 
 pub use client_net::ClientNet;
 pub use dns_lists::{DnsListOptions, DnsLists, Hit, ListTest, Score, Subject};
-pub use greylist::{
-    Greylist, GreylistEntry, GreylistOptions, GreylistState, Swept, Verdict, normal_sender,
-};
+pub use greylist::{Greylist, GreylistEntry, GreylistOptions, GreylistState, Swept, Verdict};
 pub use helo::{HeloProblem, helo_problem};
-pub use nightmail_core::net::IpNetwork;
 pub use rates::{Rates, Wait};
 pub use reverse::{ClientName, ReverseDns};
 pub use rules::{Action, Decision, Explained, Facts, Rule, RuleError, Rules, Stage};

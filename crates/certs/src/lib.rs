@@ -20,7 +20,7 @@ pub use error::CertificateError;
 pub use files::{FilePair, read_certificates};
 pub use leaf::{Leaf, client_addresses};
 pub use name::{NameError, ServedName};
-pub use store::{CertificateFiles, CertificateInfo, CertificateStore, FetchedKey, Source};
+pub use store::{CertificateFiles, CertificateInfo, CertificateStore, Source};
 
 use std::sync::Arc;
 

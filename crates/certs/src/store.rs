@@ -96,7 +96,7 @@ pub struct CertificateInfo {
 
 /// A certificate that was fetched, ready for use.
 #[derive(Clone, Debug)]
-pub struct FetchedKey {
+pub(crate) struct FetchedKey {
     key: Arc<CertifiedKey>,
     leaf: Leaf,
 }
@@ -104,7 +104,7 @@ pub struct FetchedKey {
 impl FetchedKey {
     /// A chain in DER, the server's own certificate first, and its key in PKCS#8. Fails where they do not belong
     /// together.
-    pub fn new(chain: &[Vec<u8>], pkcs8: &[u8]) -> Result<Self, rustls::Error> {
+    pub(crate) fn new(chain: &[Vec<u8>], pkcs8: &[u8]) -> Result<Self, rustls::Error> {
         let unreadable = rustls::Error::General("the certificate cannot be read".to_owned());
         let leaf = chain.first().and_then(|leaf| Leaf::read(leaf));
         let leaf = leaf.ok_or(unreadable)?;
@@ -118,7 +118,7 @@ impl FetchedKey {
     }
 
     /// What it says about itself.
-    pub const fn leaf(&self) -> &Leaf {
+    pub(crate) const fn leaf(&self) -> &Leaf {
         &self.leaf
     }
 }
@@ -335,7 +335,7 @@ impl CertificateStore {
 
     /// Replaces what was fetched. Certificates that are over are left out; of two for one name the one that is valid
     /// longer is shown.
-    pub fn set_fetched(&self, mut fetched: Vec<FetchedKey>, now: Timestamp) {
+    pub(crate) fn set_fetched(&self, mut fetched: Vec<FetchedKey>, now: Timestamp) {
         fetched.retain(|fetched| fetched.leaf.not_after > now);
         fetched.sort_by_key(|fetched| std::cmp::Reverse(fetched.leaf.not_after));
         let mut parts = self.0.parts.lock();

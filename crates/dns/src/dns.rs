@@ -55,11 +55,6 @@ impl Dns {
         })
     }
 
-    /// The resolver itself, for what has no lookup of its own here. It shares the cache.
-    pub const fn resolver(&self) -> &TokioResolver {
-        &self.resolver
-    }
-
     /// The TXT records of a name, the strings of each joined. Octets that are not UTF-8 are replaced.
     pub async fn txt(&self, name: &str) -> Result<Vec<String>, Nothing> {
         self.records(name, RecordType::TXT, |data| match data {

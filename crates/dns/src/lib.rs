@@ -9,5 +9,4 @@ mod options;
 
 pub use answer::{Mx, Nothing};
 pub use dns::Dns;
-pub use hickory_resolver::TokioResolver;
 pub use options::{DnsOptions, DnsSetupError};

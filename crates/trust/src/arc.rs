@@ -14,7 +14,7 @@ use crate::signature::{MessageSignature, Reason, Signed};
 use crate::tag_list::TagList;
 
 /// Sets in one chain (RFC 8617 §4.2.1).
-pub const ARC_SETS_MAX: usize = 50;
+pub(crate) const ARC_SETS_MAX: usize = 50;
 
 /// What is said of a chain (RFC 8617 §4.4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 const NAME: &[u8] = b"authentication-results";
 /// Octets of one field that are held back until it is known whose it is. A field that does not say so within them
 /// is taken away.
-pub const HELD_OCTETS_MAX: usize = 8 * 1024;
+const HELD_OCTETS_MAX: usize = 8 * 1024;
 
 /// Where in the message the filter is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

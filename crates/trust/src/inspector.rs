@@ -171,7 +171,7 @@ impl Inspected {
     }
 
     /// Whether the header was longer than is looked at.
-    pub const fn is_header_too_long(&self) -> bool {
+    pub(crate) const fn is_header_too_long(&self) -> bool {
         self.too_long
     }
 

@@ -23,11 +23,11 @@ mod tag_list;
 mod trust;
 mod verdict;
 
-pub use arc::{ARC_SETS_MAX, ArcOutcome, ArcResult};
+pub use arc::{ArcOutcome, ArcResult};
 pub use dkim::{DkimOutcome, DkimResult};
 pub use dmarc::{Dmarc, DmarcResult};
 pub use dmarc_record::{DmarcPolicy, DmarcRecord, FailureOptions, ReportUri};
-pub use filter::{HELD_OCTETS_MAX, HeaderFilter};
+pub use filter::HeaderFilter;
 pub use inspector::{HEADER_OCTETS_MAX, Inspected, Inspector};
 pub use report::{DueReport, ReportMessage, ReportStore, Reporter};
 pub use seal::Sealer;

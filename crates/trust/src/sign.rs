@@ -256,7 +256,6 @@ impl ReadyKey {
 /// Signs messages with the keys of one domain: one DKIM-Signature for each key.
 pub struct Signer {
     keys: Vec<ReadyKey>,
-    lifetime_secs: Option<u32>,
 }
 
 impl fmt::Debug for Signer {
@@ -272,17 +271,7 @@ impl Signer {
     /// Makes keys ready. Fails with the first that cannot be read.
     pub fn new(keys: &[SigningKey]) -> Result<Self, KeyProblem> {
         let keys = keys.iter().map(ReadyKey::new).collect::<Result<_, _>>()?;
-        Ok(Self {
-            keys,
-            lifetime_secs: None,
-        })
-    }
-
-    /// Lets signatures expire after so many seconds (`x=`).
-    #[must_use]
-    pub const fn expiring_after(mut self, secs: u32) -> Self {
-        self.lifetime_secs = Some(secs);
-        self
+        Ok(Self { keys })
     }
 
     /// Whether there is no key.
@@ -307,9 +296,6 @@ impl Signer {
         // Named once more than it is there: nobody can add another.
         names.push("from".to_owned());
         let body_hash = STANDARD.encode(body.digest);
-        let expires = self
-            .lifetime_secs
-            .map(|secs| now.secs().saturating_add(i64::from(secs)));
         let mut covered = Vec::new();
         index.signed(Canon::Relaxed, &names, &mut covered);
         for key in &self.keys {
@@ -319,9 +305,6 @@ impl Signer {
                 .tag("c", "relaxed/relaxed");
             tags.tag("d", key.domain.as_str()).tag("s", &key.selector);
             tags.tag("t", &now.secs().to_string());
-            if let Some(expires) = expires {
-                tags.tag("x", &expires.to_string());
-            }
             tags.list("h", &names).tag("bh", &body_hash).signature();
             if let Some(field) = tags.signed(&covered, |input| key.sign(input)) {
                 out.extend_from_slice(&field);

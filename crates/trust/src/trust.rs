@@ -218,7 +218,11 @@ impl Trust {
 
     /// Those of `uris` that want the reports about `domain` (RFC 7489 §7.1): addresses of the same organization,
     /// and others whose domain says so in DNS.
-    pub async fn report_destinations(&self, domain: &str, uris: &[ReportUri]) -> Vec<ReportUri> {
+    pub(crate) async fn report_destinations(
+        &self,
+        domain: &str,
+        uris: &[ReportUri],
+    ) -> Vec<ReportUri> {
         let mut wanted = Vec::new();
         for uri in uris {
             if self.accepts_reports(domain, uri).await {
