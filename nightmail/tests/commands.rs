@@ -417,6 +417,7 @@ fn the_live_access_test_asks_dns() {
     for says in [
         "client name: out.far.test\n",
         "list.test: 10 points, 127.0.0.2\n",
+        "list.test does not work: the entry that every list has is missing\n",
         "SPF of far.test: fail\n",
         "mail: deferred by listed: Later\n",
     ] {

@@ -49,7 +49,8 @@ pub(crate) struct TestArgs {
     /// Show this stage alone.
     #[arg(long, value_enum)]
     stage: Option<StageArg>,
-    /// Also ask DNS for the client's name, for lists that it is on, and for the sender's SPF, and tag accordingly.
+    /// Also ask DNS for the client's name, for lists that it is on and whether they work, and for the sender's SPF, and
+    /// tag accordingly.
     #[arg(long)]
     live: bool,
 }

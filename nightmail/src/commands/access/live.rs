@@ -1,4 +1,5 @@
-//! What DNS says of a client now: its name, the lists that it is on, and whether SPF lets it send.
+//! What DNS says of a client now: its name, the lists that it is on and those that do not work, and whether SPF lets it
+//! send.
 
 use std::net::IpAddr;
 
@@ -94,6 +95,12 @@ impl Found {
             let text = hit.text.as_deref().unwrap_or_default();
             let line = format!("{}: {} points, {} {text}", hit.zone, hit.points, hit.answer);
             self.seen.push(line.trim_end().to_owned());
+        }
+        for tested in lists.test().await {
+            if let Some(problem) = tested.problem {
+                self.seen
+                    .push(format!("{} does not work: {problem}", tested.zone));
+            }
         }
         let suspect = config.receiving.dns_list_suspect;
         if suspect > 0 && i64::from(score.points) >= i64::from(suspect) {
