@@ -11,7 +11,7 @@ use clap::Args;
 use nightmail_admin::{AdminContext, AdminRequest, DomainSettings, ErrorKind, Password, execute};
 use nightmail_core::Domain;
 use nightmail_server::config::{
-    Config, HostPort, ListenAddress, Listener, Protocol, Switch, TlsMode,
+    Config, Consequence, HostPort, ListenAddress, Listener, Protocol, Switch, TlsMode,
 };
 
 use crate::cli::Place;
@@ -78,6 +78,13 @@ fn config(data: &Path, args: DemoArgs) -> Result<Config, CommandError> {
         port: args.port(SMTP),
     });
     config.smarthost.tls = TlsMode::None;
+    // Nothing is asked of DNS.
+    config.receiving.reverse_dns = Consequence::Off;
+    config.receiving.sender_domain = Consequence::Off;
+    config.authentication.spf = Consequence::Off;
+    config.authentication.dkim = false;
+    config.authentication.dmarc = Consequence::Off;
+    config.authentication.arc = false;
     config.log.level = "warn".to_owned();
     Ok(config)
 }

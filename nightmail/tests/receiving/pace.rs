@@ -69,7 +69,11 @@ fn an_early_talker_may_be_only_tagged() {
 #[test]
 fn each_error_makes_the_next_reply_later() {
     let world = World::new(
-        &[("tarpit_step", "\"300ms\""), ("tarpit_max", "\"600ms\"")],
+        &[
+            ("tarpit_after", "0"),
+            ("tarpit_step", "\"300ms\""),
+            ("tarpit_max", "\"600ms\""),
+        ],
         &[],
         "",
     );

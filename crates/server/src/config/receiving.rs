@@ -41,13 +41,13 @@ section! {
         greeting_delay: Duration = Duration::ZERO, within Duration::ZERO..=MINUTE;
         /// A client that speaks before the greeting, or sends commands ahead before EHLO has allowed it: "off", "tag",
         /// "defer" or "reject".
-        early_talker: Consequence = Consequence::Reject;
+        early_talker: Consequence = Consequence::Tag;
         /// An address without a name, or with a name that does not lead back to it (RFC 1912 §2.1).
         reverse_dns: Consequence = Consequence::Tag;
         /// A HELO name that is no full name, or our own.
         helo: Consequence = Consequence::Tag;
         /// A sender whose domain has neither MX nor address, or says that it sends no mail (RFC 7505).
-        sender_domain: Consequence = Consequence::Reject;
+        sender_domain: Consequence = Consequence::Tag;
         /// Points from [[dns_list]] at which mail is refused, except that to the postmaster; 0 refuses nothing.
         dns_list_reject: u32 = 10, within 0..=10_000;
         /// Points from which it is greylisted although `greylist` is "suspect".
@@ -62,7 +62,9 @@ section! {
         greylist_auto_allow: u32 = 5, within 1..=1000;
         /// Whoever has passed is remembered for this long after its last message.
         greylist_lifetime: Duration = 35 * DAY, within HOUR..=365 * DAY;
-        /// Each error makes the next reply come this much later.
+        /// Errors of a session that delay nothing.
+        tarpit_after: u32 = 5, within 0..=1000;
+        /// Each error beyond those makes the next reply come this much later.
         tarpit_step: Duration = SECOND, within Duration::ZERO..=MINUTE;
         /// No reply comes later than by this.
         tarpit_max: Duration = 10 * SECOND, within Duration::ZERO..=5 * MINUTE;

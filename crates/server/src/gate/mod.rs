@@ -135,6 +135,7 @@ impl Gate {
     /// How late the replies to errors come.
     pub(crate) const fn pace(&self) -> Pace {
         Pace {
+            free: self.settings.tarpit_after,
             step: self.settings.tarpit_step,
             max: self.settings.tarpit_max,
         }

@@ -12,6 +12,8 @@ use crate::metrics;
 /// How late replies come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
+    /// Errors that delay nothing.
+    pub(crate) free: u32,
     /// By how much each error delays the next reply.
     pub(crate) step: Duration,
     /// The longest delay.
@@ -33,7 +35,8 @@ impl Tarpit {
             return Some(replies);
         }
         self.errors = self.errors.saturating_add(errors);
-        let delay = pace.step.saturating_mul(self.errors).min(pace.max);
+        let counted = self.errors.saturating_sub(pace.free);
+        let delay = pace.step.saturating_mul(counted).min(pace.max);
         if delay.is_zero() {
             return Some(replies);
         }
@@ -66,6 +69,7 @@ mod tests {
     use super::*;
 
     const PACE: Pace = Pace {
+        free: 1,
         step: Duration::from_secs(2),
         max: Duration::from_secs(5),
     };
@@ -77,6 +81,7 @@ mod tests {
         let good = Bytes::from_static(b"250 2.0.0 Ok\r\n");
         let bad = Bytes::from_static(b"550-5.1.1 No\r\n550 5.1.1 such user\r\n");
         assert_eq!(tarpit.pass(PACE, good.clone(), now), Some(good.clone()));
+        assert_eq!(tarpit.pass(PACE, bad.clone(), now), Some(bad.clone()));
         for seconds in [2, 4, 5, 5] {
             assert_eq!(tarpit.pass(PACE, bad.clone(), now), None);
             assert_eq!(tarpit.until(), Some(now + Duration::from_secs(seconds)));
