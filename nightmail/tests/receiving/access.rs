@@ -117,6 +117,20 @@ fn mail_is_discarded_routed_and_tagged() {
 }
 
 #[test]
+fn what_is_thrown_away_is_not_judged_first() {
+    let rules = rule("connect", "client = [\"192.0.2.9\"]", "\"discard\"");
+    let world = World::new(&[], &[("dmarc", "\"reject\"")], &rules);
+    world.dns.txt("_dmarc.bank.test", "v=DMARC1; p=reject");
+    let forged = b"From: a@bank.test\r\nSubject: forged\r\n\r\nx\r\n";
+    for (ip, code) in [("192.0.2.8", 550), ("192.0.2.9", 250)] {
+        let mut smtp = world.client(ip);
+        let reply = smtp.send("a@far.test", &["alice@example.test"], forged);
+        assert_eq!(reply.unwrap().code, code, "{ip}");
+    }
+    assert!(world.inbox("alice").is_empty());
+}
+
+#[test]
 fn an_accepted_client_passes_the_checks_that_follow() {
     let rules = rule("connect", "client = [\"192.0.2.9\"]", "\"accept\"");
     let world = World::new(&[("reverse_dns", "\"reject\"")], &[], &rules);

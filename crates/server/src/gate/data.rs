@@ -83,14 +83,17 @@ impl Gate {
             recipient: None,
         };
         let ruled = self.ruled(visit, Stage::Data, seen, paths)?;
-        if let (Some(found), false) = (&judged.found, ruled == Ruled::Accept) {
-            self.dmarc(visit, &found.1)?;
-        }
+        let is_accepted = ruled == Ruled::Accept;
         judged.fate = match ruled {
             Ruled::Pass | Ruled::Accept => visit.fate(),
             Ruled::Discard => Fate::Discard,
             Ruled::Route(to) => Fate::Route(to),
         };
+        // The client is not to learn anything about what is thrown away.
+        let is_judged = !is_accepted && judged.fate != Fate::Discard;
+        if let (Some(found), true) = (&judged.found, is_judged) {
+            self.dmarc(visit, &found.1)?;
+        }
         judged.fields = self.fields(visit, judged.found.as_ref().map(|found| &found.1));
         count(Stage::Data, "pass");
         Ok(judged)
