@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Client, Delivery, FailureKind, Fate, Outcome, Output, Phase, Protocol, Stage};
 use crate::command::{
-    Bdat, BodyType, Command, Mail, MailParams, OriginalRecipient, Rcpt, RcptParams,
+    Bdat, BodyType, Command, Mail, MailParams, OriginalRecipient, Rcpt, RcptParams, Xtext,
 };
 use crate::replies;
 use crate::reply::Reply;
@@ -430,16 +430,23 @@ impl Client {
                 body => body,
             },
             smtputf8: utf8,
-            auth: params
-                .auth
-                .clone()
-                .filter(|_| offered.auth && self.config.login.is_some()),
+            auth: self.submitter(params),
             ret: params.ret.filter(|_| offered.dsn),
             envid: params.envid.clone().filter(|_| offered.dsn),
             require_tls: params.require_tls && offered.requiretls,
             mt_priority: params.mt_priority.filter(|_| offered.mt_priority),
             deliver_by: params.deliver_by.filter(|_| offered.deliver_by.is_some()),
             hold: None,
+        }
+    }
+
+    /// To a server that we have authenticated to: who has submitted the message, or that nobody vouches for that
+    /// (RFC 4954 §5).
+    fn submitter(&self, params: &MailParams) -> Option<Xtext> {
+        let nobody = || Xtext::parse("<>");
+        match self.capabilities.auth && self.config.login.is_some() {
+            true => params.auth.clone().or_else(nobody),
+            false => None,
         }
     }
 
