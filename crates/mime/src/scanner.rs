@@ -15,6 +15,14 @@ use frame::{Frame, Opened};
 /// The deepest nesting a structure may have, whatever [`Limits`] say.
 pub(crate) const DEPTH_MAX: usize = 256;
 
+/// Parts that any message may have.
+const PARTS_FREE: usize = 100;
+/// Octets of a message for each further part: what is kept of a part takes more room than the shortest one does.
+const OCTETS_PER_PART: u64 = 256;
+
+/// Room for a header that is kept for the next one.
+const HEADER_OCTETS_KEPT: usize = 8 * 1024;
+
 /// Bounds of one scan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -22,7 +30,7 @@ pub struct Limits {
     pub header_octets_max: usize,
     /// Levels of multiparts and messages; deeper ones stay unopened. At most 256.
     pub depth_max: usize,
-    /// Parts; later boundaries are not looked at.
+    /// Parts; later boundaries are not looked at. A short message may have fewer: 100, and one for each 256 octets.
     pub parts_max: usize,
     /// Octets of a boundary (RFC 2046 §5.1.1 allows 70); a multipart with a longer one is read as text.
     pub boundary_octets_max: usize,
@@ -41,7 +49,7 @@ impl Default for Limits {
             depth_max: 100,
             parts_max: 10_000,
             boundary_octets_max: 256,
-            addresses_max: 10_000,
+            addresses_max: 2_000,
             parameters_max: 256,
             deliveries_max: 1000,
         }
@@ -316,7 +324,8 @@ impl Scanner {
     fn end_header(&mut self, end: Mark) {
         self.mode = Mode::Body;
         self.header_is_full = false;
-        let may_open = self.frames.len() < self.limits.depth_max;
+        let may_nest =
+            self.frames.len() < self.limits.depth_max && self.parts < self.parts_allowed(end);
         let is_top = self.frames.len() == 1;
         let Some(frame) = self.frames.last_mut() else {
             return;
@@ -324,14 +333,21 @@ impl Scanner {
         if is_top {
             self.trace = crate::trace::Trace::parse(&self.header, self.limits.deliveries_max);
         }
-        let may_nest = may_open && self.parts < self.limits.parts_max;
         let opened = frame.end_header(&self.header, end, &self.limits, may_nest);
         self.header.clear();
+        // A long header must not be paid for until the body has come.
+        self.header.shrink_to(HEADER_OCTETS_KEPT);
         match opened {
             Opened::Leaf => {}
             Opened::Multipart => self.boundaries += 1,
             Opened::Message => self.open(Frame::message(end)),
         }
+    }
+
+    /// How many parts there may be up to here.
+    fn parts_allowed(&self, at: Mark) -> usize {
+        let grown = usize::try_from(at.offset / OCTETS_PER_PART).unwrap_or(usize::MAX);
+        PARTS_FREE.saturating_add(grown).min(self.limits.parts_max)
     }
 
     fn open(&mut self, frame: Frame) {
@@ -373,7 +389,7 @@ impl Scanner {
         let Some((index, is_close)) = found else {
             return false;
         };
-        if !is_close && self.parts >= self.limits.parts_max {
+        if !is_close && self.parts >= self.parts_allowed(line.end) {
             self.forget_boundaries();
             return false;
         }

@@ -287,6 +287,17 @@ fn a_multipart_without_boundary_is_text() {
 }
 
 #[test]
+fn what_is_kept_of_tiny_parts_grows_no_faster_than_the_message() {
+    let head = "Content-Type: multipart/mixed; boundary=a\r\n\r\n";
+    let tiny = format!("{head}{}--a--\r\n", "--a\r\n\r\n".repeat(9000));
+    let found = scan(tiny.as_bytes()).parts().count();
+    assert!((101..=102 + tiny.len() / 256).contains(&found), "{found}");
+    let part = format!("--a\r\n\r\n{}\r\n", "x".repeat(250));
+    let ordinary = format!("{head}{}--a--\r\n", part.repeat(2000));
+    assert_eq!(scan(ordinary.as_bytes()).parts().count(), 2001);
+}
+
+#[test]
 fn what_lies_beyond_a_limit_is_opaque() {
     let many = format!(
         "Content-Type: multipart/mixed; boundary=b\r\n\r\n{}--b--\r\n",
