@@ -333,4 +333,55 @@ mod tests {
         let outcomes: Vec<DkimOutcome> = found.iter().map(|result| result.outcome).collect();
         assert_eq!(outcomes, [DkimOutcome::TempError, DkimOutcome::Pass]);
     }
+
+    /// A sealer that signs a part of the body vouches for nothing behind it.
+    #[tokio::test]
+    async fn a_chain_over_a_part_of_the_body_does_not_hold() {
+        let domain = Domain::parse("a.test").unwrap();
+        let key = SigningKey::generate(domain, "s", KeyAlgorithm::Ed25519).unwrap();
+        let server = NameServer::start();
+        let (name, text) = key.dns_record().unwrap();
+        server.txt(&name, &text);
+        let dns = Dns::new(&DnsOptions {
+            name_servers: vec![server.address()],
+            ..DnsOptions::default()
+        });
+        let dns = dns.unwrap();
+        let trust = Trust::new(dns.clone(), TrustOptions::default());
+        let ready = ReadyKey::new(&key).unwrap();
+        let start = |name| {
+            let mut tags = TagWriter::new(name);
+            tags.tag("i", "1").tag("a", "ed25519-sha256");
+            tags.tag("d", "a.test").tag("s", "s");
+            tags
+        };
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"One\r\n");
+        let mut tags = start("ARC-Message-Signature");
+        tags.tag("c", "relaxed/relaxed")
+            .tag("l", "5")
+            .tag("h", "From");
+        tags.tag("bh", &STANDARD.encode(hash)).signature();
+        let message = tags.signed(b"from:a@a.test\r\n", |input| ready.sign(input));
+        let message = message.unwrap();
+        let results = b"ARC-Authentication-Results: i=1; mx.test; dmarc=pass\r\n";
+        let mut sealed = Vec::new();
+        for field in nightmail_mime::header::fields(&[&results[..], &message].concat()) {
+            Canon::Relaxed.field(&field, &mut sealed);
+        }
+        let mut tags = start("ARC-Seal");
+        tags.tag("cv", "none").signature();
+        let seal = tags.signed(&sealed, |input| ready.sign(input)).unwrap();
+        for (body, outcome) in [
+            ("One\r\n", crate::ArcOutcome::Pass),
+            ("One\r\nTwo\r\n", crate::ArcOutcome::Fail),
+        ] {
+            let mut inspector = Inspector::new(&trust);
+            inspector.push(&[&seal[..], &message, results].concat());
+            inspector.push(format!("From: a@a.test\r\n\r\n{body}").as_bytes());
+            let inspected = inspector.finish();
+            let index = FieldIndex::new(inspected.header());
+            let found = crate::arc::verify(&dns, &inspected, &index).await;
+            assert_eq!(found.outcome, outcome, "{body:?}: {:?}", found.reason);
+        }
+    }
 }
