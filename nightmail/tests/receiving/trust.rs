@@ -5,7 +5,8 @@ use super::common::site::own_addresses;
 use super::common::{eventually, text};
 use super::{World, refused};
 
-const ON: [(&str, &str); 4] = [
+const ON: [(&str, &str); 5] = [
+    ("unclear_author", "\"reject\""),
     ("spf", "\"tag\""),
     ("dkim", "true"),
     ("dmarc", "\"reject\""),

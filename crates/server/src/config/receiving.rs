@@ -203,6 +203,9 @@ section! {
         dkim: bool = true;
         /// The domain's DMARC policy (RFC 7489) is to reject or quarantine: "off", "tag", or "reject" to do what it says.
         dmarc: Consequence = Consequence::Reject;
+        /// A message that has not exactly one From field, or one that can be read in two ways: "off", "tag", "defer" or
+        /// "reject". DMARC policies can be evaded by it.
+        unclear_author: Consequence = Consequence::Tag;
         /// Whether ARC chains (RFC 8617) are verified.
         arc: bool = true;
         /// Domains whose ARC seals are believed: what they saw counts where DMARC fails here.

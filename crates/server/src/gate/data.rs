@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::Gate;
 use super::connect::told;
-use super::decision::{Fate, Gated, count};
+use super::decision::{Fate, Gated, consequence, count, replies_at};
 use super::rules::Ruled;
 use super::visit::{Paths, Seen, Visit};
 use crate::config::Consequence;
@@ -139,16 +139,18 @@ impl Gate {
 
     fn dmarc(&self, visit: &Visit, verdict: &Verdict) -> Gated<()> {
         let rejects = self.authentication.dmarc == Consequence::Reject;
-        let reply = if rejects && verdict.disposition() == DmarcPolicy::Reject {
+        if rejects && verdict.disposition() == DmarcPolicy::Reject {
             let domain = verdict.dmarc.from_domain.as_deref().unwrap_or_default();
             let text = format!("The DMARC policy of {domain} does not allow this message");
-            Some(replies::DMARC_FAILED.with_text(text))
-        } else {
-            // Else any policy could be evaded (RFC 7489 §6.6.1).
-            let hidden = rejects && verdict.dmarc.author_hidden;
-            hidden.then(|| replies::CONTENT_REFUSED.with_text(AUTHOR_HIDDEN))
-        };
-        told(visit, Stage::Data, "dmarc", reply)
+            let reply = replies::DMARC_FAILED.with_text(text);
+            return told(visit, Stage::Data, "dmarc", Some(reply));
+        }
+        // A policy that rejects can be evaded by it (RFC 7489 §6.6.1).
+        let what = self.authentication.unclear_author;
+        let (permanent, temporary) = replies_at(Stage::Data, AUTHOR_HIDDEN);
+        let hidden = verdict.dmarc.author_hidden;
+        let reply = hidden.then(|| consequence(what, permanent, temporary));
+        told(visit, Stage::Data, "unclear_author", reply.flatten())
     }
 
     /// Authentication-Results (RFC 8601), and another one with the tags. Forged ones of our name have been dropped.
