@@ -84,7 +84,7 @@ dmarc_reports = true
     }
     for number in 0..20 {
         text += &format!(
-            "\n[[access]]\nname = \"rule {number}\"\nstage = \"rcpt\"\nclient = [\"192.0.2.{number}\"]\nsender = [\"@spam{number}.test\"]\naction = \"reject\"\n"
+            "\n[[access]]\nname = \"rule {number}\"\nstage = \"rcpt\"\nclient = [\"192.0.2.{number}\"]\nsender = [\"@spam{number}.test\"]\naction = \"reject\"\ntext = \"no\"\n"
         );
     }
     text

@@ -31,6 +31,9 @@ pub(crate) struct BenchArgs {
     /// Only nodes that share a store, without the other loads.
     #[arg(long, conflicts_with = "running")]
     nodes: bool,
+    /// Only what slow clients and the checks of incoming mail cost.
+    #[arg(long, conflicts_with_all = ["running", "nodes"])]
+    checks: bool,
     /// Fewer messages and shorter loads: a first look, not a figure.
     #[arg(long)]
     quick: bool,
@@ -86,7 +89,11 @@ pub(crate) fn run(root: &Path, args: &BenchArgs) -> Result<(), TaskError> {
     let peers = measure_peers(args, &client, &scale)?;
     let mut compared = load::Figures::new();
     let mut alone = load::Figures::new();
-    if !args.nodes {
+    if args.checks {
+        let subject = nightmail::start(&program, scale.users)?;
+        let cost = load::dawdlers(&client, &subject, &scale)?;
+        alone.extend(cost.map(|cost| (load::DAWDLERS, cost)));
+    } else if !args.nodes {
         let subject = match &args.running {
             Some(running) => subject_running(running, args),
             None => nightmail::start(&program, scale.users)?,
@@ -97,7 +104,7 @@ pub(crate) fn run(root: &Path, args: &BenchArgs) -> Result<(), TaskError> {
     if args.running.is_none() && !args.nodes {
         alone.insert(load::CHECKS, checks::measure(&program, &client, &scale)?);
     }
-    if args.running.is_none() {
+    if args.running.is_none() && !args.checks {
         alone.extend(nodes::measure(&program, &client, &scale)?);
     }
     let rows = table::rows(&compared, &peers, &alone);
