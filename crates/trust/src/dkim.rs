@@ -264,15 +264,22 @@ mod tests {
     use super::*;
     use crate::sign::{KeyAlgorithm, ReadyKey, SigningKey, TagWriter};
     use crate::{Inspector, Trust, TrustOptions};
+    use aws_lc_rs::digest::{SHA256, digest};
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use nightmail_core::Domain;
     use nightmail_dns::DnsOptions;
     use nightmail_testbed::dns::NameServer;
 
-    /// Signs the first octets of a body only, which we never do ourselves.
-    #[tokio::test]
-    async fn a_body_that_is_signed_in_part_proves_too_little() {
+    /// A key of a.test, and those who find it published.
+    struct Published {
+        server: NameServer,
+        ready: ReadyKey,
+        dns: Dns,
+        trust: Trust,
+    }
+
+    fn published() -> Published {
         let domain = Domain::parse("a.test").unwrap();
         let key = SigningKey::generate(domain, "s", KeyAlgorithm::Ed25519).unwrap();
         let server = NameServer::start();
@@ -283,8 +290,28 @@ mod tests {
             ..DnsOptions::default()
         });
         let dns = dns.unwrap();
-        let trust = Trust::new(dns.clone(), TrustOptions::default());
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"One\r\n");
+        Published {
+            trust: Trust::new(dns.clone(), TrustOptions::default()),
+            ready: ReadyKey::new(&key).unwrap(),
+            server,
+            dns,
+        }
+    }
+
+    /// The body hash of what is signed of the bodies.
+    fn hash_of_one() -> String {
+        STANDARD.encode(digest(&SHA256, b"One\r\n"))
+    }
+
+    /// Signs the first octets of a body only, which we never do ourselves.
+    #[tokio::test]
+    async fn a_body_that_is_signed_in_part_proves_too_little() {
+        let Published {
+            server,
+            ready,
+            dns,
+            trust,
+        } = published();
         let mut tags = TagWriter::new("DKIM-Signature");
         tags.tag("v", "1")
             .tag("a", "ed25519-sha256")
@@ -293,8 +320,7 @@ mod tests {
         tags.tag("l", "5")
             .tag("h", "From")
             .tag("c", "relaxed/relaxed");
-        tags.tag("bh", &STANDARD.encode(hash)).signature();
-        let ready = ReadyKey::new(&key).unwrap();
+        tags.tag("bh", &hash_of_one()).signature();
         let signature = tags.signed(b"from:a@a.test\r\n", |input| ready.sign(input));
         let signature = signature.unwrap();
         for (body, outcome) in [
@@ -337,30 +363,23 @@ mod tests {
     /// A sealer that signs a part of the body vouches for nothing behind it.
     #[tokio::test]
     async fn a_chain_over_a_part_of_the_body_does_not_hold() {
-        let domain = Domain::parse("a.test").unwrap();
-        let key = SigningKey::generate(domain, "s", KeyAlgorithm::Ed25519).unwrap();
-        let server = NameServer::start();
-        let (name, text) = key.dns_record().unwrap();
-        server.txt(&name, &text);
-        let dns = Dns::new(&DnsOptions {
-            name_servers: vec![server.address()],
-            ..DnsOptions::default()
-        });
-        let dns = dns.unwrap();
-        let trust = Trust::new(dns.clone(), TrustOptions::default());
-        let ready = ReadyKey::new(&key).unwrap();
+        let Published {
+            server: _server,
+            ready,
+            dns,
+            trust,
+        } = published();
         let start = |name| {
             let mut tags = TagWriter::new(name);
             tags.tag("i", "1").tag("a", "ed25519-sha256");
             tags.tag("d", "a.test").tag("s", "s");
             tags
         };
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"One\r\n");
         let mut tags = start("ARC-Message-Signature");
         tags.tag("c", "relaxed/relaxed")
             .tag("l", "5")
             .tag("h", "From");
-        tags.tag("bh", &STANDARD.encode(hash)).signature();
+        tags.tag("bh", &hash_of_one()).signature();
         let message = tags.signed(b"from:a@a.test\r\n", |input| ready.sign(input));
         let message = message.unwrap();
         let results = b"ARC-Authentication-Results: i=1; mx.test; dmarc=pass\r\n";
