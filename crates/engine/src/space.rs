@@ -38,11 +38,17 @@ pub enum Space {
     Access = 15,
     /// What is gathered for reports to other sites.
     Report = 16,
+    /// Queued work by destination.
+    Outbound = 17,
+    /// The log of what became of messages.
+    Journal = 18,
+    /// What is remembered of other sites: how they want to be reached.
+    Site = 19,
 }
 
 impl Space {
     /// Every space.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Meta,
         Self::Directory,
         Self::Account,
@@ -59,6 +65,9 @@ impl Space {
         Self::Due,
         Self::Access,
         Self::Report,
+        Self::Outbound,
+        Self::Journal,
+        Self::Site,
     ];
 
     /// The name used in storage, logs and metrics.
@@ -80,6 +89,9 @@ impl Space {
             Self::Due => "due",
             Self::Access => "access",
             Self::Report => "report",
+            Self::Outbound => "outbound",
+            Self::Journal => "journal",
+            Self::Site => "site",
         }
     }
 

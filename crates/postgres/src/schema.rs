@@ -21,7 +21,7 @@ use crate::sql::table;
 const ATTEMPTS_MAX: usize = 20;
 
 /// What leads from each version to the next, beginning with a database that has none.
-const MIGRATIONS: [fn() -> String; 2] = [first_tables, access_tables];
+const MIGRATIONS: [fn() -> String; 3] = [first_tables, access_tables, relay_tables];
 
 /// The version that this program uses.
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
@@ -183,12 +183,16 @@ pub(crate) async fn open(options: &PostgresOptions) -> Result<Opened, SchemaErro
     })
 }
 
+/// The spaces of version 2.
+const ACCESS: [Space; 2] = [Space::Access, Space::Report];
+/// The spaces of version 3.
+const RELAY: [Space; 3] = [Space::Outbound, Space::Journal, Space::Site];
+
 /// The tables of version 1.
 fn first_tables() -> String {
-    let later = [Space::Access, Space::Report];
     let spaces = Space::ALL
         .into_iter()
-        .filter(|space| !later.contains(space));
+        .filter(|space| !ACCESS.contains(space) && !RELAY.contains(space));
     let mut text = String::from(
         "CREATE TABLE nm_lane (id bytea PRIMARY KEY, seq bigint NOT NULL, at timestamptz NOT NULL) \
          WITH (fillfactor = 20);\n\
@@ -201,7 +205,12 @@ fn first_tables() -> String {
 
 /// What version 2 adds.
 fn access_tables() -> String {
-    [Space::Access, Space::Report].map(space_table).concat()
+    ACCESS.map(space_table).concat()
+}
+
+/// What version 3 adds.
+fn relay_tables() -> String {
+    RELAY.map(space_table).concat()
 }
 
 fn space_table(space: Space) -> String {
@@ -212,9 +221,12 @@ fn space_table(space: Space) -> String {
             " WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05)"
         }
         // Rows that come and go.
-        Space::Queue | Space::Due | Space::Condemned | Space::Access | Space::Report => {
-            " WITH (autovacuum_vacuum_scale_factor = 0.05)"
-        }
+        Space::Queue
+        | Space::Due
+        | Space::Outbound
+        | Space::Condemned
+        | Space::Access
+        | Space::Report => " WITH (autovacuum_vacuum_scale_factor = 0.05)",
         _ => "",
     };
     format!("CREATE TABLE {table} (k bytea PRIMARY KEY, v bytea NOT NULL){options};\n")

@@ -33,6 +33,8 @@ pub(super) struct Store {
     state: Keyspace,
     mail: Keyspace,
     blobs: Keyspace,
+    /// What became of messages.
+    log: Keyspace,
     /// What readers see: the state after the last batch.
     view: RwLock<Arc<Snapshot>>,
 }
@@ -78,6 +80,7 @@ impl Store {
             state: keyspace("state")?,
             mail: keyspace("mail")?,
             blobs: keyspace("blobs")?,
+            log: keyspace("log")?,
             view: RwLock::new(Arc::new(db.snapshot())),
             db,
         })
@@ -94,14 +97,17 @@ impl Store {
             | Space::Due
             | Space::Condemned
             | Space::Access
-            | Space::Report => &self.state,
+            | Space::Report
+            | Space::Outbound
+            | Space::Site => &self.state,
             Space::Message | Space::Change | Space::Expunge => &self.mail,
             Space::Blob | Space::BlobMeta | Space::Link => &self.blobs,
+            Space::Journal => &self.log,
         }
     }
 
-    fn keyspaces(&self) -> [&Keyspace; 3] {
-        [&self.state, &self.mail, &self.blobs]
+    fn keyspaces(&self) -> [&Keyspace; 4] {
+        [&self.state, &self.mail, &self.blobs, &self.log]
     }
 
     /// The values of `keys`, all from one state.

@@ -1,0 +1,1 @@
+//! The log of what became of messages, kept in the store.

@@ -1,0 +1,1 @@
+//! What other sites say about TLS towards them: MTA-STS, DANE, and the reports on it.
