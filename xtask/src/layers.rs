@@ -37,7 +37,7 @@ const TABLE: &[Row] = &[
     row("cluster",   2, &["core", "L1"]),
     row("access",    2, &["core", "L1"]),
     row("trust",     2, &["core", "mime", "L1"]),
-    row("tlspolicy", 2, &["core", "mime", "L1", "cluster"]),
+    row("tlspolicy", 2, &["core", "mime", "L1", "cluster", "trust"]),
     row("journal",   2, &["core", "L1"]),
     row("certs",     2, &["core", "L1", "cluster"]),
     row("store",     2, &["L0", "L1"]),

@@ -29,7 +29,7 @@ pub use dmarc::{Dmarc, DmarcResult};
 pub use dmarc_record::{DmarcPolicy, DmarcRecord, FailureOptions, ReportUri};
 pub use filter::HeaderFilter;
 pub use inspector::{HEADER_OCTETS_MAX, Inspected, Inspector};
-pub use report::{DueReport, ReportMessage, ReportStore, Reporter};
+pub use report::{DueReport, Parts, ReportMessage, ReportStore, Reporter, gzip};
 pub use seal::Sealer;
 pub use sign::{KeyAlgorithm, KeyProblem, Signer, SigningKey};
 pub use signature::SignatureAlgorithm;

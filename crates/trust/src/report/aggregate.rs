@@ -125,7 +125,7 @@ impl<'a> Aggregate<'a> {
             "Content-Type: application/gzip; name=\"{file}\"\r\n\
              Content-Disposition: attachment;\r\n\tfilename=\"{file}\""
         );
-        Parts::new(self.reporter, to, &subject, "multipart/mixed", now)
+        Parts::new(self.reporter, to, &subject, "", "multipart/mixed", now)
             .part("Content-Type: text/plain; charset=utf-8", text.as_bytes())
             .base64(&attached, &self.compressed)
             .finish()

@@ -98,7 +98,7 @@ pub(super) fn message(
         verdict.client,
         verdict.at.rfc5322()
     );
-    Parts::new(reporter, to, &subject, kind, verdict.at)
+    Parts::new(reporter, to, &subject, "", kind, verdict.at)
         .part("Content-Type: text/plain; charset=utf-8", text.as_bytes())
         .part(
             "Content-Type: message/feedback-report",

@@ -5,8 +5,8 @@ use miniz_oxide::deflate::compress_to_vec;
 /// The level of compression, 0 to 10.
 const LEVEL: u8 = 6;
 
-/// Compresses `octets`.
-pub(super) fn compress(octets: &[u8]) -> Vec<u8> {
+/// Compresses `octets` into one member of gzip.
+pub fn compress(octets: &[u8]) -> Vec<u8> {
     // Magic, deflate, no flags, no time, no extra flags, unknown system.
     let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     out.extend_from_slice(&compress_to_vec(octets, LEVEL));

@@ -1,4 +1,4 @@
-//! What both kinds of reports have: header fields, parts, Base64.
+//! What all kinds of reports have: header fields, parts, Base64.
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
@@ -11,17 +11,20 @@ use super::Reporter;
 const LINE_OCTETS: usize = 76;
 
 /// A message of several parts.
-pub(super) struct Parts {
+#[derive(Debug)]
+pub struct Parts {
     out: Vec<u8>,
     boundary: String,
 }
 
 impl Parts {
-    /// Starts a message. `kind` is the media type with its parameters, the boundary apart; `subject` is ASCII.
-    pub(super) fn new(
+    /// Starts a message. `kind` is the media type with its parameters, the boundary apart; `subject` is ASCII; `fields`
+    /// are further header fields, each ended by CRLF.
+    pub fn new(
         reporter: &Reporter,
         to: &Address,
         subject: &str,
+        fields: &str,
         kind: &str,
         now: Timestamp,
     ) -> Self {
@@ -29,7 +32,7 @@ impl Parts {
         let boundary = format!("report-{unique}");
         let out = format!(
             "From: <{}>\r\nTo: <{to}>\r\nSubject: {subject}\r\nDate: {}\r\nMessage-ID: <{unique}@{}>\r\n\
-             Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nContent-Type: {kind};\r\n\tboundary=\"{boundary}\"\r\n\r\n",
+             Auto-Submitted: auto-generated\r\n{fields}MIME-Version: 1.0\r\nContent-Type: {kind};\r\n\tboundary=\"{boundary}\"\r\n\r\n",
             reporter.from,
             now.rfc5322(),
             reporter.domain,
@@ -46,14 +49,14 @@ impl Parts {
     }
 
     /// Adds a part as it is. `fields` are its header fields, joined by CRLF; `content` ends with CRLF.
-    pub(super) fn part(&mut self, fields: &str, content: &[u8]) -> &mut Self {
+    pub fn part(&mut self, fields: &str, content: &[u8]) -> &mut Self {
         self.open(fields);
         self.out.extend_from_slice(content);
         self
     }
 
     /// Adds a part in Base64.
-    pub(super) fn base64(&mut self, fields: &str, content: &[u8]) -> &mut Self {
+    pub fn base64(&mut self, fields: &str, content: &[u8]) -> &mut Self {
         self.open(&format!("{fields}\r\nContent-Transfer-Encoding: base64"));
         let text = STANDARD.encode(content);
         for line in text.as_bytes().chunks(LINE_OCTETS) {
@@ -63,7 +66,8 @@ impl Parts {
         self
     }
 
-    pub(super) fn finish(&mut self) -> Vec<u8> {
+    /// The whole message; what was added is in it.
+    pub fn finish(&mut self) -> Vec<u8> {
         let end = format!("--{}--\r\n", self.boundary);
         self.out.extend_from_slice(end.as_bytes());
         std::mem::take(&mut self.out)

@@ -27,6 +27,8 @@ use crate::dmarc_record::DmarcPolicy;
 use crate::trust::Trust;
 use crate::verdict::Verdict;
 use failure::FailureLimits;
+pub use gzip::compress as gzip;
+pub use message::Parts;
 use row::{Count, Observation, Policy};
 
 /// Kinds of messages gathered before they are written.
