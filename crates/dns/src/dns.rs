@@ -9,15 +9,17 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Resolver, TokioResolver};
 
 use crate::answer::{Mx, Nothing};
 use crate::options::{DnsOptions, DnsSetupError};
+use crate::validate::Validator;
 
 /// No answer is believed for longer.
-const TTL_MAX: Duration = Duration::from_secs(86_400);
+pub(crate) const TTL_MAX: Duration = Duration::from_secs(86_400);
 /// No answer that says no is believed for longer (RFC 2308 §5 names one to three hours).
-const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(3600);
 /// Queries under way over one TCP connection to a name server.
 const TCP_QUERIES_MAX: usize = 1024;
 
@@ -28,8 +30,10 @@ const TCP_QUERIES_MAX: usize = 1024;
 #[derive(Clone)]
 pub struct Dns {
     resolver: TokioResolver,
-    ipv4: bool,
-    ipv6: bool,
+    /// There when answers are to be proven.
+    pub(crate) validator: Option<Validator>,
+    pub(crate) ipv4: bool,
+    pub(crate) ipv6: bool,
 }
 
 impl fmt::Debug for Dns {
@@ -39,17 +43,29 @@ impl fmt::Debug for Dns {
 }
 
 impl Dns {
-    /// A resolver with an empty cache. Fails when the system's name servers are wanted and not known.
+    /// A resolver with an empty cache. Fails when the system's name servers are wanted and not known, or the trust
+    /// anchors are no DNSKEY records.
     pub fn new(options: &DnsOptions) -> Result<Self, DnsSetupError> {
         let setup = |error: NetError| DnsSetupError(error.to_string());
-        let mut builder = if options.name_servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(setup)?
-        } else {
-            Resolver::builder_with_config(config_of(options), TokioRuntimeProvider::default())
+        let (config, mut resolver_options) = match options.name_servers.is_empty() {
+            true => read_system_conf().map_err(setup)?,
+            false => (config_of(options), ResolverOpts::default()),
         };
-        set_options(builder.options_mut(), options);
+        set_options(&mut resolver_options, options);
+        let validator = match options.dnssec {
+            true => Some(Validator::new(
+                config.name_servers.clone(),
+                resolver_options.clone(),
+                options.trust_anchors.as_deref(),
+                options.cache_entries,
+            )?),
+            false => None,
+        };
+        let builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+            .with_options(resolver_options);
         Ok(Self {
             resolver: builder.build().map_err(setup)?,
+            validator,
             ipv4: options.ipv4,
             ipv6: options.ipv6,
         })
@@ -120,18 +136,9 @@ impl Dns {
                 }
             }
         );
-        let v4 = v4.map(|found| found.into_iter().map(IpAddr::V4));
-        let v6 = v6.map(|found| found.into_iter().map(IpAddr::V6));
-        match (v4, v6) {
-            (Ok(v4), Ok(v6)) => Ok(v4.chain(v6).collect()),
-            (Ok(v4), Err(_)) => Ok(v4.collect()),
-            (Err(_), Ok(v6)) => Ok(v6.collect()),
-            (Err(failed @ Nothing::Failed(_)), _) | (_, Err(failed @ Nothing::Failed(_))) => {
-                Err(failed)
-            }
-            (Err(Nothing::NoName), _) | (_, Err(Nothing::NoName)) => Err(Nothing::NoName),
-            (Err(Nothing::NoRecord), Err(Nothing::NoRecord)) => Err(Nothing::NoRecord),
-        }
+        let v4 = v4.map(|found| found.into_iter().map(IpAddr::V4).collect());
+        let v6 = v6.map(|found| found.into_iter().map(IpAddr::V6).collect());
+        merge_families(v4, v6)
     }
 
     /// The names of an address (PTR), lower-case and without the final dot. What they say is its owner's word alone.
@@ -168,7 +175,7 @@ impl Dns {
         .await
     }
 
-    async fn records<T>(
+    pub(crate) async fn records<T>(
         &self,
         name: &str,
         kind: RecordType,
@@ -221,6 +228,25 @@ impl Dns {
     }
 }
 
+/// The addresses of both families, those of IPv4 first.
+pub(crate) fn merge_families(
+    v4: Result<Vec<IpAddr>, Nothing>,
+    v6: Result<Vec<IpAddr>, Nothing>,
+) -> Result<Vec<IpAddr>, Nothing> {
+    match (v4, v6) {
+        (Ok(mut v4), Ok(v6)) => {
+            v4.extend(v6);
+            Ok(v4)
+        }
+        (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
+        (Err(failed @ Nothing::Failed(_)), _) | (_, Err(failed @ Nothing::Failed(_))) => {
+            Err(failed)
+        }
+        (Err(Nothing::NoName), _) | (_, Err(Nothing::NoName)) => Err(Nothing::NoName),
+        (Err(Nothing::NoRecord), Err(Nothing::NoRecord)) => Err(Nothing::NoRecord),
+    }
+}
+
 fn config_of(options: &DnsOptions) -> ResolverConfig {
     let servers = options.name_servers.iter().map(|server| {
         let connections =
@@ -244,7 +270,7 @@ fn set_options(resolver: &mut ResolverOpts, options: &DnsOptions) {
 
 /// The absolute name that text means; `None` when a label is empty or anything is too long. ASCII is taken octet by
 /// octet, as DNS allows any.
-fn name_of(text: &str) -> Option<Name> {
+pub(crate) fn name_of(text: &str) -> Option<Name> {
     let text = text.strip_suffix('.').unwrap_or(text);
     let ascii = match text.is_ascii() {
         true => return from_octets(text),
@@ -262,7 +288,7 @@ fn from_octets(text: &str) -> Option<Name> {
 
 /// A name as text: lower-case, without the final dot. Labels of visible characters stand for themselves, so that the
 /// text can be looked up again.
-fn text_of(name: &Name) -> String {
+pub(crate) fn text_of(name: &Name) -> String {
     let is_plain = |label: &[u8]| label.iter().all(|b| b.is_ascii_graphic() && *b != b'.');
     if !name.iter().all(is_plain) {
         return name.to_ascii().trim_end_matches('.').to_ascii_lowercase();

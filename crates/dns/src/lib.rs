@@ -5,8 +5,12 @@
 mod answer;
 pub mod audit;
 mod dns;
+mod links;
 mod options;
+mod secure;
+mod validate;
 
 pub use answer::{Mx, Nothing};
 pub use dns::Dns;
 pub use options::{DnsOptions, DnsSetupError};
+pub use secure::{Secure, Tlsa};

@@ -20,6 +20,11 @@ pub struct DnsOptions {
     pub ipv6: bool,
     /// Answers kept, those that say no included, each at most as long as it says itself.
     pub cache_entries: usize,
+    /// Whether the `secure_` lookups and those of TLSA records prove what they find. Other lookups never do.
+    pub dnssec: bool,
+    /// The keys that proofs start from: DNSKEY records in presentation form, one a line. `None`: those of the Internet's
+    /// root.
+    pub trust_anchors: Option<String>,
 }
 
 impl Default for DnsOptions {
@@ -31,6 +36,8 @@ impl Default for DnsOptions {
             ipv4: true,
             ipv6: true,
             cache_entries: 32_768,
+            dnssec: false,
+            trust_anchors: None,
         }
     }
 }

@@ -80,6 +80,8 @@ metrics_table! {
     ACCESS_DECISIONS = "nightmail_access_decisions_total" Counter "stage,decision";
     /// Questions to DNS, those that the cache has answered included.
     DNS_LOOKUPS = "nightmail_dns_lookups_total" Counter "kind,result";
+    /// Questions to DNS whose answers were to be proven by DNSSEC, by what came of it: secure, insecure or failed.
+    DNS_PROOFS = "nightmail_dns_proofs_total" Counter "kind,result";
     /// Recipients that greylisting was asked about.
     GREYLIST = "nightmail_greylist_total" Counter "verdict";
     /// Replies to errors that were held back.
