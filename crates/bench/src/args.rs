@@ -4,10 +4,13 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::workload::hole::HoleArgs;
 use crate::workload::imap::ImapArgs;
 use crate::workload::pop3::Pop3Args;
+use crate::workload::relay::RelayArgs;
 use crate::workload::sink::SinkArgs;
 use crate::workload::smtp::SmtpArgs;
+use crate::workload::source::SourceArgs;
 
 /// The kinds of load.
 #[derive(Debug, Clone, Subcommand)]
@@ -18,8 +21,14 @@ pub enum BenchCommand {
     Imap(ImapArgs),
     /// Empty maildrops, or only log in, over POP3.
     Pop3(Pop3Args),
-    /// Accept every message sent to a port, and count them.
+    /// Send messages for other sites over SMTP, doing wrong what is wanted.
+    Source(SourceArgs),
+    /// Accept every message sent to a port, and count them, doing wrong what is wanted.
     Sink(SinkArgs),
+    /// Send messages for other sites, and take them in again from the server that relays them.
+    Relay(RelayArgs),
+    /// Listen on many addresses and never say anything.
+    Hole(HoleArgs),
 }
 
 impl BenchCommand {
@@ -29,7 +38,10 @@ impl BenchCommand {
             Self::Smtp(args) => args.load.json,
             Self::Imap(args) => args.load.json,
             Self::Pop3(args) => args.load.json,
+            Self::Source(args) => args.load.json,
             Self::Sink(args) => args.json,
+            Self::Relay(args) => args.source.load.json,
+            Self::Hole(_) => false,
         }
     }
 }

@@ -45,6 +45,9 @@ pub struct Report {
     /// What failed, and how often.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<String, u64>,
+    /// Sink and source: faults made, and how often.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub faults: BTreeMap<&'static str, u64>,
     /// SMTP: the DNS record that vouches for the messages' signatures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dkim_record: Option<String>,
@@ -191,6 +194,9 @@ impl Report {
                 let _ = write!(text, "{code}: {count}  ");
             }
             rows.push(("replies", text.trim_end().to_owned()));
+        }
+        for (fault, count) in &self.faults {
+            rows.push(("fault", format!("{count} x {fault}")));
         }
         for (error, count) in &self.errors {
             rows.push(("error", format!("{count} x {error}")));

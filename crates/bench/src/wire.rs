@@ -9,9 +9,8 @@ use memchr::{memchr, memmem};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::args::TlsMode;
 use crate::error::BenchError;
@@ -25,6 +24,8 @@ const READ_SMALL: usize = 4 * 1024;
 const READ_LARGE: usize = 64 * 1024;
 /// Longest wait for a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Longest wait for a peer to close as well, where a connection is parted from.
+const PART_WAIT: Duration = Duration::from_secs(2);
 const END_OF_TEXT: &[u8] = b"\r\n.\r\n";
 
 /// Where to connect, resolved once, and how.
@@ -82,13 +83,15 @@ impl Endpoint {
         };
         let name = ServerName::IpAddress(self.address.ip().into());
         let stream = connector.connect(name, stream).await?;
-        Ok(Wire::new(Stream::Tls(Box::new(stream))))
+        Ok(Wire::new(Stream::Tls(Box::new(stream.into()))))
     }
 }
 
 enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// A handshake on it failed.
+    Gone,
 }
 
 /// A connection and what has been read from it but not yet taken.
@@ -97,6 +100,8 @@ pub(crate) struct Wire {
     input: BytesMut,
     /// Bytes at the front of `input` that the last call handed out.
     taken: usize,
+    /// The pause after each byte that is written, where writing is to be slow.
+    pace: Option<Duration>,
 }
 
 impl Wire {
@@ -105,6 +110,7 @@ impl Wire {
             stream,
             input: BytesMut::new(),
             taken: 0,
+            pace: None,
         }
     }
 
@@ -119,14 +125,70 @@ impl Wire {
         memchr(b'\n', rest).is_some()
     }
 
+    /// Writes one byte at a time from now on, with this pause after each; or as fast as it goes.
+    pub(crate) const fn dawdle(&mut self, pace: Option<Duration>) {
+        self.pace = pace;
+    }
+
+    /// Whether the connection is encrypted.
+    pub(crate) const fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
+    /// Puts TLS on a connection in the clear, as its server; what was read before is dropped.
+    pub(crate) async fn accept_tls(&mut self, acceptor: &TlsAcceptor) -> Result<(), BenchError> {
+        match std::mem::replace(&mut self.stream, Stream::Gone) {
+            Stream::Plain(stream) => {
+                let stream = acceptor.accept(stream).await?;
+                *self = Self::new(Stream::Tls(Box::new(stream.into())));
+                Ok(())
+            }
+            Stream::Tls(_) | Stream::Gone => Err(BenchError::Usage("TLS is on already".into())),
+        }
+    }
+
+    /// Ends the connection such that the peer reads everything written: what it still sends is taken in until it
+    /// closes as well, or for [`PART_WAIT`].
+    pub(crate) async fn part(mut self) {
+        let closed = match &mut self.stream {
+            Stream::Plain(stream) => stream.shutdown().await,
+            Stream::Tls(stream) => stream.shutdown().await,
+            Stream::Gone => return,
+        };
+        if closed.is_ok() {
+            let rest = async {
+                loop {
+                    self.input.clear();
+                    if self.fill(READ_SMALL).await.is_err() {
+                        break;
+                    }
+                }
+            };
+            // A peer that does not close is left.
+            let _ = timeout(PART_WAIT, rest).await;
+        }
+    }
+
     /// Writes all bytes, in one call to the system when they fit its buffer.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), BenchError> {
+        let Some(pace) = self.pace else {
+            return self.write(bytes).await;
+        };
+        for byte in bytes.chunks(1) {
+            self.write(byte).await?;
+            sleep(pace).await;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), BenchError> {
         match &mut self.stream {
             Stream::Plain(stream) => stream.write_all(bytes).await?,
             Stream::Tls(stream) => {
                 stream.write_all(bytes).await?;
                 stream.flush().await?;
             }
+            Stream::Gone => return Err(BenchError::Closed),
         }
         Ok(())
     }
@@ -195,6 +257,7 @@ impl Wire {
         let read = match &mut self.stream {
             Stream::Plain(stream) => stream.read_buf(&mut self.input).await?,
             Stream::Tls(stream) => stream.read_buf(&mut self.input).await?,
+            Stream::Gone => 0,
         };
         if read == 0 {
             return Err(BenchError::Closed);

@@ -75,15 +75,8 @@ impl SmtpClient {
         recipients: &[String],
         message: &[u8],
     ) -> Result<Outcome, BenchError> {
-        self.write_envelope(from, recipients);
-        let mut outcome = Outcome {
-            code: 0,
-            accepted: Vec::with_capacity(recipients.len()),
-        };
-        let data = self.send_envelope(recipients.len(), &mut outcome).await?;
-        if data != Some(354) {
-            outcome.accepted.fill(false);
-            self.ask("RSET", 250).await?;
+        let (mut outcome, ready) = self.envelope(from, recipients).await?;
+        if !ready {
             return Ok(outcome);
         }
         if outcome.accepted.contains(&true) {
@@ -93,6 +86,43 @@ impl SmtpClient {
         }
         self.take_answers(&mut outcome).await?;
         Ok(outcome)
+    }
+
+    /// The commands of a mail transaction up to DATA, and whether the message is to follow now. Where it is not, the
+    /// transaction is over.
+    pub(crate) async fn envelope(
+        &mut self,
+        from: &str,
+        recipients: &[String],
+    ) -> Result<(Outcome, bool), BenchError> {
+        self.write_envelope(from, recipients);
+        let mut outcome = Outcome {
+            code: 0,
+            accepted: Vec::with_capacity(recipients.len()),
+        };
+        let data = self.send_envelope(recipients.len(), &mut outcome).await?;
+        let ready = data == Some(354);
+        if !ready {
+            outcome.accepted.fill(false);
+            self.reset().await?;
+        }
+        Ok((outcome, ready))
+    }
+
+    /// Ends a mail transaction before its message.
+    pub(crate) async fn reset(&mut self) -> Result<(), BenchError> {
+        self.ask("RSET", 250).await
+    }
+
+    /// Sends one command, whatever it is, and reads the reply's code.
+    pub(crate) async fn say(&mut self, command: &str) -> Result<u16, BenchError> {
+        self.wire.send(format!("{command}\r\n").as_bytes()).await?;
+        read_reply(&mut self.wire, |_| ()).await
+    }
+
+    /// The connection, for what no client does.
+    pub(crate) const fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
     }
 
     fn write_envelope(&mut self, from: &str, recipients: &[String]) {
@@ -145,7 +175,7 @@ impl SmtpClient {
     }
 
     /// Reads the answer to the message: in LMTP one for each accepted recipient.
-    async fn take_answers(&mut self, outcome: &mut Outcome) -> Result<(), BenchError> {
+    pub(crate) async fn take_answers(&mut self, outcome: &mut Outcome) -> Result<(), BenchError> {
         let any = outcome.accepted.contains(&true);
         let answers = if self.lmtp && any {
             outcome.accepted.iter().filter(|yes| **yes).count()
