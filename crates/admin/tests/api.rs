@@ -148,6 +148,8 @@ impl World {
             recipients: vec![NewRecipient::plain(Address::parse("far@z.test").unwrap())],
             demands: Default::default(),
             unrouted: None,
+            band: nightmail_queue::Rank::NORMAL,
+            handicap_millis: 0,
         };
         let intent = Intent::synced(move |tx| {
             nightmail_queue::tx::enqueue::<QueueError>(tx, id, Content::New(0), &new)

@@ -17,7 +17,13 @@ use nightmail_core::{QueueId, Timestamp};
 use nightmail_engine::Key;
 use parking_lot::Mutex;
 
-use crate::due::{due_key, due_start};
+use crate::index::due_start;
+
+fn due_key(at: Timestamp, id: QueueId) -> nightmail_engine::RowKey {
+    let mut key = due_start(at);
+    key.extend_from_slice(&id.to_be_bytes());
+    nightmail_engine::RowKey::new(nightmail_engine::Space::Due, key)
+}
 
 /// How far behind the clock scans begin although everything seen there was claimed: the time a commit may take.
 const OVERLAP_MILLIS: i64 = 2_000;

@@ -1,17 +1,14 @@
 //! Making mail for one destination due now: what ETRN asks for (RFC 1985).
 
-use nightmail_commit::{Intent, Tx};
-use nightmail_core::{Domain, QueueId, Timestamp};
+use nightmail_core::{Domain, QueueId};
 use nightmail_engine::{KeyRange, Order, Space};
 
+use crate::destination::Destination;
 use crate::error::QueueError;
+use crate::index::read_outbound;
 use crate::queue::{PAGE_ROWS, Queue};
 use crate::record::{QueueMessage, Recipient};
-use crate::row::{message_key, parse_message_key};
-use crate::tx;
-
-/// Messages looked at for one wish, the oldest first. What lies behind them comes at its own time.
-const MESSAGES_LOOKED_AT_MAX: usize = 100 * PAGE_ROWS;
+use crate::tx::Alteration;
 
 /// Whose mail is to be hurried.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -34,56 +31,50 @@ impl HurryTarget {
         }
     }
 
-    fn waits(&self, recipient: &Recipient, now: Timestamp) -> bool {
-        self.fits(recipient.address.domain()) && recipient.next_attempt().is_some_and(|at| at > now)
+    /// What the keys of the index begin with.
+    fn keys(&self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Domain(domain) => vec![Destination::Domain(domain.clone()).key()],
+            Self::Subdomains(domain) => vec![
+                Destination::Domain(domain.clone()).key(),
+                Destination::key_below(domain),
+            ],
+        }
     }
 }
 
 impl Queue {
-    /// Makes the recipients meant by `target` that wait for a later attempt due now. Returns how many messages that
+    /// Makes the recipients meant by `target` due now, whatever they wait for. Returns how many messages that
     /// concerned. Whoever hands out work is woken. A crash right after may undo it.
     ///
-    /// Looks through the queue itself, at most [`MESSAGES_LOOKED_AT_MAX`] messages of it. What is held back stays so.
+    /// What is held stays so, and what an operator has sent another way goes that way.
     pub async fn hurry(&self, target: &HurryTarget) -> Result<u64, QueueError> {
-        let now = nightmail_commit::now();
         let mut hurried = 0;
-        let mut range = KeyRange::all();
-        for _ in 0..MESSAGES_LOOKED_AT_MAX / PAGE_ROWS {
-            let rows = self.page(Space::Queue, &range).await?;
-            for (key, row) in &rows {
-                let message = QueueMessage::decode(row)?;
-                let waits = |recipient| target.waits(recipient, now);
-                if message.unrouted.is_none() && message.recipients.iter().any(waits) {
-                    hurried += self
-                        .hurry_one(parse_message_key(key)?, target.clone())
-                        .await?;
+        for key in target.keys() {
+            let mut range = KeyRange::prefix(&key);
+            loop {
+                let rows = self.page(Space::Outbound, &range).await?;
+                let ids = rows
+                    .iter()
+                    .map(|(key, value)| Ok(read_outbound(key, value)?.1.id));
+                let ids = ids.collect::<Result<Vec<QueueId>, QueueError>>()?;
+                let whom = target.clone();
+                let meant = move |_, _: &QueueMessage, recipient: &Recipient| {
+                    recipient.relay.is_none() && whom.fits(recipient.address.domain())
+                };
+                hurried += self
+                    .alter_many(ids, Alteration::Retry, meant)
+                    .await?
+                    .messages;
+                match rows.last() {
+                    Some((last, _)) if rows.len() == PAGE_ROWS => {
+                        range = range.beyond(last, Order::Ascending);
+                    }
+                    _ => break,
                 }
-            }
-            match rows.last() {
-                Some((last, _)) if rows.len() == PAGE_ROWS => {
-                    range = range.beyond(last, Order::Ascending);
-                }
-                _ => break,
             }
         }
         Ok(hurried)
-    }
-
-    /// One if the message is still there.
-    async fn hurry_one(&self, id: QueueId, target: HurryTarget) -> Result<u64, QueueError> {
-        let intent = Intent::soon(move |tx: &mut Tx<'_>| {
-            let now = tx.now();
-            tx::reschedule_some::<QueueError>(tx, id, now, |recipient| target.waits(recipient, now))
-        });
-        let moved = self
-            .committer()
-            .submit(intent.reading([message_key(id)]))
-            .await;
-        match moved.map_err(QueueError::from) {
-            Ok(()) => Ok(1),
-            Err(QueueError::NoSuchMessage) => Ok(0),
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -1,20 +1,48 @@
 //! Reading the queue, changing it for an operator, and handing out work.
 
+use std::collections::HashSet;
+
 use nightmail_cluster::{LeaseGuard, Leases};
-use nightmail_commit::{Committer, Intent, Subscription, Topic, Tx};
+use nightmail_commit::{Abort, Committer, Intent, Subscription, Topic, Tx};
 use nightmail_core::{QueueId, Timestamp};
 use nightmail_engine::{Key, KeyRange, Order, RowKey, Space, Value};
 
 use crate::claim::{Claim, Claims};
-use crate::due::{due_priority, parse_due_key};
+use crate::destination::Destination;
 use crate::error::QueueError;
+use crate::feed::{Feed, Ticket};
 use crate::ids::QueueIds;
+use crate::index::{Kind, Place, due_start, entries, read_due, read_outbound, split_due_key};
+use crate::rank::{Rank, Weights};
 use crate::record::QueueMessage;
 use crate::row::{message_key, parse_message_key};
-use crate::tx::{self, RecipientOutcome, Recorded, Verdict};
+use crate::tx::{self, Enqueued, RecipientOutcome, Recorded, Verdict};
 
 /// Rows read from an index at once.
 pub(crate) const PAGE_ROWS: usize = 512;
+/// Pages read by one look. More are another look's.
+const LOOK_PAGES_MAX: usize = 16;
+
+/// What a look has found.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// Destinations that have got work.
+    pub ready: Vec<Destination>,
+    /// Whether there is more to look at: look again at once.
+    pub more: bool,
+    /// When to look again, if nothing changes before; `None`: only when something changes.
+    pub look_again: Option<Timestamp>,
+}
+
+/// What an attempt decided for some recipients of a message.
+pub struct Attempted {
+    /// The message.
+    pub id: QueueId,
+    /// What it was worked on under.
+    pub guard: LeaseGuard,
+    /// What was decided.
+    pub outcomes: Vec<RecipientOutcome>,
+}
 
 /// What is in the queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -43,6 +71,8 @@ pub struct Queue {
     committer: Committer,
     ids: QueueIds,
     claims: Claims,
+    feed: Feed,
+    weights: Weights,
 }
 
 impl Queue {
@@ -55,9 +85,22 @@ impl Queue {
     pub fn in_cluster(committer: Committer, leases: Leases) -> Self {
         Self {
             ids: QueueIds::new(committer.clone()),
-            claims: Claims::new(leases),
+            claims: Claims::new(leases.clone()),
+            feed: Feed::new(leases),
+            weights: Weights::default(),
             committer,
         }
+    }
+
+    /// The queue, with other coefficients for what is queued from now on.
+    #[must_use]
+    pub fn with_weights(self, weights: Weights) -> Self {
+        Self { weights, ..self }
+    }
+
+    /// The coefficients of the weight.
+    pub const fn weights(&self) -> &Weights {
+        &self.weights
     }
 
     /// The leases under which work is handed out. When their set changes, look at once.
@@ -83,7 +126,209 @@ impl Queue {
     /// Takes note that something changed, so that what it brings is found even if it appears late.
     pub fn note_change(&self, now: Timestamp) {
         self.claims.note_change(now);
+        self.feed.note_change(now);
     }
+
+    /// Looks at what has become due, and takes it into memory as far as there is room. What another node is to send is
+    /// passed over.
+    pub async fn look(&self, now: Timestamp) -> Result<Look, QueueError> {
+        let mut look = Look::default();
+        let mut ready: HashSet<Destination> = HashSet::new();
+        let mut range = KeyRange {
+            from: self.feed.look_from(now),
+            to: None,
+        };
+        for page in 1.. {
+            let rows = self.page(Space::Due, &range).await?;
+            let upcoming = self.take_in(&rows, now, &mut ready);
+            look.look_again = upcoming;
+            match rows.last() {
+                Some((last, _)) if rows.len() == PAGE_ROWS && upcoming.is_none() => {
+                    range = range.beyond(last, Order::Ascending);
+                    self.feed.raise_floor(range.from.clone());
+                }
+                _ => {
+                    self.feed.raise_floor(due_start(now.plus_millis(1)));
+                    break;
+                }
+            }
+            if page == LOOK_PAGES_MAX {
+                look.more = true;
+                break;
+            }
+        }
+        look.look_again = look
+            .look_again
+            .into_iter()
+            .chain(self.feed.next_look())
+            .min();
+        look.ready = ready.into_iter().collect();
+        Ok(look)
+    }
+
+    /// Takes in the rows that are due. Returns the time of the first that is not.
+    fn take_in(
+        &self,
+        rows: &[(Key, Value)],
+        now: Timestamp,
+        ready: &mut HashSet<Destination>,
+    ) -> Option<Timestamp> {
+        for (key, value) in rows {
+            match split_due_key(key) {
+                Ok((at, ..)) if at > now => return Some(at),
+                _ => {}
+            }
+            match read_due(key, value) {
+                Ok((destination, entry)) => {
+                    if self.feed.put(&destination, entry) && !ready.contains(&destination) {
+                        ready.insert(destination);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(?key, %error, "a row of the queue's index is damaged and is passed over");
+                }
+            }
+        }
+        None
+    }
+
+    /// Makes known what an intent has queued, once it is committed, so that it is sent without a look.
+    pub fn announce(&self, enqueued: &Enqueued) {
+        self.feed.announce(&enqueued.0, nightmail_commit::now());
+    }
+
+    /// Returns when destinations have got work without a look: [`Queue::drain_announced`].
+    pub async fn announced(&self) {
+        self.feed.announced().await;
+    }
+
+    /// The destinations that have got work without a look since the last call.
+    pub fn drain_announced(&self) -> Vec<Destination> {
+        self.feed.drain_announced()
+    }
+
+    /// The rank of the next message for a destination, as far as it is in memory.
+    pub fn best(&self, destination: &Destination) -> Option<Rank> {
+        self.feed.best(destination)
+    }
+
+    /// Whether a destination has work that is due and that nobody has taken, in memory or in the store.
+    pub fn has_more(&self, destination: &Destination) -> bool {
+        self.feed.has_more(destination)
+    }
+
+    /// Takes at most `limit` messages that are due for a destination, the best first, of the kinds asked for.
+    ///
+    /// A message may have changed since its row was read: read it, and leave alone what is not due.
+    pub async fn take(
+        &self,
+        destination: &Destination,
+        now: Timestamp,
+        limit: usize,
+        pending: bool,
+        deferred: bool,
+    ) -> Result<Vec<Ticket>, QueueError> {
+        for (kind, from) in self.feed.wants(destination, limit, pending, deferred) {
+            if let Err(error) = self.refill(destination, now, kind, from).await {
+                self.feed.leave_out(destination, kind, from);
+                return Err(error);
+            }
+        }
+        Ok(self.feed.take(destination, limit, pending, deferred))
+    }
+
+    /// Fills the window of a destination from the index, from that place on.
+    async fn refill(
+        &self,
+        destination: &Destination,
+        now: Timestamp,
+        kind: Kind,
+        from: Place,
+    ) -> Result<(), QueueError> {
+        let name = destination.key();
+        let mut of_kind = name.clone();
+        of_kind.push(kind.number());
+        let mut range = KeyRange {
+            from: from.key(name, kind),
+            ..KeyRange::prefix(&of_kind)
+        };
+        loop {
+            let rows = self.page(Space::Outbound, &range).await?;
+            let mut found = Vec::with_capacity(rows.len());
+            for (key, value) in &rows {
+                let (_, entry) = read_outbound(key, value)?;
+                // What is deferred is ordered by time: from here on nothing is due.
+                if kind == Kind::Deferred && entry.due > now {
+                    self.feed.refill(destination, &found);
+                    return Ok(());
+                }
+                found.push(entry);
+            }
+            let has_room = self.feed.refill(destination, &found);
+            let (Some((last, _)), Some(entry)) = (rows.last(), found.last()) else {
+                return Ok(());
+            };
+            if rows.len() < PAGE_ROWS {
+                return Ok(());
+            }
+            if !has_room {
+                self.feed.leave_out(destination, kind, entry.order().next());
+                return Ok(());
+            }
+            range = range.beyond(last, Order::Ascending);
+        }
+    }
+
+    /// Takes another destination of a message that is being worked on, so that it goes along; `None` where it is not
+    /// due, somebody works on it, or the message is another node's.
+    pub fn take_also(
+        &self,
+        id: QueueId,
+        message: &QueueMessage,
+        destination: &Destination,
+        now: Timestamp,
+    ) -> Option<Ticket> {
+        let entry = entries(id, message).remove(destination)?;
+        if entry.due > now {
+            return None;
+        }
+        self.feed.take_one(destination, entry)
+    }
+
+    /// When a destination of a message is due; `None` when nothing is pending for it.
+    pub fn due_for(
+        id: QueueId,
+        message: &QueueMessage,
+        destination: &Destination,
+    ) -> Option<Timestamp> {
+        entries(id, message).get(destination).map(|entry| entry.due)
+    }
+
+    /// Messages by their ids; `None` for those that are not in the queue.
+    pub async fn load(&self, ids: &[QueueId]) -> Result<Vec<Option<QueueMessage>>, QueueError> {
+        let keys: Vec<RowKey> = ids.iter().map(|id| message_key(*id)).collect();
+        let rows = self.committer.engine().get_many(&keys).await?;
+        rows.into_iter()
+            .map(|row| Ok(row.map(|row| QueueMessage::decode(&row)).transpose()?))
+            .collect()
+    }
+
+    /// Messages that are being worked on, on this node, counted once for each destination.
+    pub fn in_hand(&self) -> usize {
+        self.feed.in_hand()
+    }
+
+    /// Whether a message is being worked on, on this node.
+    pub fn is_in_hand(&self, id: QueueId) -> bool {
+        self.feed.holds(id)
+    }
+
+    /// Entries of the queue that are in memory, and destinations that have any.
+    pub fn in_memory(&self) -> (usize, usize) {
+        self.feed.size()
+    }
+
+    // ---- the way of before, until nobody goes it ----
 
     /// Claims at most `limit` messages that are due at `now`, of the shards held now: the longest due first, but where
     /// not all fit, those of the highest priority among the next [`PAGE_ROWS`].
@@ -130,7 +375,7 @@ impl Queue {
         let mut due = Vec::with_capacity(rows.len());
         let mut left: Option<&Key> = None;
         for (key, value) in rows {
-            let Ok((at, id)) = parse_due_key(key) else {
+            let Ok((at, id)) = split_due_key(key).map(|(at, id, _)| (at, id)) else {
                 tracing::error!(?key, "a row of the due index is damaged and is passed over");
                 continue;
             };
@@ -139,7 +384,15 @@ impl Queue {
                 left = Some(key);
                 break;
             }
-            due.push((due_priority(value), key, at, id));
+            due.push((
+                {
+                    let _ = value;
+                    0i8
+                },
+                key,
+                at,
+                id,
+            ));
         }
         if work.claims.len() + due.len() > limit {
             // The sort is stable: the longest due stay first among equals.
@@ -182,7 +435,7 @@ impl Queue {
         loop {
             let rows = self.page(Space::Due, &range).await?;
             for (key, _) in &rows {
-                let entry = parse_due_key(key)?;
+                let entry = split_due_key(key).map(|(at, id, _)| (at, id))?;
                 if entry.0 > now || found.len() >= limit {
                     return Ok(found);
                 }
@@ -229,73 +482,62 @@ impl Queue {
         Ok(row.map(|row| QueueMessage::decode(&row)).transpose()?)
     }
 
-    /// Records what an attempt decided, under the guard of the claim's lease; see [`tx::record_attempt`].
+    /// Records what an attempt decided, under the guard of the lease it was made under; see [`tx::record_attempt`].
     pub async fn record_attempt(
         &self,
         id: QueueId,
         guard: &LeaseGuard,
         outcomes: Vec<RecipientOutcome>,
     ) -> Result<Recorded, QueueError> {
-        // To lose a deferral in a crash is to try once more; a retirement must not be lost.
-        let deferred_only = outcomes
-            .iter()
-            .all(|outcome| matches!(outcome.verdict, Verdict::Deferred { .. }));
-        let reads: Vec<RowKey> = [message_key(id)]
-            .into_iter()
-            .chain(guard.row().cloned())
-            .collect();
         let guard = guard.clone();
-        let apply =
-            move |tx: &mut Tx<'_>| tx::record_attempt::<QueueError>(tx, id, &guard, &outcomes);
+        let attempted = vec![Attempted {
+            id,
+            guard,
+            outcomes,
+        }];
+        let mut recorded = self.record_many(attempted).await?;
+        recorded.pop().unwrap_or(Err(QueueError::NoSuchMessage))
+    }
+
+    /// Records what attempts decided, all in one commit, each under the guard of the lease it was made under. One that
+    /// cannot be recorded does not keep the others from it; see [`tx::record_attempt`].
+    pub async fn record_many(
+        &self,
+        attempted: Vec<Attempted>,
+    ) -> Result<Vec<Result<Recorded, QueueError>>, QueueError> {
+        // To lose a deferral in a crash is to try once more; a retirement must not be lost.
+        let outcomes = attempted.iter().flat_map(|attempted| &attempted.outcomes);
+        let is_deferral = |verdict: &Verdict| matches!(verdict, Verdict::Deferred { .. });
+        let deferred_only = outcomes.map(|outcome| &outcome.verdict).all(is_deferral);
+        let guards = attempted
+            .iter()
+            .filter_map(|attempted| attempted.guard.row());
+        let messages = attempted.iter().map(|attempted| message_key(attempted.id));
+        let reads: Vec<RowKey> = guards.cloned().chain(messages).collect();
+        let apply = move |tx: &mut Tx<'_>| {
+            let record = |attempted: &Attempted, tx: &mut Tx<'_>| {
+                let Attempted {
+                    id,
+                    guard,
+                    outcomes,
+                } = attempted;
+                match tx::record_attempt::<QueueError>(tx, *id, guard, outcomes) {
+                    Ok(recorded) => Ok(Ok(recorded)),
+                    Err(Abort::Refused(refused)) => Ok(Err(refused)),
+                    Err(Abort::Need(need)) => Err(Abort::Need(need)),
+                }
+            };
+            attempted
+                .iter()
+                .map(|attempted| record(attempted, tx))
+                .collect::<Result<Vec<_>, Abort<QueueError>>>()
+        };
         let intent = if deferred_only {
             Intent::soon(apply)
         } else {
             Intent::synced(apply)
         };
         Ok(self.committer.submit(intent.reading(reads)).await?)
-    }
-
-    /// Makes a message due now, and lets it go where it is held back. A crash right after may undo it.
-    pub async fn retry(&self, id: QueueId) -> Result<(), QueueError> {
-        let intent = Intent::soon(move |tx| {
-            let now = tx.now();
-            tx::reschedule::<QueueError>(tx, id, now)
-        });
-        Ok(self
-            .committer
-            .submit(intent.reading([message_key(id)]))
-            .await?)
-    }
-
-    /// Makes every message due now but those that are held back, and returns how many were not.
-    pub async fn retry_all(&self) -> Result<u64, QueueError> {
-        let now = nightmail_commit::now();
-        let mut moved = 0;
-        let mut range = KeyRange {
-            from: crate::due::due_start(now.plus_millis(1)),
-            to: None,
-        };
-        loop {
-            let rows = self.page(Space::Due, &range).await?;
-            for (key, _) in &rows {
-                let (_, id) = parse_due_key(key)?;
-                let message = self.show(id).await?;
-                if message.is_none_or(|message| message.unrouted.is_some()) {
-                    continue;
-                }
-                match self.retry(id).await {
-                    Ok(()) => moved += 1,
-                    Err(QueueError::NoSuchMessage) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            match rows.last() {
-                Some((last, _)) if rows.len() == PAGE_ROWS => {
-                    range = range.beyond(last, Order::Ascending)
-                }
-                _ => return Ok(moved),
-            }
-        }
     }
 
     /// Takes a message out of the queue and returns it. Nobody is told; an attempt that runs ends unrecorded.
@@ -314,7 +556,7 @@ impl Queue {
         loop {
             let rows = self.page(Space::Due, &range).await?;
             for (key, _) in &rows {
-                let (at, _) = parse_due_key(key)?;
+                let (at, _) = split_due_key(key).map(|(at, id, _)| (at, id))?;
                 stats.messages += 1;
                 stats.due += u64::from(at <= now);
                 stats.earliest_due.get_or_insert(at);

@@ -3,6 +3,9 @@
 use bytes::Bytes;
 use nightmail_core::{AccountId, Address, BlobId, ReversePath, Timestamp};
 
+use crate::destination::{Destination, RelayName};
+use crate::rank::Rank;
+
 /// Bytes kept of a peer's reply or another diagnostic; what is longer is cut.
 pub const DIAGNOSTIC_BYTES_MAX: usize = 1024;
 
@@ -163,6 +166,22 @@ pub enum RecipientState {
     Failed,
 }
 
+/// What a pending recipient waits for until its time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Waiting {
+    /// Nothing: it has not been tried.
+    #[default]
+    Fresh,
+    /// Another attempt after one that failed.
+    Retry,
+    /// The schedule of its destination to open.
+    Window,
+    /// Somebody to ask for its destination's mail (ETRN, ATRN, or an operator).
+    Request,
+    /// Nothing: somebody has asked for it, so that neither a schedule nor the lack of a request holds it back.
+    Hurried,
+}
+
 /// One recipient of a queued message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recipient {
@@ -180,9 +199,23 @@ pub struct Recipient {
     pub last: Option<Attempt>,
     /// Whether a delay has been reported.
     pub delay_reported: bool,
+    /// What it waits for, while it is pending.
+    pub waiting: Waiting,
+    /// The relay that an operator sends it to.
+    pub relay: Option<RelayName>,
+    /// Why it is held: it is not tried until an operator releases it.
+    pub hold: Option<Box<str>>,
 }
 
 impl Recipient {
+    /// Where its mail goes.
+    pub fn destination(&self) -> Destination {
+        match &self.relay {
+            Some(relay) => Destination::Relay(relay.clone()),
+            None => Destination::Domain(self.address.domain().clone()),
+        }
+    }
+
     /// When it is to be tried next; `None` once it is retired.
     pub const fn next_attempt(&self) -> Option<Timestamp> {
         match self.state {
@@ -221,6 +254,8 @@ pub struct QueueMessage {
     pub demands: Demands,
     /// For a message that is held back.
     pub unrouted: Option<Unrouted>,
+    /// Its place among those that are ready to go.
+    pub rank: Rank,
 }
 
 impl QueueMessage {
@@ -229,10 +264,11 @@ impl QueueMessage {
         self.blob_size.saturating_add(self.prefix.len() as u64)
     }
 
-    /// The earliest next attempt; `None` once every recipient is retired.
+    /// The earliest next attempt; `None` once every recipient is retired or held.
     pub fn due(&self) -> Option<Timestamp> {
         self.recipients
             .iter()
+            .filter(|recipient| recipient.hold.is_none())
             .filter_map(Recipient::next_attempt)
             .min()
     }

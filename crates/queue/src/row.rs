@@ -5,13 +5,16 @@ use nightmail_core::codec::{RowError, RowReader, RowWriter};
 use nightmail_core::{AccountId, Address, BlobId, QueueId, ReversePath, Timestamp};
 use nightmail_engine::{RowKey, Space};
 
+use crate::destination::RelayName;
+use crate::rank::Rank;
 use crate::record::{
     Attempt, BodyType, DeliverBy, Demands, Notify, QueueMessage, Recipient, RecipientState, Ret,
-    Source, Unrouted,
+    Source, Unrouted, Waiting,
 };
 
-/// Version 1 ends with the recipients: no demands, nothing held back.
-const VERSION: u8 = 2;
+/// Version 1 ends with the recipients: no demands, nothing held back. Version 2 has no rank, and its recipients
+/// neither wait for anything but a time nor are they held or rerouted.
+const VERSION: u8 = 3;
 
 const REQUIRE_TLS: u8 = 1;
 const DELIVER_BY: u8 = 1 << 1;
@@ -34,7 +37,12 @@ pub(crate) fn parse_message_key(key: &[u8]) -> Result<QueueId, RowError> {
 impl QueueMessage {
     /// The byte form.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut row = RowWriter::new(VERSION);
+        self.encode_as(VERSION)
+    }
+
+    /// The byte form of a version, as far as that can say what there is to say.
+    fn encode_as(&self, version: u8) -> Vec<u8> {
+        let mut row = RowWriter::new(version);
         row.i64(self.created.millis());
         write_option(
             &mut row,
@@ -54,8 +62,16 @@ impl QueueMessage {
         row.varint(self.recipients.len() as u64);
         for recipient in &self.recipients {
             write_recipient(&mut row, recipient);
+            if version >= 3 {
+                write_waiting(&mut row, recipient);
+            }
         }
-        write_demands(&mut row, &self.demands, self.unrouted);
+        if version >= 2 {
+            write_demands(&mut row, &self.demands, self.unrouted);
+        }
+        if version >= 3 {
+            row.u8(self.rank.band).i64(self.rank.key);
+        }
         row.finish()
     }
 
@@ -74,13 +90,21 @@ impl QueueMessage {
             ret: read_ret(row)?,
             envid: read_option(row)?,
             source: read_source(row)?,
-            recipients: read_recipients(row)?,
+            recipients: read_recipients(row, version)?,
             demands: Demands::default(),
             unrouted: None,
+            rank: Rank::new(Rank::NORMAL, Timestamp::default(), 0),
         };
         if version >= 2 {
             (message.demands, message.unrouted) = read_demands(row)?;
         }
+        message.rank = match version {
+            ..3 => Rank::new(Rank::NORMAL, message.created, 0),
+            _ => Rank {
+                band: row.u8()?,
+                key: row.i64()?,
+            },
+        };
         Ok(message)
     }
 }
@@ -262,6 +286,40 @@ fn write_recipient(row: &mut RowWriter, recipient: &Recipient) {
     }
 }
 
+/// What the third version adds to a recipient.
+fn write_waiting(row: &mut RowWriter, recipient: &Recipient) {
+    row.u8(waiting_number(recipient.waiting));
+    write_option(row, recipient.relay.as_ref().map(RelayName::as_str));
+    write_option(row, recipient.hold.as_deref());
+}
+
+const fn waiting_number(waiting: Waiting) -> u8 {
+    match waiting {
+        Waiting::Fresh => 0,
+        Waiting::Retry => 1,
+        Waiting::Window => 2,
+        Waiting::Request => 3,
+        Waiting::Hurried => 4,
+    }
+}
+
+fn read_waiting(row: &mut RowReader<'_>) -> Result<Waiting, RowError> {
+    match row.u8()? {
+        0 => Ok(Waiting::Fresh),
+        1 => Ok(Waiting::Retry),
+        2 => Ok(Waiting::Window),
+        3 => Ok(Waiting::Request),
+        4 => Ok(Waiting::Hurried),
+        _ => Err(RowError::Invalid("waiting")),
+    }
+}
+
+fn read_relay(row: &mut RowReader<'_>) -> Result<Option<RelayName>, RowError> {
+    let name = read_option(row)?;
+    let relay = |name: String| RelayName::new(&name).ok_or(RowError::Invalid("relay"));
+    name.map(relay).transpose()
+}
+
 fn write_attempt(row: &mut RowWriter, attempt: &Attempt) {
     row.i64(attempt.at.millis());
     write_option(row, attempt.host.as_deref());
@@ -270,17 +328,17 @@ fn write_attempt(row: &mut RowWriter, attempt: &Attempt) {
     row.str(&attempt.diagnostic);
 }
 
-fn read_recipients(row: &mut RowReader<'_>) -> Result<Vec<Recipient>, RowError> {
+fn read_recipients(row: &mut RowReader<'_>, version: u8) -> Result<Vec<Recipient>, RowError> {
     let count = usize::try_from(row.varint()?).map_err(|_| RowError::Short)?;
     // A recipient takes at least ten bytes: a damaged count does not make this allocate more than the row is long.
     if count > row.rest().len() {
         return Err(RowError::Short);
     }
-    (0..count).map(|_| read_recipient(row)).collect()
+    (0..count).map(|_| read_recipient(row, version)).collect()
 }
 
-fn read_recipient(row: &mut RowReader<'_>) -> Result<Recipient, RowError> {
-    Ok(Recipient {
+fn read_recipient(row: &mut RowReader<'_>, version: u8) -> Result<Recipient, RowError> {
+    let mut recipient = Recipient {
         address: read_address(row.str()?)?,
         notify: read_notify(row)?,
         orcpt: read_option(row)?,
@@ -298,7 +356,18 @@ fn read_recipient(row: &mut RowReader<'_>) -> Result<Recipient, RowError> {
             0 => None,
             _ => Some(read_attempt(row)?),
         },
-    })
+        waiting: Waiting::Fresh,
+        relay: None,
+        hold: None,
+    };
+    if version >= 3 {
+        recipient.waiting = read_waiting(row)?;
+        recipient.relay = read_relay(row)?;
+        recipient.hold = read_option(row)?.map(String::into_boxed_str);
+    } else if recipient.attempts > 0 {
+        recipient.waiting = Waiting::Retry;
+    }
+    Ok(recipient)
 }
 
 fn read_attempt(row: &mut RowReader<'_>) -> Result<Attempt, RowError> {
@@ -356,9 +425,10 @@ mod tests {
             any::<u32>(),
             any::<bool>(),
             last,
+            (0u8..5, any::<bool>(), any::<Option<String>>()),
         )
             .prop_map(
-                |(local, notify, orcpt, state, attempts, delay_reported, last)| Recipient {
+                |(local, notify, orcpt, state, attempts, delay_reported, last, more)| Recipient {
                     address: Address::parse(&format!("{local}@x.test")).unwrap(),
                     notify,
                     orcpt,
@@ -366,6 +436,15 @@ mod tests {
                     attempts,
                     last,
                     delay_reported,
+                    waiting: [
+                        Waiting::Fresh,
+                        Waiting::Retry,
+                        Waiting::Window,
+                        Waiting::Request,
+                        Waiting::Hurried,
+                    ][usize::from(more.0)],
+                    relay: more.1.then(|| RelayName::new("hub").unwrap()),
+                    hold: more.2.map(String::into_boxed_str),
                 },
             )
     }
@@ -409,6 +488,7 @@ mod tests {
             recipients in proptest::collection::vec(recipient(), 0..5),
             demands in demands(),
             unrouted in any::<Option<(u32, u64)>>(),
+            rank in any::<(u8, i64)>(),
         ) -> QueueMessage {
             let sender = Address::parse("\"s p\"@[192.0.2.1]").unwrap();
             QueueMessage {
@@ -428,8 +508,23 @@ mod tests {
                     sealed_octets,
                     missing_line_ends,
                 }),
+                rank: Rank { band: rank.0, key: rank.1 },
             }
         }
+    }
+
+    /// What a message is once a row of an early version has been read.
+    fn aged(message: QueueMessage) -> QueueMessage {
+        let mut message = message;
+        message.rank = Rank::new(Rank::NORMAL, message.created, 0);
+        for recipient in &mut message.recipients {
+            (recipient.relay, recipient.hold) = (None, None);
+            recipient.waiting = match recipient.attempts {
+                0 => Waiting::Fresh,
+                _ => Waiting::Retry,
+            };
+        }
+        message
     }
 
     proptest! {
@@ -441,11 +536,12 @@ mod tests {
         #[test]
         fn a_row_of_the_first_version_has_no_demands(message in message()) {
             let plain = QueueMessage { demands: Demands::default(), unrouted: None, ..message };
-            let mut row = plain.encode();
-            // The second version adds a priority and flags, both zero here.
-            prop_assert_eq!(row.split_off(row.len() - 2), [0, 0]);
-            row[0] = 1;
-            prop_assert_eq!(QueueMessage::decode(&row), Ok(plain));
+            prop_assert_eq!(QueueMessage::decode(&plain.encode_as(1)), Ok(aged(plain)));
+        }
+
+        #[test]
+        fn a_row_of_the_second_version_has_no_rank(message in message()) {
+            prop_assert_eq!(QueueMessage::decode(&message.encode_as(2)), Ok(aged(message)));
         }
 
         #[test]

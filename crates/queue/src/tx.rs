@@ -2,16 +2,20 @@
 //!
 //! Each is generic over the error of the intent it runs in, as long as that can hold a [`QueueError`].
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use nightmail_cluster::LeaseGuard;
 use nightmail_commit::{Abort, Owner, Topic, Tx};
 use nightmail_core::{Address, BlobId, QueueId, ReversePath, Timestamp};
 
-use crate::due::{due_key, due_value};
+use crate::destination::{Destination, RelayName};
 use crate::error::QueueError;
+use crate::index::{Entry, entries};
+use crate::rank::Rank;
 use crate::record::{
     Attempt, BodyType, Demands, Notify, QueueMessage, Recipient, RecipientState, Ret, Source,
-    Unrouted,
+    Unrouted, Waiting,
 };
 use crate::row::message_key;
 
@@ -62,6 +66,10 @@ pub struct NewQueueMessage {
     pub demands: Demands,
     /// For a message that is held back: the recipients are as the sender named them.
     pub unrouted: Option<Unrouted>,
+    /// The strict band that it goes in; see [`Rank`].
+    pub band: u8,
+    /// How much later than its acceptance it is ranked, in milliseconds; see [`crate::Weights`].
+    pub handicap_millis: i64,
 }
 
 /// Where the bytes of a message to be queued are.
@@ -74,7 +82,7 @@ pub enum Content {
 }
 
 /// What an attempt decided for a recipient.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// The peer has taken responsibility.
     Delivered,
@@ -86,6 +94,13 @@ pub enum Verdict {
         next_attempt: Timestamp,
         /// Whether the sender is told of the delay in this commit.
         delay_reported: bool,
+        /// What it waits for.
+        waiting: Waiting,
+    },
+    /// To be tried when an operator releases it.
+    Held {
+        /// Why.
+        reason: Box<str>,
     },
 }
 
@@ -107,6 +122,32 @@ pub struct Recorded {
     pub due: Option<Timestamp>,
 }
 
+/// What an operator changes for recipients that are pending.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Alteration {
+    /// They are not tried until they are released. The reason is kept.
+    Hold(Box<str>),
+    /// Those that are held are tried again, at once.
+    Release,
+    /// They are tried at once, whatever they wait for; those that are held stay so.
+    Retry,
+    /// They go to that relay, or again where the configuration says. They are tried at once, unless they are held.
+    Reroute(Option<RelayName>),
+    /// They leave the queue. Nobody is told.
+    Drop,
+}
+
+/// What an enqueued message brings to those who send: see [`crate::Queue::announce`].
+#[derive(Clone, Debug, Default)]
+pub struct Enqueued(pub(crate) Vec<(Destination, Entry)>);
+
+impl Enqueued {
+    /// Adds what another message brings.
+    pub fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+}
+
 /// Puts a message into the queue, due at once, or when it is no longer held back. The bytes are linked in the same
 /// commit.
 ///
@@ -116,7 +157,7 @@ pub fn enqueue<E: From<QueueError>>(
     id: QueueId,
     content: Content,
     new: &NewQueueMessage,
-) -> Result<(), Abort<E>> {
+) -> Result<Enqueued, Abort<E>> {
     lift(put_new(tx, id, content, new))
 }
 
@@ -135,23 +176,15 @@ pub fn record_attempt<E: From<QueueError>>(
     lift(record(tx, id, guard, outcomes))
 }
 
-/// Makes every pending recipient due at `at`.
-pub fn reschedule<E: From<QueueError>>(
+/// Changes the pending recipients that `whom` picks. Returns how many were changed; a message that has no pending
+/// recipient left leaves the queue.
+pub fn alter<E: From<QueueError>>(
     tx: &mut Tx<'_>,
     id: QueueId,
-    at: Timestamp,
-) -> Result<(), Abort<E>> {
-    lift(move_some(tx, id, at, |_| true))
-}
-
-/// Makes the pending recipients that `whom` picks due at `at`.
-pub fn reschedule_some<E: From<QueueError>>(
-    tx: &mut Tx<'_>,
-    id: QueueId,
-    at: Timestamp,
-    whom: impl Fn(&Recipient) -> bool,
-) -> Result<(), Abort<E>> {
-    lift(move_some(tx, id, at, whom))
+    alteration: &Alteration,
+    whom: impl Fn(&QueueMessage, &Recipient) -> bool,
+) -> Result<u64, Abort<E>> {
+    lift(change(tx, id, alteration, whom))
 }
 
 /// Takes a message out of the queue, whatever is pending, and returns it. Nobody is told.
@@ -171,7 +204,7 @@ fn put_new(
     id: QueueId,
     content: Content,
     new: &NewQueueMessage,
-) -> Result<(), Abort<QueueError>> {
+) -> Result<Enqueued, Abort<QueueError>> {
     if new.recipients.is_empty() {
         return Err(QueueError::NoSuchRecipient.into());
     }
@@ -207,9 +240,10 @@ fn put_new(
             .collect(),
         demands: new.demands,
         unrouted: new.unrouted,
+        rank: Rank::new(new.band, now, new.handicap_millis),
     };
-    put_message(tx, id, None, &message);
-    Ok(())
+    let entries = put_message(tx, id, &BTreeMap::new(), &message);
+    Ok(Enqueued(entries.into_iter().collect()))
 }
 
 fn first_state(new: &NewRecipient, next_attempt: Timestamp) -> Recipient {
@@ -221,6 +255,9 @@ fn first_state(new: &NewRecipient, next_attempt: Timestamp) -> Recipient {
         attempts: 0,
         last: None,
         delay_reported: false,
+        waiting: Waiting::Fresh,
+        relay: None,
+        hold: None,
     }
 }
 
@@ -229,23 +266,59 @@ fn load(tx: &mut Tx<'_>, id: QueueId) -> Result<QueueMessage, Abort<QueueError>>
     Ok(QueueMessage::decode(&row).map_err(QueueError::from)?)
 }
 
-/// Writes the message and moves its due row from `was_due`; deletes both when nothing is pending.
-fn put_message(tx: &mut Tx<'_>, id: QueueId, was_due: Option<Timestamp>, message: &QueueMessage) {
-    let due = message.due();
-    if let Some(was) = was_due.filter(|was| Some(*was) != due) {
-        tx.delete(due_key(was, id));
+/// Writes the message and its rows in the index, where these differ from `old`, and returns what is in the index then;
+/// deletes all when nothing is pending.
+fn put_message(
+    tx: &mut Tx<'_>,
+    id: QueueId,
+    old: &BTreeMap<Destination, Entry>,
+    message: &QueueMessage,
+) -> BTreeMap<Destination, Entry> {
+    let new = entries(id, message);
+    for (destination, entry) in old {
+        if new.get(destination) != Some(entry) {
+            delete_entry(tx, destination, entry);
+        }
     }
-    match due {
-        Some(at) => {
-            tx.put(due_key(at, id), due_value(message.demands.priority));
-            tx.put(message_key(id), message.encode());
+    for (destination, entry) in &new {
+        if old.get(destination) != Some(entry) {
+            put_entry(tx, destination, entry);
         }
-        None => {
-            tx.delete(message_key(id));
-            tx.unlink_blob(message.blob, Owner::Queue(id));
-        }
+    }
+    if message.pending().next().is_some() {
+        tx.put(message_key(id), message.encode());
+    } else {
+        tx.delete(message_key(id));
+        tx.unlink_blob(message.blob, Owner::Queue(id));
     }
     tx.publish(Topic::Queue);
+    new
+}
+
+fn put_entry(tx: &mut Tx<'_>, destination: &Destination, entry: &Entry) {
+    for (key, value) in entry.rows(destination) {
+        tx.put(key, value);
+    }
+}
+
+fn delete_entry(tx: &mut Tx<'_>, destination: &Destination, entry: &Entry) {
+    for key in entry.keys(destination) {
+        tx.delete(key);
+    }
+}
+
+/// Writes the rows that the index is to have for a message that is in the queue.
+pub(crate) fn put_entries(tx: &mut Tx<'_>, id: QueueId) -> Result<(), Abort<QueueError>> {
+    match load(tx, id) {
+        Ok(message) => {
+            for (destination, entry) in entries(id, &message) {
+                put_entry(tx, &destination, &entry);
+            }
+            Ok(())
+        }
+        Err(Abort::Refused(QueueError::NoSuchMessage)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn record(
@@ -258,7 +331,7 @@ fn record(
         return Err(QueueError::LeaseLost.into());
     }
     let mut message = load(tx, id)?;
-    let was_due = message.due();
+    let old = entries(id, &message);
     for outcome in outcomes {
         let recipient = message
             .recipients
@@ -266,7 +339,7 @@ fn record(
             .ok_or(QueueError::NoSuchRecipient)?;
         apply(recipient, outcome)?;
     }
-    put_message(tx, id, was_due, &message);
+    put_message(tx, id, &old, &message);
     Ok(Recorded { due: message.due() })
 }
 
@@ -274,15 +347,23 @@ fn apply(recipient: &mut Recipient, outcome: &RecipientOutcome) -> Result<(), Qu
     if recipient.next_attempt().is_none() {
         return Err(QueueError::AlreadyRetired);
     }
-    recipient.state = match outcome.verdict {
+    recipient.state = match &outcome.verdict {
         Verdict::Delivered => RecipientState::Delivered,
         Verdict::Failed => RecipientState::Failed,
         Verdict::Deferred {
             next_attempt,
             delay_reported,
+            waiting,
         } => {
             recipient.delay_reported |= delay_reported;
-            RecipientState::Pending { next_attempt }
+            recipient.waiting = *waiting;
+            RecipientState::Pending {
+                next_attempt: *next_attempt,
+            }
+        }
+        Verdict::Held { reason } => {
+            recipient.hold = Some(reason.clone());
+            recipient.state
         }
     };
     if let Some(attempt) = &outcome.attempt {
@@ -292,27 +373,61 @@ fn apply(recipient: &mut Recipient, outcome: &RecipientOutcome) -> Result<(), Qu
     Ok(())
 }
 
-fn move_some(
+fn change(
     tx: &mut Tx<'_>,
     id: QueueId,
-    at: Timestamp,
-    whom: impl Fn(&Recipient) -> bool,
-) -> Result<(), Abort<QueueError>> {
-    let mut message = load(tx, id)?;
-    let was_due = message.due();
+    alteration: &Alteration,
+    whom: impl Fn(&QueueMessage, &Recipient) -> bool,
+) -> Result<u64, Abort<QueueError>> {
+    let was = load(tx, id)?;
+    let mut message = was.clone();
+    let now = tx.now();
+    let mut changed = 0;
     for recipient in &mut message.recipients {
-        if recipient.next_attempt().is_some() && whom(recipient) {
-            recipient.state = RecipientState::Pending { next_attempt: at };
+        if recipient.next_attempt().is_some() && whom(&was, recipient) {
+            changed += u64::from(change_one(recipient, alteration, now));
         }
     }
-    put_message(tx, id, was_due, &message);
-    Ok(())
+    if changed > 0 {
+        put_message(tx, id, &entries(id, &was), &message);
+    }
+    Ok(changed)
+}
+
+/// Whether there was anything to change.
+fn change_one(recipient: &mut Recipient, alteration: &Alteration, now: Timestamp) -> bool {
+    match alteration {
+        Alteration::Hold(reason) => recipient.hold = Some(reason.clone()),
+        Alteration::Release if recipient.hold.is_none() => return false,
+        Alteration::Release => {
+            recipient.hold = None;
+            make_due(recipient, now);
+        }
+        Alteration::Retry if recipient.hold.is_some() => return false,
+        Alteration::Retry => {
+            make_due(recipient, now);
+            recipient.waiting = Waiting::Hurried;
+        }
+        Alteration::Reroute(relay) => {
+            recipient.relay.clone_from(relay);
+            make_due(recipient, now);
+        }
+        Alteration::Drop => recipient.state = RecipientState::Failed,
+    }
+    true
+}
+
+fn make_due(recipient: &mut Recipient, now: Timestamp) {
+    recipient.state = RecipientState::Pending { next_attempt: now };
+    if recipient.waiting != Waiting::Fresh {
+        recipient.waiting = Waiting::Hurried;
+    }
 }
 
 fn take_out(tx: &mut Tx<'_>, id: QueueId) -> Result<QueueMessage, Abort<QueueError>> {
     let message = load(tx, id)?;
-    if let Some(due) = message.due() {
-        tx.delete(due_key(due, id));
+    for (destination, entry) in entries(id, &message) {
+        delete_entry(tx, &destination, &entry);
     }
     tx.delete(message_key(id));
     tx.unlink_blob(message.blob, Owner::Queue(id));

@@ -138,6 +138,8 @@ fn envelope_of(message: &QueueMessage, recipients: Vec<EnvelopeRecipient>) -> En
             hold_until: None,
             ..message.demands
         },
+        precedence: 0,
+        band: message.rank.band,
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use nightmail_commit::NewBlob;
 use nightmail_core::{AccountId, BlobId, ForwardPath, QueueId, ReversePath};
 use nightmail_directory::Target;
-use nightmail_queue::{BodyType, Demands, Notify, Ret, Source};
+use nightmail_queue::{BodyType, Demands, Notify, Rank, Ret, Source};
 use nightmail_store::Appended;
 
 use crate::plan::{Outcome, QuotaPolicy};
@@ -67,6 +67,10 @@ pub struct Envelope {
     pub policy: QuotaPolicy,
     /// What the sender asks of the message's way. One that is to be held until later is queued for every recipient.
     pub demands: Demands,
+    /// How important it is: the lower, the sooner it goes on to other sites.
+    pub precedence: i32,
+    /// The strict band in which it goes on; see [`Rank`].
+    pub band: u8,
 }
 
 impl Envelope {
@@ -97,6 +101,8 @@ impl Envelope {
             missing_line_ends: 0,
             policy: QuotaPolicy::Together,
             demands: Demands::default(),
+            precedence: 0,
+            band: Rank::NORMAL,
         }
     }
 }

@@ -3,7 +3,7 @@
 use nightmail_commit::{Abort, NewBlob, Tx};
 use nightmail_core::{AccountId, Flags, MailboxId, QueueId};
 use nightmail_engine::RowKey;
-use nightmail_queue::{Content, NewQueueMessage};
+use nightmail_queue::{Content, Enqueued, NewQueueMessage};
 use nightmail_store::{Appended, NewMessage, Quota, StoreError};
 
 use crate::error::{Refusal, SwitchError};
@@ -71,6 +71,8 @@ pub struct Applied {
     pub outcomes: Vec<Outcome>,
     /// Where each copy went.
     pub appended: Vec<(AccountId, Appended)>,
+    /// What was queued, reports included, to be announced to the queue once it is committed.
+    pub queued: Enqueued,
 }
 
 impl Plan {
@@ -114,9 +116,10 @@ impl Plan {
                 }
             }
         }
-        if let Some((id, message)) = &self.queued {
-            nightmail_queue::tx::enqueue::<SwitchError>(tx, *id, content, message)?;
-        }
+        let mut queued = match &self.queued {
+            Some((id, message)) => nightmail_queue::tx::enqueue(tx, *id, content, message)?,
+            None => Enqueued::default(),
+        };
         let outcomes: Vec<Outcome> = self
             .copies_of
             .iter()
@@ -125,9 +128,8 @@ impl Plan {
         for (place, report) in self.reports.iter().enumerate() {
             let is_accepted = |about: &usize| outcomes.get(*about) == Some(&Outcome::Accepted);
             if report.about.iter().all(is_accepted) {
-                report
-                    .plan
-                    .apply(tx, Content::New(reports_from + place), 0)?;
+                let content = Content::New(reports_from + place);
+                queued.extend(report.plan.apply(tx, content, 0)?.queued);
             }
         }
         let appended = self
@@ -136,7 +138,11 @@ impl Plan {
             .zip(appended)
             .filter_map(|(copy, done)| Some((copy.account, done?)))
             .collect();
-        Ok(Applied { outcomes, appended })
+        Ok(Applied {
+            outcomes,
+            appended,
+            queued,
+        })
     }
 
     /// Puts one copy; `None` when it does not fit.

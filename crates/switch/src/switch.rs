@@ -116,6 +116,7 @@ impl Switch {
             .submit(intent)
             .await
             .map_err(SwitchError::from)?;
+        self.queue.announce(&applied.queued);
         Ok(Receipt {
             outcomes: applied.outcomes,
             queue_id,
@@ -157,7 +158,7 @@ impl Switch {
                 id,
                 NewQueueMessage {
                     unrouted: Some(unrouted),
-                    ..queue_message(envelope, body.size(), recipients)
+                    ..self.queue_message(envelope, body.size(), recipients)
                 },
             )),
         })
@@ -199,7 +200,7 @@ impl Switch {
         let queued = match remote.is_empty() {
             true => None,
             false => Some((self.queue.next_id().await?, {
-                let mut message = queue_message(envelope, blob_size, remote);
+                let mut message = self.queue_message(envelope, blob_size, remote);
                 message.demands.hold_until = None;
                 message
             })),
@@ -296,6 +297,35 @@ impl Switch {
         }
     }
 
+    fn queue_message(
+        &self,
+        envelope: Envelope,
+        blob_size: u64,
+        recipients: Vec<NewRecipient>,
+    ) -> NewQueueMessage {
+        let handicap_millis = self
+            .queue
+            .weights()
+            .handicap_millis(envelope.precedence, blob_size);
+        let mut prefix = BytesMut::from(envelope.sealed.as_ref());
+        prefix.extend_from_slice(&envelope.trace);
+        NewQueueMessage {
+            reverse_path: envelope.reverse_path,
+            prefix: prefix.freeze(),
+            blob_size,
+            body: envelope.body,
+            smtputf8: envelope.smtputf8,
+            ret: envelope.ret,
+            envid: envelope.envid,
+            source: envelope.source,
+            recipients,
+            demands: envelope.demands,
+            unrouted: None,
+            band: envelope.band,
+            handicap_millis,
+        }
+    }
+
     /// The header of a message with the trace fields of this hop, as far as a report returns it.
     async fn header(&self, envelope: &Envelope, body: Body<'_>) -> Result<Vec<u8>, SwitchError> {
         let mut head = envelope.trace.to_vec();
@@ -344,28 +374,6 @@ fn add_remote(remote: &mut Vec<NewRecipient>, recipient: &EnvelopeRecipient, add
             notify: notify_elsewhere(recipient),
             orcpt: original_recipient(recipient, address),
         });
-    }
-}
-
-fn queue_message(
-    envelope: Envelope,
-    blob_size: u64,
-    recipients: Vec<NewRecipient>,
-) -> NewQueueMessage {
-    let mut prefix = BytesMut::from(envelope.sealed.as_ref());
-    prefix.extend_from_slice(&envelope.trace);
-    NewQueueMessage {
-        reverse_path: envelope.reverse_path,
-        prefix: prefix.freeze(),
-        blob_size,
-        body: envelope.body,
-        smtputf8: envelope.smtputf8,
-        ret: envelope.ret,
-        envid: envelope.envid,
-        source: envelope.source,
-        recipients,
-        demands: envelope.demands,
-        unrouted: None,
     }
 }
 

@@ -112,6 +112,8 @@ impl Site {
             missing_line_ends: 0,
             policy: QuotaPolicy::Together,
             demands: Demands::default(),
+            precedence: 0,
+            band: nightmail_queue::Rank::NORMAL,
         }
     }
 

@@ -223,6 +223,8 @@ impl SmtpSession {
                 Role::Mta | Role::Msa => QuotaPolicy::Together,
             },
             demands: demands(params, now),
+            precedence: 0,
+            band: nightmail_queue::Rank::NORMAL,
         }
     }
 
