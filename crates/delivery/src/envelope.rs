@@ -47,6 +47,7 @@ pub(crate) fn delivery(message: &QueueMessage, indexes: &[usize], now: Timestamp
             hold: None,
         },
         recipients: recipients.map(recipient).collect(),
+        content: Vec::new(),
     }
 }
 

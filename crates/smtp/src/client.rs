@@ -1,8 +1,8 @@
 //! A sending session: to another site or a smarthost (RFC 5321), or to an LMTP server (RFC 2033).
 //!
 //! Owns one connection: greeting, hello, STARTTLS, AUTH, and one transaction after another. Says of each
-//! recipient whether it is delivered, refused for now, or refused for good. The content is pulled from the
-//! driver in chunks.
+//! recipient whether it is delivered, refused for now, or refused for good. The content comes with the
+//! delivery, or is pulled from the driver in chunks.
 //!
 //! A driver loops: give what happened to [`Client::handle`], then carry out every [`Output`] of
 //! [`Client::poll_output`], then wait for bytes or for the time of [`Client::poll_timeout`]. Each
@@ -13,6 +13,7 @@ mod capabilities;
 mod config;
 mod hello;
 mod io;
+mod sending;
 mod transaction;
 
 use std::collections::VecDeque;
@@ -49,8 +50,6 @@ enum Phase {
     Auth(AuthStep),
     /// A delivery.
     Idle,
-    /// The reply to RSET.
-    Resetting,
     Transaction(Box<Transaction>),
     /// The reply to QUIT.
     Quitting,
@@ -68,6 +67,8 @@ pub struct Client {
     /// A delivery given before the session was ready for it.
     queued: Option<Box<Delivery>>,
     quit_wanted: bool,
+    /// The server still has a transaction open that is over for us: RSET goes before the next.
+    stale: bool,
     outputs: VecDeque<Output>,
     now: Instant,
     deadline: Option<Instant>,
@@ -85,6 +86,7 @@ impl Client {
             tls,
             queued: None,
             quit_wanted: false,
+            stale: false,
             outputs: VecDeque::new(),
             now,
             deadline: Some(now + greeting),
@@ -97,7 +99,7 @@ impl Client {
         match input {
             Input::Bytes(bytes) => self.receive(bytes),
             Input::Deliver(delivery) => self.deliver(delivery),
-            Input::Body(chunk) => self.body(&chunk),
+            Input::Body(chunk) => self.body(chunk),
             Input::BodyEnd => self.body_end(),
             Input::BodyFailed => self.body_failed(),
             Input::TlsEstablished(tls) => self.tls_established(tls),
@@ -174,8 +176,6 @@ impl Client {
             Phase::Helo => self.helo_reply(reply),
             Phase::StartTls => self.starttls_reply(reply),
             Phase::Auth(step) => self.auth_reply(step, reply),
-            Phase::Resetting if reply.is_success() => self.ready(),
-            Phase::Resetting => self.fail(FailureKind::Unexpected, Some(reply)),
             Phase::Idle => self.fail(FailureKind::Unexpected, Some(reply)),
             Phase::Handshake | Phase::Closed => {}
         }
@@ -260,7 +260,10 @@ impl Client {
     fn undelivered(&mut self, delivery: &Delivery, reply: Option<Reply>) {
         let fate = Fate::connection_lost(reply);
         let recipients = delivery.recipients.iter().map(|_| fate.clone()).collect();
-        self.outputs.push_back(Output::Done(Outcome { recipients }));
+        self.outputs.push_back(Output::Done(Outcome {
+            recipients,
+            in_doubt: false,
+        }));
     }
 
     fn send(&mut self, command: &Command) {

@@ -1,7 +1,8 @@
-//! Commands (RFC 5321 §4.1.1, RFC 1985, RFC 2033, RFC 3030, RFC 3207, RFC 4954): from a line to a type and back.
+//! Commands (RFC 5321 §4.1.1, RFC 1985, RFC 2033, RFC 2645, RFC 3030, RFC 3207, RFC 4954): from a line to a type and back.
 //!
 //! Owns the grammar of one command line. Whether a command may come now is the session's business.
 
+mod atrn;
 mod attributes;
 mod demand;
 mod etrn;
@@ -12,16 +13,21 @@ mod rcpt;
 mod utf8;
 mod xtext;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use bytes::BytesMut;
+use nightmail_core::Domain;
 use thiserror::Error;
 
+pub(crate) use atrn::parse as parse_atrn;
 pub use attributes::{XAttribute, XName};
 pub(crate) use demand::rfc3339;
 pub use demand::{ByMode, DeliverBy, Hold};
 pub use etrn::EtrnTarget;
+pub(crate) use mail::write_mail;
 pub use mail::{BodyType, Mail, MailParams, Return};
+pub(crate) use rcpt::write_rcpt;
 pub use rcpt::{Notify, OriginalRecipient, Rcpt, RcptParams};
 pub use xtext::Xtext;
 
@@ -106,6 +112,16 @@ impl Extensions {
         limits: true,
     };
 
+    /// AUTH alone, for sessions that take no mail.
+    pub(crate) const AUTH_ONLY: Self = Self {
+        dsn: false,
+        smtputf8: false,
+        chunking: false,
+        binarymime: false,
+        auth: true,
+        ..Self::USUAL
+    };
+
     /// Those that ask nothing of a driver but to keep what it is told in the envelope.
     pub const USUAL: Self = Self {
         etrn: false,
@@ -186,6 +202,13 @@ impl Bdat {
     }
 }
 
+/// Writes a BDAT command with its CRLF.
+pub(crate) fn write_bdat(out: &mut BytesMut, octets: usize, last: bool) {
+    let last = if last { " LAST" } else { "" };
+    // Writing to memory cannot fail.
+    let _ = write!(out, "BDAT {octets}{last}\r\n");
+}
+
 /// AUTH (RFC 4954 §4).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Auth {
@@ -261,6 +284,8 @@ pub enum Command {
     Auth(Auth),
     /// ETRN (RFC 1985 §5).
     Etrn(EtrnTarget),
+    /// ATRN (RFC 2645 §5.2.1), with the domains whose mail is wanted; none for all.
+    Atrn(Vec<Domain>),
     /// XCLIENT.
     Xclient(Vec<XAttribute>),
     /// XFORWARD.
@@ -281,6 +306,7 @@ impl Command {
             b"BDAT" => Bdat::parse(args).map(Self::Bdat),
             b"AUTH" => Auth::parse(args).map(Self::Auth),
             b"ETRN" => EtrnTarget::parse(args).map(Self::Etrn),
+            b"ATRN" => atrn::parse(args).map(Self::Atrn),
             b"XCLIENT" => XAttribute::parse_all(args, &XName::XCLIENT).map(Self::Xclient),
             b"XFORWARD" => XAttribute::parse_all(args, &XName::XFORWARD).map(Self::Xforward),
             b"VRFY" => text_argument(args).map(Self::Vrfy),
@@ -312,6 +338,7 @@ impl fmt::Display for Command {
                 None => write!(f, "AUTH {}", auth.mechanism),
             },
             Self::Etrn(target) => write!(f, "ETRN {target}"),
+            Self::Atrn(domains) => atrn::write(f, domains),
             Self::Xclient(attributes) => write_attributes(f, "XCLIENT", attributes),
             Self::Xforward(attributes) => write_attributes(f, "XFORWARD", attributes),
             Self::Vrfy(text) => write_text(f, "VRFY", text),

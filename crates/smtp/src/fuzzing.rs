@@ -117,7 +117,7 @@ pub fn server_session(now: Instant, data: &[u8]) {
 }
 
 fn server_config(choices: &mut Choices) -> Config {
-    let role = [Role::Mta, Role::Msa, Role::Lmtp][choices.below(3)];
+    let role = [Role::Mta, Role::Msa, Role::Lmtp, Role::Odmr][choices.below(4)];
     let tls = [TlsOffer::Off, TlsOffer::Offered, TlsOffer::Required][choices.below(3)];
     let auth = [AuthOffer::Off, AuthOffer::OverTls, AuthOffer::Always][choices.below(3)];
     let newline = [BareNewline::Reject, BareNewline::Normalize][choices.below(2)];
@@ -177,7 +177,7 @@ impl ServerWatch {
                     let established = server::Input::TlsEstablished(TlsFacts::default());
                     self.server.handle(self.now, established);
                 }
-                server::Output::Close => self.closed = true,
+                server::Output::Close | server::Output::TurnAround(_) => self.closed = true,
             }
         }
     }
@@ -316,6 +316,10 @@ fn delivery(choices: &mut Choices) -> Delivery {
             ..MailParams::default()
         },
         recipients: recipients.into(),
+        content: match choices.below(2) {
+            0 => Vec::new(),
+            _ => vec![Bytes::from_static(b".text\r\n")],
+        },
     }
 }
 

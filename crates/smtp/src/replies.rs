@@ -50,6 +50,8 @@ table! {
     ETRN_PENDING = 252 (2 0 0) "Pending messages started";
     /// ETRN: the number of messages being sent; the text names it.
     ETRN_COUNT = 253 (2 0 0) "Pending messages started";
+    /// ATRN: the client is the server from here on (RFC 2645 §5.2.1).
+    ATRN_TURNED = 250 (2 0 0) "OK now reversing the connection";
     /// VRFY, when the address is not looked up.
     CANNOT_VERIFY = 252 (2 0 0) "Cannot verify, but will try to deliver";
     /// A SASL challenge (RFC 4954 §4); the text is base64.
@@ -75,6 +77,8 @@ table! {
     NOT_SMTP = 421 (4 7 0) "This is a mail server";
     /// More octets than are worth reading after a refusal.
     TOO_MUCH_DATA = 421 (4 7 0) "Too much data after a refusal";
+    /// ATRN: the client may not have what it asks for (RFC 2645 §5.2.1).
+    ATRN_REFUSED = 450 (4 7 1) "ATRN request refused";
     /// The mailbox is busy or rate-limited.
     MAILBOX_BUSY = 450 (4 2 1) "Mailbox busy, try later";
     /// The sender's rate limit is reached.
@@ -89,12 +93,16 @@ table! {
     TRY_LATER = 451 (4 7 1) "Try later";
     /// The connection to a peer broke off.
     CONNECTION_LOST = 451 (4 4 2) "Connection lost";
+    /// ATRN: it cannot be done for now.
+    ATRN_UNABLE = 451 (4 3 0) "Unable to process ATRN request now";
     /// The mailbox is over its quota for now.
     MAILBOX_FULL = 452 (4 2 2) "Mailbox full";
     /// No room on stable storage.
     OUT_OF_SPACE = 452 (4 3 1) "Insufficient storage";
     /// More recipients than a transaction may have (RFC 5321 §4.5.3.1.10).
     TOO_MANY_RECIPIENTS = 452 (4 5 3) "Too many recipients";
+    /// ATRN: no mail waits.
+    ATRN_NO_MAIL = 453 (4 0 0) "You have no mail";
     /// TLS cannot be had for now (RFC 3207 §4).
     TLS_UNAVAILABLE = 454 (4 7 0) "TLS not available";
     /// Credentials cannot be checked for now (RFC 4954 §6).

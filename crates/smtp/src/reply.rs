@@ -278,6 +278,11 @@ impl ReplyReader {
         self.buffer.is_empty() && self.lines.is_empty()
     }
 
+    /// Octets of lines not yet looked at.
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Octets held.
     pub fn buffered(&self) -> usize {
         self.buffer.len() + self.octets
@@ -286,12 +291,12 @@ impl ReplyReader {
     /// The next whole reply. After an error the stream is useless.
     pub fn next_reply(&mut self) -> Option<Result<Reply, ReplyError>> {
         while let Some(end) = memchr::memchr(b'\n', &self.buffer) {
-            let mut line = self.buffer.split_to(end);
-            self.buffer.advance(1);
-            if line.last() == Some(&b'\r') {
-                line.truncate(line.len() - 1);
-            }
-            match self.take_line(&line) {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let line = buffer.get(..end).unwrap_or_default();
+            let taken = self.take_line(line.strip_suffix(b"\r").unwrap_or(line));
+            buffer.advance(end + 1);
+            self.buffer = buffer;
+            match taken {
                 Ok(false) => {}
                 Ok(true) => return Some(Ok(self.finish())),
                 Err(error) => return Some(Err(error)),
@@ -329,20 +334,24 @@ impl ReplyReader {
 
     fn finish(&mut self) -> Reply {
         let code = self.code.take().unwrap_or_default();
-        let lines = std::mem::take(&mut self.lines);
         self.octets = 0;
-        let enhanced = lines.first().and_then(|line| split_enhanced(line, code).0);
-        let text: Vec<&str> = match enhanced {
-            Some(_) => lines
-                .iter()
-                .map(|line| split_enhanced(line, code).1)
-                .collect(),
-            None => lines.iter().map(String::as_str).collect(),
+        let enhanced = self.lines.first();
+        let enhanced = enhanced.and_then(|line| split_enhanced(line, code).0);
+        let text_of = |line: &str| match enhanced {
+            Some(_) => line.len() - split_enhanced(line, code).1.len(),
+            None => 0,
         };
+        let mut lines = self.lines.drain(..);
+        let mut text = lines.next().unwrap_or_default();
+        text.drain(..text_of(&text));
+        for line in lines {
+            text.push('\n');
+            text.push_str(line.get(text_of(&line)..).unwrap_or_default());
+        }
         Reply {
             code,
             enhanced,
-            text: Cow::Owned(text.join("\n")),
+            text: Cow::Owned(text),
         }
     }
 }

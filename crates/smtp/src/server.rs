@@ -1,4 +1,5 @@
-//! A receiving session: MTA (RFC 5321), MSA (RFC 6409) or LMTP server (RFC 2033).
+//! A receiving session: MTA (RFC 5321), MSA (RFC 6409), LMTP server (RFC 2033), or provider of on-demand relay
+//! (RFC 2645).
 //!
 //! Owns what the session knows (hello, TLS, identity), the mail transaction, and the order of replies. Asks
 //! the driver whatever needs a lookup, one question at a time; input that comes meanwhile waits. Message
@@ -84,6 +85,7 @@ enum Question {
     EndOfMessage { recipients: usize },
     Verify,
     Etrn,
+    Atrn,
     Xclient(Vec<XAttribute>),
     Xforward,
 }
@@ -365,6 +367,7 @@ impl Server {
             Question::EndOfMessage { recipients } => self.message_answered(recipients, answer),
             Question::Verify => self.verify_answered(answer),
             Question::Etrn => self.etrn_answered(answer),
+            Question::Atrn => self.atrn_answered(answer),
             Question::Xclient(attributes) => self.xclient_answered(&attributes, answer),
             Question::Xforward => self.xforward_answered(answer),
         }

@@ -13,7 +13,7 @@
 //! | `!S: …`, `!C: …` | must appear nowhere | must appear nowhere |
 //! | `?: question -> answer` | a question and its answer | |
 //! | `B: …` | expected message content | given as content |
-//! | `E: event` | an output: `starttls`, `discard`, `close` | also `ready`, `failed …`, `done …` |
+//! | `E: event` | an output: `starttls`, `discard`, `turn-around …`, `close` | also `ready`, `failed …`, `done …` |
 //! | `I: event` | an input: `tls`, `closed`, `shutdown` | also `deliver …`, `quit`, `tls-failed`, `body-failed` |
 //! | `T: +300s` | time passes | time passes |
 //! | `L: octets` | the question before gave this length | |

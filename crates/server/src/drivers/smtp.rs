@@ -9,6 +9,7 @@
 mod acceptance;
 mod arrival;
 mod client;
+mod notes;
 mod outcome;
 mod settings;
 mod transaction;
@@ -156,7 +157,7 @@ impl Session for SmtpSession {
                     self.machine.handle(Instant::now(), Input::Answer(answer));
                 }
                 Output::StartTls => self.start_tls(transport).await?,
-                Output::Close => return Ok(Flow::Close),
+                Output::Close | Output::TurnAround(_) => return Ok(Flow::Close),
             }
             if transport.is_full() {
                 transport.flush().await?;
@@ -226,6 +227,7 @@ impl SmtpSession {
             Ask::EndOfMessage(message) => self.end_of_message(*message, transport).await,
             Ask::Verify(_) => Answer::Verified(replies::CANNOT_VERIFY),
             Ask::Etrn(target) => Answer::Reply(Box::pin(self.etrn(&target, transport)).await),
+            Ask::Atrn(_) => Answer::Reject(replies::ATRN_UNABLE),
             Ask::Xclient(said) => Box::pin(self.xclient(&said, transport)).await,
             Ask::Xforward(said) => self.xforward(&said),
         }

@@ -50,12 +50,18 @@ pub struct Config {
     /// Commands sent ahead of their replies, where the server does PIPELINING. 50: their replies fit any
     /// receive window.
     pub pipeline_commands_max: usize,
+    /// Whether content goes by BDAT (RFC 3030) where the server does CHUNKING and PIPELINING. Binary content always
+    /// does.
+    pub chunking: bool,
+    /// Chunks sent ahead of their replies, where the server does PIPELINING. 4: what is sent for nothing to a server
+    /// that refuses the first is bounded.
+    pub pipeline_chunks_max: usize,
     /// How long to wait.
     pub timeouts: Timeouts,
 }
 
 impl Config {
-    /// Opportunistic TLS, no AUTH, the timeouts of RFC 5321.
+    /// Opportunistic TLS, no AUTH, BDAT where it can be, the timeouts of RFC 5321.
     pub fn new(protocol: Protocol, hello: HelloName) -> Self {
         Self {
             protocol,
@@ -63,6 +69,8 @@ impl Config {
             tls: TlsPolicy::Opportunistic,
             login: None,
             pipeline_commands_max: 50,
+            chunking: true,
+            pipeline_chunks_max: 4,
             timeouts: Timeouts::default(),
         }
     }

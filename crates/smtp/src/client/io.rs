@@ -1,7 +1,7 @@
 //! What passes between a sending session and its driver.
 
 use bytes::Bytes;
-use nightmail_core::{ForwardPath, ReversePath};
+use nightmail_core::{Address, ForwardPath, ReversePath};
 
 use crate::command::{MailParams, RcptParams};
 use crate::replies;
@@ -63,6 +63,9 @@ pub struct Delivery {
     pub params: MailParams,
     /// To whom, in the order of [`Outcome::recipients`].
     pub recipients: Vec<Recipient>,
+    /// The whole content in pieces, where it is small and at hand: at most 64 KiB or so. Where there is none,
+    /// [`Output::WantBody`] asks for it. CRLF lines, not dot-stuffed.
+    pub content: Vec<Bytes>,
 }
 
 /// One recipient of a delivery.
@@ -82,10 +85,21 @@ impl Delivery {
 
     /// Whether it fits an SMTPUTF8 transaction only.
     pub(super) fn needs_utf8(&self) -> bool {
-        let utf8 = |recipient: &Recipient| !recipient.forward_path.to_string().is_ascii();
-        self.params.smtputf8
-            || !self.reverse_path.to_string().is_ascii()
-            || self.recipients.iter().any(utf8)
+        let ascii = self.has_ascii_sender() && self.recipients.iter().all(Recipient::is_ascii);
+        self.params.smtputf8 || !ascii
+    }
+
+    pub(super) fn has_ascii_sender(&self) -> bool {
+        self.reverse_path.address().is_none_or(Address::is_ascii)
+    }
+}
+
+impl Recipient {
+    pub(super) fn is_ascii(&self) -> bool {
+        match &self.forward_path {
+            ForwardPath::Address(address) => address.is_ascii(),
+            ForwardPath::Postmaster => true,
+        }
     }
 }
 
@@ -94,6 +108,9 @@ impl Delivery {
 pub struct Outcome {
     /// One for each recipient, in their order.
     pub recipients: Vec<Fate>,
+    /// The connection was lost after the end of the content had been sent and before all replies had come: whoever is
+    /// refused at [`Stage::Connection`] may have got the message.
+    pub in_doubt: bool,
 }
 
 /// What became of a recipient.

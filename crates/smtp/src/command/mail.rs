@@ -191,7 +191,7 @@ impl Return {
 }
 
 impl MailParams {
-    fn write_demands(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_demands(&self, f: &mut impl fmt::Write) -> fmt::Result {
         if self.require_tls {
             f.write_str(" REQUIRETLS")?;
         }
@@ -210,26 +210,34 @@ impl MailParams {
 
 impl fmt::Display for Mail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MAIL FROM:<{}>", self.reverse_path)?;
-        let params = &self.params;
-        if let Some(size) = params.size {
-            write!(f, " SIZE={size}")?;
-        }
-        if params.body != BodyType::SevenBit {
-            write!(f, " BODY={}", params.body.as_str())?;
-        }
-        if params.smtputf8 {
-            f.write_str(" SMTPUTF8")?;
-        }
-        if let Some(auth) = &params.auth {
-            write!(f, " AUTH={}", auth.as_str())?;
-        }
-        if let Some(ret) = params.ret {
-            write!(f, " RET={}", ret.as_str())?;
-        }
-        if let Some(envid) = &params.envid {
-            write!(f, " ENVID={}", envid.as_str())?;
-        }
-        params.write_demands(f)
+        write_mail(f, &self.reverse_path, &self.params)
     }
+}
+
+/// Writes a MAIL command without its CRLF.
+pub(crate) fn write_mail(
+    out: &mut impl fmt::Write,
+    reverse_path: &ReversePath,
+    params: &MailParams,
+) -> fmt::Result {
+    write!(out, "MAIL FROM:<{reverse_path}>")?;
+    if let Some(size) = params.size {
+        write!(out, " SIZE={size}")?;
+    }
+    if params.body != BodyType::SevenBit {
+        write!(out, " BODY={}", params.body.as_str())?;
+    }
+    if params.smtputf8 {
+        out.write_str(" SMTPUTF8")?;
+    }
+    if let Some(auth) = &params.auth {
+        write!(out, " AUTH={}", auth.as_str())?;
+    }
+    if let Some(ret) = params.ret {
+        write!(out, " RET={}", ret.as_str())?;
+    }
+    if let Some(envid) = &params.envid {
+        write!(out, " ENVID={}", envid.as_str())?;
+    }
+    params.write_demands(out)
 }

@@ -207,13 +207,22 @@ impl fmt::Display for OriginalRecipient {
 
 impl fmt::Display for Rcpt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RCPT TO:<{}>", self.forward_path)?;
-        if let Some(notify) = self.params.notify {
-            write!(f, " NOTIFY={notify}")?;
-        }
-        if let Some(orcpt) = &self.params.orcpt {
-            write!(f, " ORCPT={orcpt}")?;
-        }
-        Ok(())
+        write_rcpt(f, &self.forward_path, &self.params)
     }
+}
+
+/// Writes an RCPT command without its CRLF.
+pub(crate) fn write_rcpt(
+    out: &mut impl fmt::Write,
+    forward_path: &ForwardPath,
+    params: &RcptParams,
+) -> fmt::Result {
+    write!(out, "RCPT TO:<{forward_path}>")?;
+    if let Some(notify) = params.notify {
+        write!(out, " NOTIFY={notify}")?;
+    }
+    if let Some(orcpt) = &params.orcpt {
+        write!(out, " ORCPT={orcpt}")?;
+    }
+    Ok(())
 }

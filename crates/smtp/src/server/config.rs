@@ -15,6 +15,9 @@ pub enum Role {
     Msa,
     /// Mail from a neighbouring MTA, with a reply for each recipient (RFC 2033).
     Lmtp,
+    /// Customers that take their waiting mail over the connection they have made (RFC 2645), port 366. No mail is
+    /// handed in.
+    Odmr,
 }
 
 /// When STARTTLS (RFC 3207) is offered.
@@ -71,26 +74,26 @@ pub struct Config {
 }
 
 impl Config {
-    /// The usual settings of a role: an MTA offers neither TLS nor AUTH until told so, an MSA wants AUTH
+    /// The usual settings of a role: an MTA offers neither TLS nor AUTH until told so, an MSA and ODMR want AUTH
     /// under TLS, LMTP wants nothing.
     pub fn new(role: Role, hostname: impl Into<String>) -> Self {
-        let msa = role == Role::Msa;
+        let customers = matches!(role, Role::Msa | Role::Odmr);
         Self {
             role,
             hostname: hostname.into(),
             banner: String::new(),
-            tls: if msa {
+            tls: if customers {
                 TlsOffer::Offered
             } else {
                 TlsOffer::Off
             },
-            auth: if msa {
+            auth: if customers {
                 AuthOffer::OverTls
             } else {
                 AuthOffer::Off
             },
             auth_mechanisms: [Mechanism::Plain, Mechanism::Login].into_iter().collect(),
-            auth_required: msa,
+            auth_required: customers,
             extensions: Extensions::USUAL,
             bare_newline: BareNewline::Reject,
             unbracketed_paths: false,

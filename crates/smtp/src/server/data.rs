@@ -192,7 +192,7 @@ impl Server {
     fn final_replies(&mut self, recipients: usize, reply: impl Fn(usize) -> Reply) {
         let count = match self.config.role {
             Role::Lmtp => recipients,
-            Role::Mta | Role::Msa => 1,
+            Role::Mta | Role::Msa | Role::Odmr => 1,
         };
         let mut closes = false;
         for reply in (0..count).map(reply) {

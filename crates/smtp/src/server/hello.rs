@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nightmail_core::Timestamp;
 
+use super::verbs::Need;
 use super::{Answer, Ask, AuthOffer, Config, Hello, Question, Role, Server, TlsOffer};
 use crate::command::{Extensions, HelloName, XName, rfc3339};
 use crate::replies;
@@ -20,7 +21,7 @@ impl Server {
     pub(super) fn greet(&mut self) {
         let protocol = match self.config.role {
             Role::Lmtp => "LMTP",
-            Role::Mta | Role::Msa => "ESMTP",
+            Role::Mta | Role::Msa | Role::Odmr => "ESMTP",
         };
         let text = format!("{} {protocol} {}", self.config.hostname, self.config.banner);
         self.reply(&replies::GREETING.with_text(text.trim_end()));
@@ -68,6 +69,9 @@ impl Server {
         let Config {
             role, extensions, ..
         } = &*self.config;
+        if *role == Role::Odmr {
+            return Extensions::AUTH_ONLY;
+        }
         Extensions {
             auth: self.config.auth != AuthOffer::Off,
             binarymime: extensions.binarymime && extensions.chunking,
@@ -85,9 +89,10 @@ impl Server {
 
     fn extension_lines(&self) -> Vec<String> {
         let offered = self.offered();
+        let mail = self.is_met(Need::MailOffer);
         let named = [
             (true, "PIPELINING"),
-            (true, "8BITMIME"),
+            (mail, "8BITMIME"),
             (true, "ENHANCEDSTATUSCODES"),
             (offered.dsn, "DSN"),
             (offered.smtputf8, "SMTPUTF8"),
@@ -97,8 +102,12 @@ impl Server {
             (offered.requiretls, "REQUIRETLS"),
             (offered.mt_priority, "MT-PRIORITY"),
             (offered.etrn, "ETRN"),
+            (!mail, "ATRN"),
         ];
-        let mut lines = vec![format!("SIZE {}", self.config.limits.message_octets_max)];
+        let mut lines = Vec::new();
+        if mail {
+            lines.push(format!("SIZE {}", self.config.limits.message_octets_max));
+        }
         let named = named.into_iter().filter(|(done, _)| *done);
         lines.extend(named.map(|(_, name)| name.to_owned()));
         lines.extend(self.valued_lines(&offered));

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use nightmail_core::Domain;
+
 use super::config::Role;
 use super::recipients::Recipients;
 use crate::command::{BodyType, EtrnTarget, HelloName, Mail, Rcpt, XAttribute};
@@ -39,6 +41,9 @@ pub enum Output {
     Ask(Ask),
     /// Do a TLS handshake, after sending all before this. Bytes read already are not part of it: drop them.
     StartTls,
+    /// The session is over and its connection goes on the other way round, after sending all before this: this host is
+    /// the client now, and the octets are what the peer has sent already. Nothing follows.
+    TurnAround(Bytes),
     /// Close the connection, after sending all before this. Nothing follows.
     Close,
 }
@@ -70,6 +75,9 @@ pub enum Ask {
     Verify(Box<str>),
     /// ETRN: send what waits for this target. [`Answer::Reply`] with one of the replies of [`crate::replies`] for it.
     Etrn(EtrnTarget),
+    /// ATRN: may the peer have the mail for these domains, or for all that are its own where none is named?
+    /// [`Answer::Accept`] turns the connection; [`crate::replies`] has the refusals.
+    Atrn(Vec<Domain>),
     /// A proxy says who the client is: take that from now on for the truth. [`Answer::Accept`]; the session then starts
     /// over with [`Ask::Connect`], with HELO for its name and LOGIN for its identity where they were given.
     Xclient(Vec<XAttribute>),

@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 use super::verbs::{self, Need};
-use super::{AuthOffer, Phase, Server, TlsOffer};
+use super::{AuthOffer, Phase, Role, Server, TlsOffer};
 use crate::body::BareNewline;
 use crate::command::{self, CommandError};
 use crate::replies;
@@ -155,7 +155,9 @@ impl Server {
             Need::Identity => !self.config.auth_required || self.facts.identity.is_some(),
             Need::Hello => self.facts.hello.is_some(),
             Need::AuthOffer => self.config.auth != AuthOffer::Off,
+            Need::MailOffer => self.config.role != Role::Odmr,
             Need::EtrnOffer => self.offered().etrn,
+            Need::AtrnOffer => self.config.role == Role::Odmr,
             Need::XclientOffer => self.welcome.xclient,
             Need::XforwardOffer => self.welcome.xforward,
             Need::NoIdentity => self.facts.identity.is_none(),

@@ -1,7 +1,10 @@
-//! RSET, VRFY, EXPN, HELP, NOOP and QUIT (RFC 5321 §4.1.1.5 to §4.1.1.10), ETRN (RFC 1985).
+//! RSET, VRFY, EXPN, HELP, NOOP and QUIT (RFC 5321 §4.1.1.5 to §4.1.1.10), ETRN (RFC 1985),
+//! ATRN (RFC 2645).
 
-use super::{Answer, Ask, Question, Server, verbs};
-use crate::command::{EtrnTarget, no_arguments, text_argument};
+use std::mem;
+
+use super::{Answer, Ask, Output, Phase, Question, Server, verbs};
+use crate::command::{EtrnTarget, no_arguments, parse_atrn, text_argument};
 use crate::replies;
 
 impl Server {
@@ -71,6 +74,25 @@ impl Server {
             Answer::Accept => self.reply(&replies::ETRN_STARTED),
             other => self.decline(&Self::refusal(other)),
         }
+    }
+
+    pub(super) fn atrn(&mut self, args: &[u8]) {
+        match parse_atrn(args) {
+            Ok(domains) => self.ask(Ask::Atrn(domains), Question::Atrn),
+            Err(error) => self.refuse_command(error),
+        }
+    }
+
+    /// A peer that is given its mail is the server from here on: what it has sent ahead belongs to that.
+    pub(super) fn atrn_answered(&mut self, answer: Answer) {
+        if answer != Answer::Accept {
+            return self.decline(&Self::refusal(answer));
+        }
+        self.reply(&replies::ATRN_TURNED);
+        self.flush();
+        let early = mem::take(&mut self.pending).freeze();
+        self.outputs.push_back(Output::TurnAround(early));
+        self.phase = Phase::Closed;
     }
 
     /// A request of another protocol: the connection is of no use.

@@ -15,8 +15,12 @@ pub(super) enum Need {
     Hello,
     /// AUTH is offered at all.
     AuthOffer,
+    /// Mail can be handed in.
+    MailOffer,
     /// ETRN is offered.
     EtrnOffer,
+    /// ATRN is offered.
+    AtrnOffer,
     /// The client may use XCLIENT.
     XclientOffer,
     /// The client may use XFORWARD.
@@ -40,7 +44,12 @@ impl Need {
     pub(super) const fn is_offer(self) -> bool {
         matches!(
             self,
-            Self::AuthOffer | Self::EtrnOffer | Self::XclientOffer | Self::XforwardOffer
+            Self::AuthOffer
+                | Self::MailOffer
+                | Self::EtrnOffer
+                | Self::AtrnOffer
+                | Self::XclientOffer
+                | Self::XforwardOffer
         )
     }
 
@@ -49,7 +58,9 @@ impl Need {
             Self::Tls => replies::TLS_REQUIRED,
             Self::Identity => replies::AUTH_REQUIRED,
             Self::Hello => replies::HELLO_FIRST,
-            Self::AuthOffer | Self::EtrnOffer => replies::NOT_IMPLEMENTED,
+            Self::AuthOffer | Self::MailOffer | Self::EtrnOffer | Self::AtrnOffer => {
+                replies::NOT_IMPLEMENTED
+            }
             Self::XclientOffer | Self::XforwardOffer => replies::ATTRIBUTES_DENIED,
             Self::NoIdentity => replies::ALREADY_AUTHENTICATED,
             Self::NoTransaction => replies::WITHIN_TRANSACTION,
@@ -116,29 +127,30 @@ const fn stranger(name: &'static str) -> Verb {
 
 use For::{All, Lmtp, Mta, Smtp};
 use Need::{
-    AuthOffer, EtrnOffer, Hello, Identity, Mail, NoChunks, NoIdentity, NoMail, NoTransaction, Rcpt,
-    Tls, XclientOffer, XforwardOffer,
+    AtrnOffer, AuthOffer, EtrnOffer, Hello, Identity, Mail, MailOffer, NoChunks, NoIdentity,
+    NoMail, NoTransaction, Rcpt, Tls, XclientOffer, XforwardOffer,
 };
 
 #[rustfmt::skip]
-static VERBS: [Verb; 24] = [
-    //   verb        users  needs                                            idle   handler             RFC
-    verb("EHLO",     Smtp,  &[],                                             true,  Server::ehlo),   // 5321 §4.1.1.1
-    verb("HELO",     Smtp,  &[],                                             true,  Server::helo),   // 5321 §4.1.1.1
-    verb("LHLO",     Lmtp,  &[],                                             true,  Server::ehlo),   // 2033 §4.1
-    verb("MAIL",     All,   &[Tls, Hello, Identity, NoChunks, NoMail],       true,  Server::mail),   // 5321 §4.1.1.2
-    verb("RCPT",     All,   &[Tls, Hello, Identity, Mail, NoChunks],         false, Server::rcpt),   // 5321 §4.1.1.3
-    verb("DATA",     All,   &[Tls, Hello, Identity, Mail, NoChunks, Rcpt],   false, Server::data),   // 5321 §4.1.1.4
-    verb("BDAT",     All,   &[],                                             false, Server::bdat),   // 3030 §2
-    verb("RSET",     All,   &[],                                             true,  Server::rset),   // 5321 §4.1.1.5
-    verb("VRFY",     All,   &[Tls, Identity],                                true,  Server::vrfy),   // 5321 §4.1.1.6
-    verb("EXPN",     All,   &[Tls, Identity],                                true,  Server::expn),   // 5321 §4.1.1.7
-    verb("HELP",     All,   &[],                                             true,  Server::help),   // 5321 §4.1.1.8
-    verb("NOOP",     All,   &[],                                             true,  Server::noop),   // 5321 §4.1.1.9
-    verb("QUIT",     All,   &[],                                             false, Server::quit),   // 5321 §4.1.1.10
-    verb("STARTTLS", All,   &[],                                             true,  Server::starttls), // 3207 §4
-    verb("AUTH",     All,   &[AuthOffer, Hello, NoIdentity, NoTransaction],  true,  Server::auth),   // 4954 §4
-    verb("ETRN",     Mta,   &[EtrnOffer, Tls, Hello, Identity, NoTransaction], true, Server::etrn),  // 1985 §5
+static VERBS: [Verb; 25] = [
+    //   verb        users  needs                                                     idle   handler             RFC
+    verb("EHLO",     Smtp,  &[],                                                      true,  Server::ehlo),   // 5321 §4.1.1.1
+    verb("HELO",     Smtp,  &[],                                                      true,  Server::helo),   // 5321 §4.1.1.1
+    verb("LHLO",     Lmtp,  &[],                                                      true,  Server::ehlo),   // 2033 §4.1
+    verb("MAIL",     All,   &[MailOffer, Tls, Hello, Identity, NoChunks, NoMail],     true,  Server::mail),   // 5321 §4.1.1.2
+    verb("RCPT",     All,   &[MailOffer, Tls, Hello, Identity, Mail, NoChunks],       false, Server::rcpt),   // 5321 §4.1.1.3
+    verb("DATA",     All,   &[MailOffer, Tls, Hello, Identity, Mail, NoChunks, Rcpt], false, Server::data),   // 5321 §4.1.1.4
+    verb("BDAT",     All,   &[],                                                      false, Server::bdat),   // 3030 §2
+    verb("RSET",     All,   &[],                                                      true,  Server::rset),   // 5321 §4.1.1.5
+    verb("VRFY",     All,   &[MailOffer, Tls, Identity],                              true,  Server::vrfy),   // 5321 §4.1.1.6
+    verb("EXPN",     All,   &[MailOffer, Tls, Identity],                              true,  Server::expn),   // 5321 §4.1.1.7
+    verb("HELP",     All,   &[],                                                      true,  Server::help),   // 5321 §4.1.1.8
+    verb("NOOP",     All,   &[],                                                      true,  Server::noop),   // 5321 §4.1.1.9
+    verb("QUIT",     All,   &[],                                                      false, Server::quit),   // 5321 §4.1.1.10
+    verb("STARTTLS", All,   &[],                                                      true,  Server::starttls), // 3207 §4
+    verb("AUTH",     All,   &[AuthOffer, Hello, NoIdentity, NoTransaction],           true,  Server::auth),   // 4954 §4
+    verb("ETRN",     Mta,   &[EtrnOffer, Tls, Hello, Identity, NoTransaction],        true,  Server::etrn),   // 1985 §5
+    verb("ATRN",     Smtp,  &[AtrnOffer, Tls, Hello, Identity, NoTransaction],        true,  Server::atrn),   // 2645 §5.2.1
     unshown(verb("XCLIENT",  All, &[XclientOffer, NoTransaction],            true,  Server::xclient)),
     unshown(verb("XFORWARD", All, &[XforwardOffer, NoTransaction],           true,  Server::xforward)),
     stranger("GET"),
@@ -150,7 +162,7 @@ static VERBS: [Verb; 24] = [
 ];
 
 /// What BDAT needs; its handler checks, because the octets after it must be read in any case.
-pub(super) const BDAT_NEEDS: &[Need] = &[Tls, Hello, Identity, Mail, Rcpt];
+pub(super) const BDAT_NEEDS: &[Need] = &[MailOffer, Tls, Hello, Identity, Mail, Rcpt];
 
 /// The row of a verb, compared without case, that this role may use.
 pub(super) fn find(name: &[u8], role: Role) -> Option<&'static Verb> {

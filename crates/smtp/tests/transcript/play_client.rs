@@ -14,7 +14,7 @@ use nightmail_smtp::command::{HelloName, Syntax};
 use nightmail_smtp::sasl::Password;
 use nightmail_smtp::{BodyType, Command};
 
-use super::{Cut, Line, Script, inputs, settle};
+use super::{Cut, Line, Script, inputs, settle, unescape};
 
 struct Player {
     client: Client,
@@ -95,6 +95,17 @@ impl Player {
     fn input(&mut self, text: &str) -> Result<(), String> {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
+            "deliver-whole" => {
+                let (content, rest) = rest.split_once(" ; ").ok_or("no content")?;
+                let content = unescape(content).ok_or("content")?;
+                let (head, tail) = content.split_at(content.len() / 2);
+                let content = [head, tail].map(Bytes::copy_from_slice).into();
+                let delivery = Delivery {
+                    content,
+                    ..delivery(rest)?
+                };
+                self.give(Input::Deliver(Box::new(delivery)));
+            }
             "deliver" => self.give(Input::Deliver(Box::new(delivery(rest)?))),
             "quit" => self.give(Input::Quit),
             "tls" => self.give(Input::TlsEstablished(TlsFacts::default())),
@@ -130,7 +141,9 @@ impl Player {
                 }
                 Output::Done(outcome) => {
                     let fates: Vec<String> = outcome.recipients.iter().map(shown).collect();
-                    self.events.push_back(format!("done {}", fates.join(" | ")));
+                    let doubt = if outcome.in_doubt { " in doubt" } else { "" };
+                    self.events
+                        .push_back(format!("done{doubt} {}", fates.join(" | ")));
                 }
             }
         }
@@ -207,6 +220,7 @@ fn config(settings: &[(String, String)]) -> Result<(Config, Option<TlsFacts>), S
                 });
             }
             ("login-over-tls", _) => {}
+            ("chunking", "no") => config.chunking = false,
             (key, value) => return Err(format!("no setting {key} {value}")),
         }
     }

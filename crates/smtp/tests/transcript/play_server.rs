@@ -12,7 +12,7 @@ use nightmail_smtp::server::{
     Answer, Ask, AuthOffer, Config, Input, Output, Role, Server, TlsOffer, Welcome,
 };
 
-use super::{Cut, Line, Script, inputs, settle};
+use super::{Cut, Line, Script, inputs, settle, unescape};
 
 struct Player {
     server: Server,
@@ -166,6 +166,16 @@ impl Player {
     }
 
     fn event(&mut self, name: &str) -> Result<(), String> {
+        if let Some(early) = name.strip_prefix("turn-around") {
+            return match self.events.pop_front() {
+                Some(Output::TurnAround(found))
+                    if unescape(early.trim_start()).is_some_and(|early| found == early) =>
+                {
+                    Ok(())
+                }
+                found => Err(format!("expected {name}, found {found:?}")),
+            };
+        }
         let expected = match name {
             "starttls" => Output::StartTls,
             "discard" => Output::DiscardBody,
@@ -203,6 +213,7 @@ fn shown(ask: &Ask) -> String {
         }
         Ask::Authenticate(question) => format!("auth {}", shown_question(question)),
         Ask::Etrn(target) => format!("etrn {target}"),
+        Ask::Atrn(domains) => format!("atrn {}", joined(domains)),
         Ask::Xclient(attributes) => format!("xclient {}", joined(attributes)),
         Ask::Xforward(attributes) => format!("xforward {}", joined(attributes)),
         Ask::Mail(mail) => mail.to_string().replacen("MAIL FROM:", "mail ", 1),
@@ -327,6 +338,7 @@ impl Setting {
             None | Some("mta") => Role::Mta,
             Some("msa") => Role::Msa,
             Some("lmtp") => Role::Lmtp,
+            Some("odmr") => Role::Odmr,
             Some(other) => return Err(format!("no role {other}")),
         };
         let mut out = Self {

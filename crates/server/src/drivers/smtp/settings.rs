@@ -24,7 +24,7 @@ pub(super) fn machine_config(services: &Services, listener: &config::Listener) -
     machine.auth = match (role, listener.plaintext_auth) {
         (Role::Msa, true) => AuthOffer::Always,
         (Role::Msa, false) => AuthOffer::OverTls,
-        (Role::Mta | Role::Lmtp, _) => AuthOffer::Off,
+        (Role::Mta | Role::Lmtp | Role::Odmr, _) => AuthOffer::Off,
     };
     machine.auth_mechanisms = services.logins.mechanisms();
     machine.extensions = extensions(settings.submission.hold_max);
