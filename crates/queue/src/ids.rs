@@ -6,8 +6,8 @@
 //! drops the reservation drops every use of it too.
 
 use nightmail_commit::{Abort, Committer, Intent, Tx};
-use nightmail_core::QueueId;
 use nightmail_core::codec::{RowReader, RowWriter};
+use nightmail_core::{QueueId, Timestamp};
 use nightmail_engine::{RowKey, Space};
 use tokio::sync::Mutex;
 
@@ -67,6 +67,11 @@ impl QueueIds {
         reserved.next += 1;
         Ok(QueueId::new(next))
     }
+}
+
+/// When the message of an id was accepted, or a little later where ids ran ahead of the clock.
+pub fn accepted_at(id: QueueId) -> Timestamp {
+    Timestamp::from_millis((id.get() >> COUNTER_BITS) as i64)
 }
 
 /// The lowest id of this millisecond.

@@ -28,15 +28,18 @@ mod queue;
 mod rank;
 mod record;
 mod row;
+mod select;
+mod standing;
 pub mod tx;
 mod upgrade;
+mod walk;
 
 pub use claim::Claim;
 pub use destination::{Destination, RelayName};
 pub use error::QueueError;
 pub use feed::Ticket;
 pub use hurry::HurryTarget;
-pub use ids::QueueIds;
+pub use ids::{QueueIds, accepted_at};
 pub use index::Kind;
 pub use operator::{Altered, DestinationStats};
 pub use queue::{Attempted, Look, Queue, QueueStats, Work};
@@ -45,7 +48,13 @@ pub use record::{
     Attempt, BodyType, DIAGNOSTIC_BYTES_MAX, DeliverBy, Demands, Notify, QueueMessage, Recipient,
     RecipientState, Ret, Source, Unrouted, Waiting,
 };
+pub use select::{SELECTION_OCTETS_MAX, Selection, SelectionError};
+pub use standing::{
+    RULE_NAME_OCTETS_MAX, RULES_AGE_MAX, RULES_MAX, RuleBook, RuleError, StandingAction,
+    StandingRule, StandingRules,
+};
 pub use tx::{
     Alteration, Content, Enqueued, NewQueueMessage, NewRecipient, RecipientOutcome, Recorded,
     Verdict,
 };
+pub use walk::{Selected, Walk};
