@@ -45,7 +45,7 @@ impl HurryTarget {
 
 impl Queue {
     /// Makes the recipients meant by `target` due now, whatever they wait for. Returns how many messages that
-    /// concerned. Whoever hands out work is woken. A crash right after may undo it.
+    /// concerned, counted once for each destination. Whoever hands out work is woken. A crash right after may undo it.
     ///
     /// What is held stays so, and what an operator has sent another way goes that way.
     pub async fn hurry(&self, target: &HurryTarget) -> Result<u64, QueueError> {

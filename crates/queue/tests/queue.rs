@@ -16,8 +16,9 @@ use nightmail_core::{Address, QueueId, ReversePath, Timestamp};
 use nightmail_engine::{Engine, KeyRange, MemoryEngine, Order, RowKey, Space};
 use nightmail_heap::{BlobBuilder, Heap, HeapOptions};
 use nightmail_queue::{
-    Attempt, BodyType, Claim, Content, Demands, HurryTarget, NewQueueMessage, NewRecipient, Notify,
-    Queue, QueueError, RecipientOutcome, RecipientState, Source, Unrouted, Verdict, tx,
+    Alteration, Attempt, Attempted, BodyType, Content, Demands, Destination, HurryTarget,
+    NewQueueMessage, NewRecipient, Notify, Queue, QueueError, Rank, Recipient, RecipientOutcome,
+    RecipientState, RelayName, Source, Ticket, Unrouted, Verdict, Waiting, Weights, tx,
 };
 
 struct Site {
@@ -83,11 +84,26 @@ impl Site {
     ) -> Result<(), QueueError> {
         let intent =
             Intent::synced(move |tx| tx::enqueue::<QueueError>(tx, id, Content::New(0), &message));
-        Ok(self
-            .queue
-            .committer()
-            .submit(intent.with_blob(self.blob(b"Subject: x\r\n\r\nhi\r\n")))
-            .await?)
+        let intent = intent.with_blob(self.blob(b"Subject: x\r\n\r\nhi\r\n"));
+        self.queue.committer().submit(intent).await?;
+        Ok(())
+    }
+
+    /// Looks at `now` and takes at most `limit` messages; also, when to look again.
+    async fn work(&self, now: Timestamp, limit: usize) -> (Vec<Ticket>, Option<Timestamp>) {
+        let look = self.queue.look(now).await.unwrap();
+        assert!(!look.more);
+        let mut tickets = Vec::new();
+        for stats in self.queue.destinations(None, 100).await.unwrap() {
+            let (to, left) = (&stats.destination, limit - tickets.len());
+            let taken = self.queue.take(to, now, left, true, true).await;
+            tickets.extend(taken.unwrap());
+        }
+        (tickets, look.look_again)
+    }
+
+    async fn take(&self, now: Timestamp, limit: usize) -> Vec<Ticket> {
+        self.work(now, limit).await.0
     }
 
     fn blob(&self, bytes: &[u8]) -> NewBlob {
@@ -145,6 +161,8 @@ fn message(recipients: &[&str]) -> NewQueueMessage {
         recipients: recipients.iter().map(recipient).collect(),
         demands: Default::default(),
         unrouted: None,
+        band: Rank::NORMAL,
+        handicap_millis: 0,
     }
 }
 
@@ -167,48 +185,126 @@ fn deferred(millis: i64) -> Verdict {
     Verdict::Deferred {
         next_attempt: nightmail_commit::now().plus_millis(millis),
         delay_reported: false,
+        waiting: Waiting::Retry,
     }
 }
 
-#[tokio::test]
-async fn a_message_is_due_at_once_and_claimed_once() {
-    let site = Site::new();
-    let id = site.enqueue(&["a@far.test"]).await;
-    let now = nightmail_commit::now();
-    let work = site.queue.claim_due(now, 10).await.unwrap();
-    assert_eq!(
-        work.claims
-            .iter()
-            .map(|claim| claim.id())
-            .collect::<Vec<_>>(),
-        [id]
-    );
-    assert!(
-        site.queue
-            .claim_due(now, 10)
-            .await
-            .unwrap()
-            .claims
-            .is_empty()
-    );
-    assert!(site.queue.claim(id).is_none());
-    drop(work);
-    assert_eq!(site.queue.claim_due(now, 10).await.unwrap().claims.len(), 1);
+fn ids(tickets: &[Ticket]) -> Vec<QueueId> {
+    tickets.iter().map(Ticket::id).collect()
+}
+
+fn to(domain: &str) -> Destination {
+    Destination::Domain(domain.parse().unwrap())
 }
 
 #[tokio::test]
-async fn the_limit_of_a_claim_leaves_the_rest_to_the_next() {
+async fn a_message_is_due_at_once_and_taken_once() {
+    let site = Site::new();
+    let id = site.enqueue(&["a@far.test"]).await;
+    let now = nightmail_commit::now();
+    let taken = site.take(now, 10).await;
+    assert_eq!(ids(&taken), [id]);
+    assert!(taken[0].is_pending() && *taken[0].destination() == to("far.test"));
+    assert!(site.take(now, 10).await.is_empty());
+    assert!(site.queue.is_in_hand(id));
+    drop(taken);
+    assert_eq!(site.take(now, 10).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_is_work_for_each_of_its_destinations() {
+    let site = Site::new();
+    let recipients = ["a@far.test", "b@other.test", "c@far.test"];
+    let id = site.enqueue(&recipients).await;
+    let now = nightmail_commit::now();
+    site.queue.look(now).await.unwrap();
+    let far = site.queue.take(&to("far.test"), now, 10, true, true).await;
+    let far = far.unwrap();
+    assert_eq!(ids(&far), [id]);
+    let message = site.queue.show(id).await.unwrap().unwrap();
+    let also = |to: &Destination| site.queue.take_also(id, &message, to, now);
+    let other = also(&to("other.test")).unwrap();
+    assert!(also(&to("other.test")).is_none() && also(&to("nobody.test")).is_none());
+    assert_eq!(site.queue.in_hand(), 2);
+    let delivered = vec![
+        outcome(0, Verdict::Delivered),
+        outcome(2, Verdict::Delivered),
+    ];
+    let guard = LeaseGuard::none();
+    let recorded = site.queue.record_attempt(id, &guard, delivered).await;
+    assert!(recorded.unwrap().due.is_some());
+    let message = site.queue.show(id).await.unwrap().unwrap();
+    assert_eq!(Queue::due_for(id, &message, &to("far.test")), None);
+    assert!(Queue::due_for(id, &message, &to("other.test")).is_some());
+    drop((far, other));
+    let left = site.take(now, 10).await;
+    let left: Vec<_> = left.iter().map(Ticket::destination).collect();
+    // What was given back unsettled is looked at once more and found to be done.
+    assert_eq!(left, [&to("other.test")]);
+}
+
+#[tokio::test]
+async fn the_limit_leaves_the_rest_to_the_next() {
     let site = Site::new();
     for _ in 0..7 {
         site.enqueue(&["a@far.test"]).await;
     }
     let now = nightmail_commit::now();
-    let first = site.queue.claim_due(now, 3).await.unwrap();
-    assert!(first.more && first.claims.len() == 3);
-    let second = site.queue.claim_due(now, 3).await.unwrap();
-    assert!(second.more && second.claims.len() == 3);
-    let third = site.queue.claim_due(now, 3).await.unwrap();
-    assert!(!third.more && third.claims.len() == 1);
+    let first = site.take(now, 3).await;
+    let second = site.take(now, 3).await;
+    assert_eq!((first.len(), second.len()), (3, 3));
+    assert!(site.queue.has_more(&to("far.test")));
+    let third = site.take(now, 3).await;
+    assert_eq!(third.len(), 1);
+    assert!(!site.queue.has_more(&to("far.test")));
+}
+
+#[tokio::test]
+async fn what_is_announced_is_there_without_a_look() {
+    let site = Site::new();
+    let id = site.queue.next_id().await.unwrap();
+    let new = message(&["a@far.test"]);
+    let intent = Intent::synced(move |tx| tx::enqueue::<QueueError>(tx, id, Content::New(0), &new));
+    let intent = intent.with_blob(site.blob(b"x"));
+    let enqueued = site.queue.committer().submit(intent).await.unwrap();
+    site.queue.announce(&enqueued);
+    site.queue.announced().await;
+    assert_eq!(site.queue.drain_announced(), [to("far.test")]);
+    let now = nightmail_commit::now();
+    let taken = site.queue.take(&to("far.test"), now, 9, true, true).await;
+    assert_eq!(ids(&taken.unwrap()), [id]);
+}
+
+/// More than a window has room for: the rest stays in the store and is taken from there, in the same order.
+#[tokio::test]
+async fn what_does_not_fit_into_memory_comes_from_the_store_in_its_order() {
+    let site = Site::new();
+    let mut expected = Vec::new();
+    for number in 0..2_500 {
+        let id = site.queue.next_id().await.unwrap();
+        let message = NewQueueMessage {
+            // The last are the best.
+            handicap_millis: -number * 1_000,
+            ..message(&["a@far.test"])
+        };
+        site.enqueue_message(id, message).await.unwrap();
+        expected.insert(0, id);
+    }
+    let now = nightmail_commit::now();
+    site.queue.look(now).await.unwrap();
+    assert!(site.queue.in_memory().0 < 2_500);
+    let mut order = Vec::new();
+    let mut kept = Vec::new();
+    loop {
+        let taken = site.queue.take(&to("far.test"), now, 100, true, true).await;
+        let taken = taken.unwrap();
+        if taken.is_empty() {
+            break;
+        }
+        order.extend(ids(&taken));
+        kept.extend(taken);
+    }
+    assert_eq!(order, expected);
 }
 
 #[tokio::test]
@@ -224,9 +320,9 @@ async fn a_deferred_message_is_due_at_its_earliest_recipient() {
         .due
         .unwrap();
     let now = nightmail_commit::now();
-    let work = site.queue.claim_due(now, 10).await.unwrap();
-    assert!(work.claims.is_empty());
-    assert_eq!(work.look_again, Some(due));
+    let (taken, look_again) = site.work(now, 10).await;
+    assert!(taken.is_empty());
+    assert_eq!(look_again, Some(due));
     assert!(due > now.plus_millis(25_000) && due < now.plus_millis(31_000));
     let message = site.queue.show(id).await.unwrap().unwrap();
     assert_eq!(message.recipients[1].attempts, 1);
@@ -240,7 +336,7 @@ async fn a_deferred_message_is_due_at_its_earliest_recipient() {
         Some("450 later")
     );
     assert_eq!(site.rows(Space::Due).await, 1);
-    assert_eq!(site.queue.claim_due(due, 10).await.unwrap().claims.len(), 1);
+    assert_eq!(site.take(due, 10).await.len(), 1);
 }
 
 #[tokio::test]
@@ -370,23 +466,13 @@ async fn retry_makes_deferred_messages_due_now() {
             .await
             .unwrap();
     }
-    assert!(
-        site.queue
-            .claim_due(nightmail_commit::now(), 10)
-            .await
-            .unwrap()
-            .claims
-            .is_empty()
-    );
+    assert!(site.take(nightmail_commit::now(), 10).await.is_empty());
     site.queue.retry(ids[0]).await.unwrap();
     let now = nightmail_commit::now();
-    assert_eq!(
-        site.queue.claim_due(now, 10).await.unwrap().claims[0].id(),
-        ids[0]
-    );
+    assert_eq!(site.take(now, 10).await[0].id(), ids[0]);
     assert_eq!(site.queue.retry_all().await.unwrap(), 1);
     let now = nightmail_commit::now();
-    assert_eq!(site.queue.claim_due(now, 10).await.unwrap().claims.len(), 2);
+    assert_eq!(site.take(now, 10).await.len(), 2);
     assert!(matches!(
         site.queue.retry(QueueId::new(1)).await,
         Err(QueueError::NoSuchMessage)
@@ -394,43 +480,17 @@ async fn retry_makes_deferred_messages_due_now() {
 }
 
 #[tokio::test]
-async fn work_that_was_given_back_below_the_floor_is_found_again() {
-    let site = Site::new();
-    let id = site.enqueue(&["a@far.test"]).await;
-    let much_later = nightmail_commit::now().plus_millis(3_600_000);
-    let work = site.queue.claim_due(much_later, 10).await.unwrap();
-    assert!(
-        site.queue
-            .claim_due(much_later, 10)
-            .await
-            .unwrap()
-            .claims
-            .is_empty()
-    );
-    drop(work);
-    assert_eq!(
-        site.queue.claim_due(much_later, 10).await.unwrap().claims[0].id(),
-        id
-    );
-}
-
-#[tokio::test]
-async fn what_appears_late_is_found_by_the_full_look_after_a_change() {
+async fn what_appears_late_is_found_by_looking_back_after_a_change() {
     let site = Site::new();
     let now = nightmail_commit::now();
-    let later = now.plus_millis(3_600_000);
+    let later = now.plus_millis(1_500);
+    assert!(site.take(later, 10).await.is_empty());
+    // Its time lies before the last look, as if its commit had taken long.
     site.enqueue(&["a@far.test"]).await;
-    let mut work = site.queue.claim_due(later, 10).await.unwrap();
-    work.claims[0].set_due(None);
-    drop(work);
-    // The row is still there, below the floor, as if another node's clock were an hour behind.
     site.queue.note_change(later);
-    let work = site.queue.claim_due(later, 10).await.unwrap();
-    assert!(work.claims.is_empty());
-    let look_again: Timestamp = work.look_again.unwrap();
-    let work = site.queue.claim_due(look_again, 10).await.unwrap();
-    assert_eq!(work.claims.len(), 1);
-    assert_eq!(work.look_again, None);
+    let (taken, look_again) = site.work(later, 10).await;
+    assert!(taken.is_empty());
+    assert_eq!(site.take(look_again.unwrap(), 10).await.len(), 1);
 }
 
 #[tokio::test]
@@ -540,30 +600,33 @@ async fn nodes_on_one_store_never_hand_out_the_same_id() {
 }
 
 #[tokio::test]
-async fn the_urgent_go_first_where_not_all_can_go() {
+async fn lower_bands_go_first_and_within_a_band_precedence_and_size_count() {
     let site = Site::new();
-    let mut ids = Vec::new();
-    for priority in [0, -4, 6, 0, 6] {
-        let demands = Demands {
-            priority,
-            ..Demands::default()
+    let weights = Weights::default();
+    let mut sent = Vec::new();
+    for (band, precedence, size) in [
+        (Rank::NORMAL, 0, 100),
+        (Rank::IDLE, 0, 100),
+        (Rank::URGENT, 90, 100),
+        (Rank::NORMAL, 60, 100),
+        (Rank::NORMAL, 0, 10 << 20),
+        (Rank::NORMAL, -5, 100),
+    ] {
+        let id = site.queue.next_id().await.unwrap();
+        let message = NewQueueMessage {
+            band,
+            handicap_millis: weights.handicap_millis(precedence, size),
+            ..message(&["a@far.test"])
         };
-        ids.push(site.enqueue_with(demands).await);
+        site.enqueue_message(id, message).await.unwrap();
+        sent.push(id);
     }
     let now = nightmail_commit::now();
-    let mut order = Vec::new();
-    let mut held: Vec<Claim> = Vec::new();
-    for _ in 0..3 {
-        let mut work = site.queue.claim_due(now, 2).await.unwrap();
-        // Within one claim the order does not matter: all of it is worked on at once.
-        work.claims.sort_by_key(Claim::id);
-        order.extend(work.claims.iter().map(Claim::id));
-        held.extend(work.claims);
-    }
-    assert_eq!(order, [ids[2], ids[4], ids[0], ids[3], ids[1]]);
-    // Given back, each is found again, however they were passed over.
-    drop(held);
-    assert_eq!(site.queue.claim_due(now, 10).await.unwrap().claims.len(), 5);
+    let taken = site.take(now, 10).await;
+    assert_eq!(
+        ids(&taken),
+        [2, 5, 0, 4, 3, 1].map(|place: usize| sent[place])
+    );
 }
 
 #[tokio::test]
@@ -576,9 +639,9 @@ async fn what_is_held_back_is_due_at_its_time_or_when_an_operator_says_so() {
         ..Demands::default()
     };
     let id = site.enqueue_with(demands).await;
-    let work = site.queue.claim_due(now, 10).await.unwrap();
-    assert!(work.claims.is_empty());
-    assert_eq!(work.look_again, Some(until));
+    let (taken, look_again) = site.work(now, 10).await;
+    assert!(taken.is_empty());
+    assert_eq!(look_again, Some(until));
     let far = HurryTarget::Domain("far.test".parse().unwrap());
     assert_eq!(
         site.queue.hurry(&far).await.unwrap(),
@@ -592,7 +655,8 @@ async fn what_is_held_back_is_due_at_its_time_or_when_an_operator_says_so() {
     assert_eq!(message.local_prefix(), "by near.test\r\n");
     site.queue.retry(id).await.unwrap();
     let now = nightmail_commit::now();
-    assert_eq!(site.queue.claim_due(now, 10).await.unwrap().claims.len(), 1);
+    let taken = site.take(now, 10).await;
+    assert_eq!(*taken[0].destination(), Destination::Unrouted);
 }
 
 #[tokio::test]
@@ -609,23 +673,164 @@ async fn hurried_mail_is_due_now_for_the_recipients_meant() {
     }
     let far = HurryTarget::Domain("far.test".parse().unwrap());
     assert_eq!(site.queue.hurry(&far).await.unwrap(), 1);
-    assert_eq!(
-        site.queue.hurry(&far).await.unwrap(),
-        0,
-        "it is due already"
-    );
     let now = nightmail_commit::now();
     let message = site.queue.show(both).await.unwrap().unwrap();
     assert!(message.recipients[0].next_attempt().unwrap() <= now);
     assert!(message.recipients[1].next_attempt().unwrap() > now);
-    let work = site.queue.claim_due(now, 10).await.unwrap();
-    assert_eq!(
-        work.claims.iter().map(Claim::id).collect::<Vec<_>>(),
-        [both]
-    );
-    drop(work);
+    assert_eq!(message.recipients[0].waiting, Waiting::Hurried);
+    let taken = site.take(now, 10).await;
+    assert_eq!(ids(&taken), [both]);
+    assert_eq!(*taken[0].destination(), to("far.test"));
+    drop(taken);
     let below = HurryTarget::Subdomains("far.test".parse().unwrap());
-    assert_eq!(site.queue.hurry(&below).await.unwrap(), 1);
+    // The message is hurried for both of its destinations.
+    assert_eq!(site.queue.hurry(&below).await.unwrap(), 2);
     let nobody = HurryTarget::Domain("nobody.test".parse().unwrap());
     assert_eq!(site.queue.hurry(&nobody).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn held_recipients_wait_for_their_release() {
+    let site = Site::new();
+    let id = site.enqueue(&["a@far.test", "b@far.test"]).await;
+    let first = |_: &_, recipient: &Recipient| recipient.address.to_string().starts_with('a');
+    let hold = Alteration::Hold("looks odd".into());
+    assert_eq!(site.queue.alter(id, hold.clone(), first).await.unwrap(), 1);
+    let now = nightmail_commit::now();
+    assert_eq!(site.take(now, 10).await.len(), 1, "the other goes");
+    assert_eq!(site.queue.alter(id, hold, |_, _| true).await.unwrap(), 2);
+    let site = site.after_power_loss(7);
+    assert!(site.take(now, 10).await.is_empty());
+    assert_eq!(site.queue.retry_all().await.unwrap(), 0);
+    let message = site.queue.show(id).await.unwrap().unwrap();
+    assert_eq!(message.due(), None);
+    assert_eq!(message.recipients[0].hold.as_deref(), Some("looks odd"));
+    let released = site.queue.alter(id, Alteration::Release, |_, _| true).await;
+    assert_eq!(released.unwrap(), 2);
+    let now = nightmail_commit::now();
+    assert!(site.take(now, 10).await[0].is_pending());
+}
+
+#[tokio::test]
+async fn rerouted_recipients_go_to_the_relay_and_back() {
+    let site = Site::new();
+    let id = site.enqueue(&["a@far.test", "b@other.test"]).await;
+    let hub = RelayName::new("hub").unwrap();
+    let whom = |_: &_, recipient: &Recipient| recipient.destination() == to("far.test");
+    let reroute = Alteration::Reroute(Some(hub.clone()));
+    assert_eq!(site.queue.alter(id, reroute, whom).await.unwrap(), 1);
+    let destinations = site.queue.destinations(None, 10).await.unwrap();
+    let names: Vec<_> = destinations
+        .iter()
+        .map(|stats| stats.destination.clone())
+        .collect();
+    assert_eq!(names, [to("other.test"), Destination::Relay(hub)]);
+    let back = Alteration::Reroute(None);
+    assert_eq!(site.queue.alter(id, back, |_, _| true).await.unwrap(), 2);
+    let destinations = site.queue.destinations(Some(&to("far.test")), 10).await;
+    assert_eq!(destinations.unwrap()[0].destination, to("other.test"));
+}
+
+#[tokio::test]
+async fn the_last_recipient_dropped_takes_the_message_along() {
+    let site = Site::new();
+    let id = site.enqueue(&["a@far.test", "b@far.test"]).await;
+    let dropped = site.queue.alter(id, Alteration::Drop, |_, _| true).await;
+    assert_eq!(dropped.unwrap(), 2);
+    assert!(site.queue.show(id).await.unwrap().is_none() && !site.has_link(id).await);
+    assert_eq!(
+        (
+            site.rows(Space::Due).await,
+            site.rows(Space::Outbound).await
+        ),
+        (0, 0)
+    );
+    let gone = site.queue.alter(id, Alteration::Drop, |_, _| true).await;
+    assert_eq!(gone.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn many_attempts_are_recorded_together_and_one_that_cannot_be_does_not_stop_the_others() {
+    let site = Site::new();
+    let kept = site.enqueue(&["a@far.test"]).await;
+    let gone = site.enqueue(&["b@far.test"]).await;
+    site.queue.remove(gone).await.unwrap();
+    let attempted = [gone, kept].map(|id| Attempted {
+        id,
+        guard: LeaseGuard::none(),
+        outcomes: vec![outcome(0, Verdict::Delivered)],
+    });
+    let recorded = site.queue.record_many(attempted.into()).await.unwrap();
+    assert!(matches!(recorded[0], Err(QueueError::NoSuchMessage)));
+    assert!(recorded[1].is_ok());
+    assert_eq!(site.rows(Space::Queue).await, 0);
+}
+
+#[tokio::test]
+async fn what_waits_is_counted_by_destination() {
+    let site = Site::new();
+    let first = site.enqueue(&["a@far.test", "b@other.test"]).await;
+    site.enqueue(&["c@far.test"]).await;
+    let deferred = vec![outcome(0, deferred(60_000))];
+    let guard = LeaseGuard::none();
+    let recorded = site.queue.record_attempt(first, &guard, deferred).await;
+    recorded.unwrap();
+    let stats = site.queue.destinations(None, 10).await.unwrap();
+    let counts: Vec<_> = stats
+        .iter()
+        .map(|stats| (stats.pending, stats.deferred))
+        .collect();
+    assert_eq!(counts, [(1, 1), (1, 0)]);
+    assert_eq!(stats[0].oldest, first);
+    assert_eq!(site.queue.destinations(None, 1).await.unwrap().len(), 1);
+}
+
+/// A store of a program from before there were destinations: a due row by time and id, and nothing else.
+#[tokio::test]
+async fn the_index_of_an_older_store_is_made_anew_once() {
+    let site = Site::new();
+    let id = site.enqueue(&["a@far.test", "b@other.test"]).await;
+    assert_eq!(site.queue.prepare().await.unwrap(), 1);
+    assert_eq!(site.queue.prepare().await.unwrap(), 0);
+    let site = Site::new();
+    let later = site.enqueue(&["a@far.test", "b@other.test"]).await;
+    assert!(later > id);
+    let mut batch = nightmail_engine::Batch::default();
+    for space in [Space::Due, Space::Outbound] {
+        let rows = site
+            .engine
+            .scan(space, KeyRange::all(), Order::Ascending, 10)
+            .await;
+        for (key, _) in rows.unwrap() {
+            batch.delete(RowKey::new(space, key));
+        }
+    }
+    let mut old = 1_000_i64.to_be_bytes().to_vec();
+    old.extend_from_slice(&later.to_be_bytes());
+    batch.put(RowKey::new(Space::Due, old), Bytes::from_static(&[1]));
+    let committed = site
+        .engine
+        .commit(batch, nightmail_engine::Durability::Synced)
+        .await;
+    committed.unwrap();
+    let now = nightmail_commit::now();
+    assert!(site.take(now, 10).await.is_empty());
+    assert_eq!(site.queue.prepare().await.unwrap(), 1);
+    assert_eq!(
+        (
+            site.rows(Space::Due).await,
+            site.rows(Space::Outbound).await
+        ),
+        (2, 2)
+    );
+    let fresh = queue_over(&site.engine, &site.heap);
+    assert_eq!(
+        fresh
+            .look(now.plus_millis(1_000))
+            .await
+            .unwrap()
+            .ready
+            .len(),
+        2
+    );
 }
