@@ -132,6 +132,7 @@ impl Channel {
             reporting_mta: host,
             from: &format!("Mail Delivery System <MAILER-DAEMON@{host}>"),
             to,
+            smtputf8: message.smtputf8,
             date: now,
             message_id: &format!("{id}.{:x}.{:x}@{host}", now.millis(), self.random.next()),
             boundary: &format!("=_{:016x}{:016x}", self.random.next(), self.random.next()),

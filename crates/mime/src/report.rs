@@ -1,7 +1,9 @@
 //! Delivery status notifications (RFC 3464 in a multipart/report of RFC 6522; RFC 6533 where addresses need it).
 //!
 //! Every line written is ASCII and at most 998 octets, so that a report passes any relay; only a non-ASCII
-//! address in its own To field needs SMTPUTF8. What cannot be returned that way is returned as its header.
+//! address in its own To field needs SMTPUTF8. Whoever has sent with SMTPUTF8 is told in UTF-8, under an encoding;
+//! anybody else gets the types of RFC 3464, with addresses in the ASCII form of RFC 6533 §3. What cannot be returned
+//! that way is returned as its header.
 
 use std::fmt::Write as _;
 
@@ -26,6 +28,8 @@ pub struct Report<'a> {
     pub from: &'a str,
     /// The reverse-path of the message that is reported on.
     pub to: &'a Address,
+    /// Whether the message was sent with SMTPUTF8 (RFC 6531), so that its sender reads the types of RFC 6533.
+    pub smtputf8: bool,
     /// When the report is made.
     pub date: Timestamp,
     /// The report's own message id, without angle brackets.
@@ -122,16 +126,14 @@ pub enum Original<'a> {
     None,
     /// Its header section.
     Headers(&'a [u8]),
-    /// The whole message; its header only where it is not made of short ASCII lines.
+    /// The whole message; its header only where it is neither made of short ASCII lines nor internationalized
+    /// (message/global, RFC 6532 §3.7).
     Message(&'a [u8]),
 }
 
 /// Writes the report as a message with CRLF line ends.
 pub fn generate_report(report: &Report<'_>) -> Vec<u8> {
-    let is_global = report.recipients.iter().any(|recipient| {
-        let original = recipient.original_recipient.unwrap_or_default();
-        !original.is_ascii() || !recipient.recipient.to_string().is_ascii()
-    });
+    let is_global = reads_utf8(report) && report.recipients.iter().any(needs_utf8);
     let mut out = report_header(report).into_bytes();
     let text = "text/plain; charset=utf-8";
     write_part(
@@ -150,6 +152,16 @@ pub fn generate_report(report: &Report<'_>) -> Vec<u8> {
     write_original(report, &mut out);
     out.extend_from_slice(format!("--{}--\r\n", report.boundary).as_bytes());
     out
+}
+
+/// Whether the sender understands what is written in UTF-8.
+fn reads_utf8(report: &Report<'_>) -> bool {
+    report.smtputf8 || !report.to.is_ascii()
+}
+
+fn needs_utf8(recipient: &RecipientReport<'_>) -> bool {
+    let original = recipient.original_recipient.unwrap_or_default();
+    !original.is_ascii() || !recipient.recipient.to_string().is_ascii()
 }
 
 /// The first action by weight: what the subject speaks of.
@@ -251,15 +263,24 @@ fn delivery_status(report: &Report<'_>, is_global: bool) -> String {
 fn recipient_status(recipient: &RecipientReport<'_>, is_global: bool, out: &mut String) {
     let mut field = |name: &str, value: &str| write_field(name, value, is_global, out);
     if let Some(original) = recipient.original_recipient {
-        field("Original-Recipient", original);
+        match original.split_once(';') {
+            Some((kind, address)) if !is_global && !address.is_ascii() => {
+                let kind = kind.trim();
+                field(
+                    "Original-Recipient",
+                    &format!("{kind};{}", unitext(address)),
+                );
+            }
+            _ => field("Original-Recipient", original),
+        }
     }
     let address = recipient.recipient.to_string();
-    let kind = if address.is_ascii() {
-        "rfc822"
-    } else {
-        "utf-8"
+    let typed = match (address.is_ascii(), is_global) {
+        (true, _) => format!("rfc822; {address}"),
+        (false, true) => format!("utf-8; {address}"),
+        (false, false) => format!("utf-8; {}", unitext(&address)),
     };
-    field("Final-Recipient", &format!("{kind}; {address}"));
+    field("Final-Recipient", &typed);
     field("Action", recipient.action.as_str());
     field("Status", recipient.status);
     if let Some(host) = recipient.remote_mta {
@@ -278,6 +299,22 @@ fn recipient_status(recipient: &RecipientReport<'_>, is_global: bool, out: &mut 
     if let Some(until) = recipient.will_retry_until {
         field("Will-Retry-Until", &until.rfc5322());
     }
+}
+
+/// An address in ASCII: characters that are not, and those that would be misread, as `\x{HEX}` (RFC 6533 §3,
+/// utf-8-addr-unitext).
+fn unitext(address: &str) -> String {
+    let mut out = String::with_capacity(address.len() * 2);
+    for c in address.trim().chars() {
+        let plain = c.is_ascii_graphic() && !matches!(c, '+' | '=' | '\\');
+        if plain {
+            out.push(c);
+        } else {
+            // Writing into a String cannot fail.
+            let _ = write!(out, "\\x{{{:X}}}", u32::from(c));
+        }
+    }
+    out
 }
 
 /// One line of visible characters; ASCII only unless `utf8`.
@@ -357,7 +394,11 @@ fn write_original(report: &Report<'_>, out: &mut Vec<u8>) {
             header::pick_fields(bytes, &names, true)
         }
     };
-    let is_global = !header.is_ascii() && std::str::from_utf8(&header).is_ok();
+    let is_global =
+        reads_utf8(report) && !header.is_ascii() && std::str::from_utf8(&header).is_ok();
+    if let (Original::Message(message), true) = (report.original, is_global) {
+        return write_part(report.boundary, "message/global", message, out);
+    }
     let media = if is_global {
         "message/global-headers"
     } else {
@@ -405,10 +446,19 @@ mod tests {
     }
 
     fn generate(recipients: &[RecipientReport<'_>], original: Original<'_>) -> (String, Structure) {
+        generate_for(false, recipients, original)
+    }
+
+    fn generate_for(
+        smtputf8: bool,
+        recipients: &[RecipientReport<'_>],
+        original: Original<'_>,
+    ) -> (String, Structure) {
         let report = Report {
             reporting_mta: &"mx.test".parse().unwrap(),
             from: "Mail Delivery System <MAILER-DAEMON@mx.test>",
             to: &"a@near.test".parse().unwrap(),
+            smtputf8,
             date: Timestamp::from_secs(120),
             message_id: "r1@mx.test",
             boundary: "=_b1",
@@ -488,7 +538,8 @@ mod tests {
     fn a_utf8_recipient_makes_the_report_global() {
         let path = ForwardPath::Address("jörg@far.test".parse().unwrap());
         let header = "Subject: Grüße\r\n\r\n".as_bytes();
-        let (text, structure) = generate(&[failed(&path, "550 nö")], Original::Headers(header));
+        let (text, structure) =
+            generate_for(true, &[failed(&path, "550 nö")], Original::Headers(header));
         let status = structure.part(&[2]).unwrap();
         assert!(status.media.is("message", "global-delivery-status"));
         let decoded = crate::search::decode_text(status, part(&text, &structure, 2).as_bytes());
@@ -508,12 +559,52 @@ mod tests {
         let path = ForwardPath::Address("jorg@far.test".parse().unwrap());
         let mut recipient = failed(&path, "550 no");
         recipient.original_recipient = Some("utf-8;jörg@near.test");
-        let (text, structure) = generate(&[recipient], Original::None);
+        let (text, structure) = generate_for(true, &[recipient], Original::None);
         let status = structure.part(&[2]).unwrap();
         assert!(status.media.is("message", "global-delivery-status"));
         let decoded = crate::search::decode_text(status, part(&text, &structure, 2).as_bytes());
         assert!(decoded.contains("Original-Recipient: utf-8;jörg@near.test\r\n"));
         assert!(decoded.contains("Final-Recipient: rfc822; jorg@far.test\r\n"));
+    }
+
+    #[test]
+    fn a_sender_who_may_not_read_utf8_is_told_in_ascii() {
+        let path = ForwardPath::Address("jörg+a@far.test".parse().unwrap());
+        let mut recipient = failed(&path, "550 nö");
+        recipient.original_recipient = Some("utf-8;jörg=用@near.test");
+        let header = "Subject: Grüße\r\n\r\n".as_bytes();
+        let (text, structure) = generate(&[recipient], Original::Message(header));
+        let status = structure.part(&[2]).unwrap();
+        assert!(status.media.is("message", "delivery-status"));
+        let status = part(&text, &structure, 2);
+        for line in [
+            "Original-Recipient: utf-8;j\\x{F6}rg\\x{3D}\\x{7528}@near.test\r\n",
+            "Final-Recipient: utf-8; j\\x{F6}rg\\x{2B}a@far.test\r\n",
+            "Diagnostic-Code: smtp; 550 n?\r\n",
+        ] {
+            assert!(status.contains(line), "{status}");
+        }
+        let original = structure.part(&[3]).unwrap();
+        assert!(original.media.is("text", "rfc822-headers"));
+    }
+
+    #[test]
+    fn an_internationalized_original_is_returned_whole() {
+        let path = ForwardPath::Postmaster;
+        let original = "Subject: Grüße\r\n\r\nkörper = .\r\n".as_bytes();
+        let recipients = [failed(&path, "550 no")];
+        let (text, structure) = generate_for(true, &recipients, Original::Message(original));
+        let returned = structure.part(&[3]).unwrap();
+        assert!(returned.media.is("message", "global"));
+        let range = structure.section(&[3], SectionKind::Mime).unwrap();
+        let head = &text[range.start as usize..range.end as usize];
+        assert!(head.contains("quoted-printable"), "{head}");
+        assert!(text.contains("Gr=C3=BC=C3=9Fe"));
+        let status = structure.part(&[2]).unwrap();
+        assert!(
+            status.media.is("message", "delivery-status"),
+            "all of it is ASCII"
+        );
     }
 
     #[test]

@@ -104,6 +104,7 @@ pub(crate) fn compose(
         reporting_mta: host,
         from: &format!("Mail Delivery System <MAILER-DAEMON@{host}>"),
         to,
+        smtputf8: envelope.smtputf8,
         date: now,
         message_id: &format!("{id:032x}@{host}"),
         boundary: &format!("=_{id:032x}"),
