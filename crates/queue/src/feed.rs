@@ -38,7 +38,9 @@ pub(crate) const LOOK_MILLIS: i64 = 4_000;
 const LOOK_BACK_MILLIS: i64 = 6_000;
 /// The same among several nodes: how far clocks may differ.
 const LOOK_BACK_AMONG_NODES_MILLIS: i64 = 60_000;
-/// How far every look after a change goes back among several nodes: what another has queued is not announced here.
+/// How far every look after a change goes back: the time that a commit usually takes.
+const OVERLAP_MILLIS: i64 = 100;
+/// The same among several nodes: what another has queued is not announced here.
 const OVERLAP_AMONG_NODES_MILLIS: i64 = 2_000;
 /// How long after a change it is looked for further back.
 pub(crate) const LOOK_FURTHER_MILLIS: i64 = 60_000;
@@ -241,8 +243,11 @@ impl Feed {
             let further = now.plus_millis(LOOK_FURTHER_MILLIS);
             state.look_further_due.get_or_insert(further);
         }
-        if std::mem::take(&mut state.changed) && among_nodes {
-            back.get_or_insert(OVERLAP_AMONG_NODES_MILLIS);
+        if std::mem::take(&mut state.changed) {
+            back.get_or_insert(match among_nodes {
+                true => OVERLAP_AMONG_NODES_MILLIS,
+                false => OVERLAP_MILLIS,
+            });
         }
         // The clock may have been put back since the last look.
         let from = due_start(now.plus_millis(-back.unwrap_or(0)));
