@@ -16,6 +16,7 @@ use nightmail_directory::{Directory, DirectoryOptions};
 use nightmail_engine::{EmbeddedEngine, EmbeddedOptions, Engine, EngineError};
 use nightmail_events::Bridge;
 use nightmail_heap::{Heap, HeapError, HeapOptions};
+use nightmail_journal::Journal;
 use nightmail_postgres::SchemaError;
 use nightmail_queue::Queue;
 use nightmail_store::{Store, StoreOptions};
@@ -23,6 +24,7 @@ use nightmail_switch::Switch;
 
 use crate::config::{Config, EngineKind};
 use crate::error::ServerError;
+use crate::journal;
 use crate::shared::SharedStore;
 
 /// An open store and what stands on it.
@@ -40,6 +42,8 @@ pub struct Backend {
     pub queue: Arc<Queue>,
     /// Where messages go.
     pub switch: Switch,
+    /// What became of messages.
+    pub journal: Journal,
     /// This process among the nodes.
     pub cluster: Arc<Cluster>,
     /// Joins the events of this node with those of the others, where there are any.
@@ -129,6 +133,7 @@ impl Backend {
             }
             _ => None,
         };
+        let journal = journal::open(config, committer.clone());
         let store = Store::new(committer.clone(), &StoreOptions::default());
         let options = DirectoryOptions {
             default_domain: config.server.default_domain.clone(),
@@ -148,6 +153,7 @@ impl Backend {
             directory,
             queue,
             switch,
+            journal,
             cluster: parts.cluster,
             bridge,
         };

@@ -11,6 +11,7 @@ pub mod drivers;
 pub mod error;
 pub mod gate;
 pub mod http;
+mod journal;
 pub mod log;
 mod membership;
 pub mod metrics;

@@ -130,6 +130,12 @@ metrics_table! {
     QUEUE_MESSAGES = "nightmail_queue_messages" Gauge "";
     /// Messages in the queue whose next attempt is due.
     QUEUE_MESSAGES_DUE = "nightmail_queue_messages_due" Gauge "";
+    /// Events written to the log of events.
+    JOURNAL_EVENTS = "nightmail_journal_events_total" Counter "";
+    /// Octets that they take in the store.
+    JOURNAL_OCTETS = "nightmail_journal_octets_total" Counter "";
+    /// Events that are not in the log because the store did not take them in time.
+    JOURNAL_DROPPED = "nightmail_journal_dropped_total" Counter "";
     /// IMAP commands carried out.
     IMAP_COMMANDS = "nightmail_imap_commands_total" Counter "";
     /// IMAP sessions in IDLE now.

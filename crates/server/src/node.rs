@@ -21,6 +21,7 @@ use crate::drivers::smtp::SmtpService;
 use crate::error::ServerError;
 use crate::gate::{Gate, upkeep};
 use crate::http::{Readiness, watch_routes};
+use crate::journal;
 use crate::membership::{Reach, start_membership};
 use crate::metrics::{self, Metrics};
 use crate::net::{BoundListener, ServiceOptions, Sockets};
@@ -63,6 +64,7 @@ pub async fn serve(
         directory: backend.directory.clone(),
         switch: backend.switch.clone(),
         queue: Arc::clone(&backend.queue),
+        journal: backend.journal.clone(),
         gate: Gate::new(&config, &backend)?,
         logins: Logins::new(&config)?,
         tls: TlsContext::load(&config)?,
@@ -143,6 +145,9 @@ async fn finish(
 }
 
 async fn last_words(backend: &Backend) {
+    if let Err(error) = backend.journal.flush().await {
+        error!(%error, "the last events are lost");
+    }
     if let Err(error) = backend.engine.sync().await {
         error!(%error, "the last flag changes could not be synced");
     }
@@ -319,6 +324,7 @@ fn start_maintenance(
                 warn!(%error, "mailboxes that were being deleted could not be removed");
             }
             maintain(&reclaimer, &compactor).await;
+            journal::sweep(&backend.journal).await;
         }
         stopping.aborting().await;
     });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nightmail_cluster::Cluster;
 use nightmail_core::Domain;
 use nightmail_directory::Directory;
+use nightmail_journal::Journal;
 use nightmail_queue::Queue;
 use nightmail_store::Store;
 use nightmail_switch::Switch;
@@ -27,6 +28,8 @@ pub struct Services {
     pub switch: Switch,
     /// Mail for elsewhere.
     pub queue: Arc<Queue>,
+    /// What became of messages.
+    pub journal: Journal,
     /// Which mail is let in.
     pub gate: Gate,
     /// Who may log in, and how.

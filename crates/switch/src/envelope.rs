@@ -22,6 +22,11 @@ impl Routed {
         &self.path
     }
 
+    /// Where its copies go: at least one place.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
     /// Whether any of its copies leaves for another site.
     pub fn is_remote(&self) -> bool {
         let is_remote = |target: &Target| matches!(target, Target::Remote(_));

@@ -6,6 +6,7 @@
 
 mod check;
 mod define;
+mod journal;
 mod keys;
 mod preflight;
 mod receiving;
@@ -19,6 +20,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use define::{Row, Section, TableReader, describe};
+pub use journal::Journal;
 pub use keys::{
     Acme, AcmeChallenge, Admin, Auth, Certificate, ClientCertificates, DatabaseTls, Delivery,
     EngineKind, EventBus, Events, Limits, Listener, Log, LogFormat, Node, Objects, OutboundTls,
@@ -120,6 +122,8 @@ tables! {
         events: Events,
         /// `[node]`
         node: Node,
+        /// `[journal]`
+        journal: Journal,
         /// `[auth]`
         auth: Auth,
         /// `[system]`

@@ -228,6 +228,7 @@ mod tests {
             directory: backend.directory,
             switch: backend.switch,
             queue: backend.queue,
+            journal: backend.journal,
             cluster: backend.cluster,
             maildrops: MaildropLocks::default(),
             config,

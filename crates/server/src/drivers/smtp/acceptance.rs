@@ -7,6 +7,7 @@ use bytes::Bytes;
 use nightmail_core::codec::RowWriter;
 use nightmail_core::{ForwardPath, Timestamp};
 use nightmail_heap::HeapError;
+use nightmail_journal::EventKind;
 use nightmail_mime::{KnownField, ListItem, Structure};
 use nightmail_queue::{Notify, Ret, Source};
 use nightmail_smtp::command::{ByMode, MailParams, RcptParams, Return};
@@ -37,7 +38,12 @@ impl SmtpSession {
         let protocol = self.service.protocol.as_str();
         let lmtp = message.facts.role == Role::Lmtp;
         let recipients = message.envelope.recipients.len();
-        let answer = match Box::pin(self.accept(message, transport)).await {
+        let mut noted_id = None;
+        let accepted = Box::pin(self.accept(&message, &mut noted_id, transport)).await;
+        if let Err(reply) = &accepted {
+            self.note_message_refused(&message, noted_id.as_deref(), reply);
+        }
+        let answer = match accepted {
             Ok(Some(receipt)) if lmtp => Answer::PerRecipient(lmtp_replies(&receipt)),
             Ok(Some(receipt)) => smtp_answer(&receipt, transport),
             // The client is not to learn that its message went nowhere.
@@ -58,10 +64,11 @@ impl SmtpSession {
     }
 
     /// Accepts the message for all its recipients, or says with which reply it is refused. `None`: it was thrown away,
-    /// as a rule wants it.
+    /// as a rule wants it. `noted_id` is set to what the log of events knows the message by, as soon as it is there.
     async fn accept(
         &mut self,
-        message: EndOfMessage,
+        message: &EndOfMessage,
+        noted_id: &mut Option<String>,
         transport: &Transport,
     ) -> Result<Option<Receipt>, Reply> {
         let session = transport.session();
@@ -74,26 +81,32 @@ impl SmtpSession {
                 _ => replies::LOCAL_ERROR,
             }
         };
-        let mut incoming = body.finish(heap_envelope(&message)).map_err(failed)?;
+        let mut incoming = body.finish(heap_envelope(message)).map_err(failed)?;
+        *noted_id = self.noted_id(&incoming);
         let hops = incoming.structure.received_count();
         if hops as usize > services.config.limits.received_fields_max {
             info!(%session, hops, "message refused: it is going in circles");
             return Err(replies::LOOP);
         }
-        let judged = self.judge(&message, &mut incoming, transport).await?;
-        let recipients = self.recipients(&message, judged.fate.clone(), transport);
+        let judged = self.judge(message, &mut incoming, transport).await?;
+        let id = noted_id.as_deref();
+        let recipients = self.recipients(message, id, judged.fate.clone(), transport);
         let recipients = recipients.await?;
         if recipients.is_empty() {
             info!(%session, from = %message.envelope.mail.reverse_path, "message thrown away, as a rule wants it");
             return Ok(None);
         }
         let now = nightmail_commit::now();
-        let envelope = self.envelope(&message, &incoming, judged, recipients, transport, now);
+        let envelope = self.envelope(message, &incoming, judged, recipients, transport, now);
         let envelope = envelope.await;
+        let notes = self.notes(&envelope, noted_id.as_deref(), &incoming, transport);
         let receipt = self.hand_over(&services, envelope, incoming, transport);
         let (receipt, id, size) = receipt.await?;
+        if let Some(notes) = notes {
+            notes.note(&services.journal, &receipt);
+        }
         let from = message.envelope.mail.reverse_path.to_string();
-        log_receipt(session, &id, &from, size, &receipt, &message);
+        log_receipt(session, &id, &from, size, &receipt, message);
         Ok(Some(receipt))
     }
 
@@ -152,13 +165,20 @@ impl SmtpSession {
     async fn recipients(
         &mut self,
         message: &EndOfMessage,
+        noted_id: Option<&str>,
         fate: Fate,
         transport: &Transport,
     ) -> Result<Vec<EnvelopeRecipient>, Reply> {
         let taken = std::mem::take(&mut self.taken);
         match fate {
-            Fate::Discard => Ok(Vec::new()),
+            Fate::Discard => {
+                let text = "thrown away, as a rule wants it";
+                self.note_ruled(message, noted_id, EventKind::Dropped, text);
+                Ok(Vec::new())
+            }
             Fate::Route(to) => {
+                let text = format!("to {to}, as a rule wants it");
+                self.note_ruled(message, noted_id, EventKind::Rerouted, &text);
                 let path = ForwardPath::Address(to);
                 let size = Some(message.octets);
                 let routed = self.route(&path, true, size, transport).await?;
@@ -173,7 +193,10 @@ impl SmtpSession {
                 Ok(pairs
                     .filter_map(|(rcpt, taken)| match taken {
                         Taken::Routed(routed) => Some(envelope_recipient(&rcpt.params, routed)),
-                        Taken::Discarded => None,
+                        Taken::Discarded => {
+                            self.note_discarded(message, noted_id, &rcpt.forward_path);
+                            None
+                        }
                     })
                     .collect())
             }

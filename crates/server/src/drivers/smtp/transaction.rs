@@ -32,6 +32,7 @@ impl SmtpSession {
         if let Some(visit) = &mut self.visit {
             let seen = Seen::of(self.machine.facts());
             if let Err(reply) = Box::pin(gate.mail(visit, &seen, mail)).await {
+                self.note_refused(&mail.reverse_path, None, &reply);
                 return Answer::Reject(reply);
             }
         }
@@ -63,6 +64,9 @@ impl SmtpSession {
             }
             Err(reply) => {
                 metrics::counter(metrics::RECIPIENTS_REJECTED, protocol).increment(1);
+                let sender = self.machine.envelope().map(|it| &it.mail.reverse_path);
+                let path = Some(&rcpt.forward_path);
+                self.note_refused(sender.unwrap_or(&ReversePath::Null), path, &reply);
                 Answer::Reject(reply)
             }
         }
