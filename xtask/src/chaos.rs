@@ -49,7 +49,8 @@ pub(crate) fn run(root: &Path, args: &ChaosArgs) -> Result<(), TaskError> {
     }
 }
 
-fn any_seed() -> u64 {
+/// A seed that differs from run to run.
+pub(crate) fn any_seed() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() % 1_000_000)
 }

@@ -50,7 +50,7 @@ const TABLE: &[Row] = &[
     row("bench",     5, &["core"]),
     row("testbed",   5, &[]),
     row("nightmail", 5, &["L0", "L1", "L2", "L3", "L4", "bench"]),
-    row("xtask",     5, &["testbed"]),
+    row("xtask",     5, &["bench", "testbed"]),
 ];
 
 /// Crates from elsewhere that would bring I/O, clocks or randomness into the lowest layer.

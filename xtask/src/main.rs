@@ -1,4 +1,5 @@
-//! The project's own tasks: `cargo xtask tidy`, `cargo xtask ci`, `cargo xtask bench`, `cargo xtask chaos`.
+//! The project's own tasks: `cargo xtask tidy`, `cargo xtask ci`, `cargo xtask bench`, `cargo xtask chaos`,
+//! `cargo xtask relay-faults`.
 
 mod bench;
 mod chaos;
@@ -6,6 +7,7 @@ mod ci;
 mod error;
 mod layers;
 mod licences;
+mod relay_faults;
 mod rules;
 mod source;
 mod tidy;
@@ -34,6 +36,8 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Put a cluster under load while things go wrong, and compare what is there with what was promised.
     Chaos(chaos::ChaosArgs),
+    /// Relay messages between a source and hosts that make faults, and account for every recipient.
+    RelayFaults(relay_faults::RelayFaultsArgs),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(&root),
         Task::Bench(args) => bench::run(&root, &args),
         Task::Chaos(args) => chaos::run(&root, &args),
+        Task::RelayFaults(args) => relay_faults::run(&root, &args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::subject::{Subject, succeed};
+use super::subject::{Stop, Subject, succeed};
 use crate::error::TaskError;
 
 /// Users that the loads are spread over where there is a peer: so many does the peer have.
@@ -112,13 +112,17 @@ pub(super) struct Scale {
     /// Users that the loads are spread over.
     pub(super) users: u32,
     /// Messages sent to both servers.
-    count: u32,
+    pub(super) count: u32,
     /// Seconds of each other load.
     seconds: u32,
     /// Messages sent to Nightmail alone.
     many: u32,
     /// Idle connections.
     idle: u32,
+    /// Messages that wait in a large queue, and in a small one.
+    pub(super) deferred: [u32; 2],
+    /// Seconds for which an idle server is watched.
+    pub(super) watch: u32,
 }
 
 impl Scale {
@@ -135,6 +139,8 @@ impl Scale {
                 seconds: 2,
                 many: 10_000,
                 idle: 500,
+                deferred: [100_000, 10_000],
+                watch: 10,
             },
             false => Self {
                 users: USERS,
@@ -142,6 +148,8 @@ impl Scale {
                 seconds: 8,
                 many: 100_000,
                 idle: 2_000,
+                deferred: [1_000_000, 10_000],
+                watch: 30,
             },
         }
     }
@@ -158,8 +166,25 @@ impl Client {
         Self { program, first }
     }
 
+    /// Starts a part of the load program that is to go on beside others; it ends when dropped.
+    pub(super) fn spawn(&self, arguments: &str) -> Result<Stop, TaskError> {
+        println!("  {arguments}");
+        let mut command = Command::new(&self.program);
+        command.args(self.first).args(arguments.split_whitespace());
+        let child = command.spawn().map_err(|source| TaskError::Start {
+            program: arguments.to_owned(),
+            source,
+        })?;
+        Ok(Stop::Process(child))
+    }
+
     /// Runs one load and reads its report.
-    fn run(&self, subject: &Subject, scale: &Scale, arguments: &str) -> Result<Value, TaskError> {
+    pub(super) fn run(
+        &self,
+        subject: &Subject,
+        scale: &Scale,
+        arguments: &str,
+    ) -> Result<Value, TaskError> {
         let filled = arguments
             .replace("{smtp}", &subject.smtp)
             .replace("{imap}", &subject.imap)
@@ -193,7 +218,8 @@ impl Client {
     }
 }
 
-fn figure(report: &Value, pointer: &str) -> Option<f64> {
+/// A number in a report.
+pub(super) fn figure(report: &Value, pointer: &str) -> Option<f64> {
     report.pointer(pointer)?.as_f64()
 }
 

@@ -9,6 +9,8 @@ mod load;
 mod nightmail;
 mod nodes;
 mod peer;
+mod queue;
+mod relay;
 mod subject;
 mod table;
 
@@ -34,6 +36,9 @@ pub(crate) struct BenchArgs {
     /// Only what slow clients and the checks of incoming mail cost.
     #[arg(long, conflicts_with_all = ["running", "nodes"])]
     checks: bool,
+    /// Only what is relayed, and what waits in the queue.
+    #[arg(long, conflicts_with_all = ["running", "nodes", "checks"])]
+    relay: bool,
     /// Fewer messages and shorter loads: a first look, not a figure.
     #[arg(long)]
     quick: bool,
@@ -86,9 +91,18 @@ pub(crate) fn run(root: &Path, args: &BenchArgs) -> Result<(), TaskError> {
         None => Client::new(program.clone(), &["bench"]),
     };
     let scale = Scale::new(args.quick);
-    let peers = measure_peers(args, &client, &scale)?;
+    let mut peers = measure_peers(args, &client, &scale)?;
     let mut compared = load::Figures::new();
     let mut alone = load::Figures::new();
+    if args.running.is_none() && !args.nodes && !args.checks {
+        let relayed = relay::measure(&program, &client, &scale)?;
+        alone.extend(relayed);
+        alone.extend(queue::measure(&program, &scale)?);
+        peers.extend(measure_peer_relay(args, &client, &scale)?);
+    }
+    if args.relay {
+        return conclude(&compared, &peers, &alone);
+    }
     if args.checks {
         let subject = nightmail::start(&program, scale.users)?;
         let cost = load::dawdlers(&client, &subject, &scale)?;
@@ -107,7 +121,16 @@ pub(crate) fn run(root: &Path, args: &BenchArgs) -> Result<(), TaskError> {
     if args.running.is_none() && !args.checks {
         alone.extend(nodes::measure(&program, &client, &scale)?);
     }
-    let rows = table::rows(&compared, &peers, &alone);
+    conclude(&compared, &peers, &alone)
+}
+
+/// Prints the table. Fails when a target is missed.
+fn conclude(
+    compared: &load::Figures,
+    peers: &[(String, load::Figures)],
+    alone: &load::Figures,
+) -> Result<(), TaskError> {
+    let rows = table::rows(compared, peers, alone);
     print!("{}", table::render(&rows));
     match rows.iter().filter(|row| row.missed()).count() {
         0 => Ok(()),
@@ -149,6 +172,9 @@ fn measure_peers(
         }
     };
     let mut figures = Vec::new();
+    if args.relay {
+        return Ok(figures);
+    }
     for format in peer::FORMATS {
         let subject = peer::start(folder, format)?;
         figures.push((
@@ -157,4 +183,21 @@ fn measure_peers(
         ));
     }
     Ok(figures)
+}
+
+/// What the peer relays; nothing where it cannot be brought up, which has been said by then.
+fn measure_peer_relay(
+    args: &BenchArgs,
+    client: &Client,
+    scale: &Scale,
+) -> Result<Option<(String, load::Figures)>, TaskError> {
+    let Ok(folder) = peer::available(args.peer_dir.as_deref()) else {
+        return Ok(None);
+    };
+    let subject = peer::start_relay(folder, relay::SINK)?;
+    let relayed = relay::relayed(client, &subject, scale)?;
+    Ok(Some((
+        "postfix".to_owned(),
+        load::Figures::from([(relay::RELAY, relayed)]),
+    )))
 }

@@ -1,5 +1,6 @@
 //! The peer: Postfix delivering into Dovecot, brought up by scripts.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -28,8 +29,23 @@ pub(super) fn available(folder: Option<&Path>) -> Result<&Path, String> {
 /// Brings the peer up with empty mailboxes.
 pub(super) fn start(folder: &Path, format: &str) -> Result<Subject, TaskError> {
     println!("peer: {format}");
+    bring_up(folder, format, None)
+}
+
+/// Brings the peer up as a relay that hands everything to the SMTP server at `sink`.
+pub(super) fn start_relay(folder: &Path, sink: SocketAddr) -> Result<Subject, TaskError> {
+    println!("peer: relay");
+    let to = format!("smtp:[{}]:{}", sink.ip(), sink.port());
+    bring_up(folder, "maildir", Some(to))
+}
+
+fn bring_up(folder: &Path, format: &str, relay_to: Option<String>) -> Result<Subject, TaskError> {
     let mut up = Command::new(folder.join("peer-up.sh"));
-    succeed(up.arg(format), "peer-up.sh")?;
+    up.arg(format);
+    if let Some(to) = relay_to {
+        up.env("RELAY_TO", to);
+    }
+    succeed(&mut up, "peer-up.sh")?;
     let stop = Some(Stop::Command(Command::new(folder.join("peer-down.sh"))));
     for address in [SMTP, IMAP, POP3] {
         wait_for(address)?;

@@ -4,9 +4,16 @@ use super::load::{
     CHECKS, DAWDLERS, DELIVERIES, Figures, IDLE, MEASURES, ROUND_TRIPS, RSS, SHARED, SYNCS,
     TWO_NODES, WRITTEN,
 };
+use super::queue::{CPU, FIRST_SEND, PICK, QUEUED_RSS};
+use super::relay::{HOLES, RELAY, RELAY_DOMAINS};
 
 /// Figures of Nightmail alone, with the bound they should stay below, where there is one.
-const BOUNDS: [(&str, Option<f64>); 6] = [
+const BOUNDS: [(&str, Option<f64>); 11] = [
+    (RELAY_DOMAINS, None),
+    (FIRST_SEND, Some(3.0)),
+    (QUEUED_RSS, Some(300.0)),
+    (CPU, Some(1.0)),
+    (PICK, Some(2.0)),
     (DAWDLERS, Some(2.0)),
     (ROUND_TRIPS, Some(0.2)),
     (RSS, Some(150.0)),
@@ -95,7 +102,19 @@ pub(super) fn rows(ours: &Figures, peers: &[(String, Figures)], alone: &Figures)
         peer: None,
         goal: Goal::Above(0.5),
     };
-    let single = [shared, two, checks];
+    let relay = Row {
+        name: RELAY,
+        ours: alone.get(RELAY).copied(),
+        peer: best(RELAY, peers),
+        goal: Goal::Ratio(8.0),
+    };
+    let holes = Row {
+        name: HOLES,
+        ours: alone.get(HOLES).copied(),
+        peer: None,
+        goal: Goal::Above(0.9),
+    };
+    let single = [shared, two, checks, relay, holes];
     compared.chain(single).chain(bounded).collect()
 }
 
