@@ -9,6 +9,7 @@ use nightmail_commit::Compactor;
 use nightmail_core::Domain;
 use nightmail_directory::{Directory, PasswordHash};
 use nightmail_dns::{Dns, DnsOptions};
+use nightmail_journal::Journal;
 use nightmail_queue::Queue;
 use nightmail_store::Store;
 use tokio::sync::Mutex;
@@ -16,6 +17,7 @@ use tokio::sync::Mutex;
 use crate::error::AdminError;
 use crate::request::Password;
 use crate::response::CertificateView;
+use crate::sending::Sending;
 
 /// Makes what is kept of a new password, or says why it cannot. Takes long: it is called on a blocking thread.
 pub type HashPassword = Arc<dyn Fn(&str) -> Result<PasswordHash, String> + Send + Sync>;
@@ -73,6 +75,9 @@ pub struct AdminContext {
     certificates: Option<ListCertificates>,
     site: Option<Site>,
     greylist: GreylistOptions,
+    journal: Journal,
+    sending: Option<Arc<dyn Sending>>,
+    relays: Vec<String>,
     opened: Instant,
 }
 
@@ -101,6 +106,9 @@ impl AdminContext {
             certificates: None,
             site: None,
             greylist: GreylistOptions::default(),
+            journal: Journal::off(),
+            sending: None,
+            relays: Vec::new(),
             opened: Instant::now(),
         }
     }
@@ -136,6 +144,41 @@ impl AdminContext {
     pub fn with_greylist(mut self, options: GreylistOptions) -> Self {
         self.greylist = options;
         self
+    }
+
+    /// Asks this channel about mail on its way, and lets it give mail up.
+    #[must_use]
+    pub fn with_sending(mut self, sending: Arc<dyn Sending>) -> Self {
+        self.sending = Some(sending);
+        self
+    }
+
+    /// Knows these relays of the configuration by name.
+    #[must_use]
+    pub fn with_relays(mut self, names: Vec<String>) -> Self {
+        self.relays = names;
+        self
+    }
+
+    /// The channel that sends mail, where one runs in this process.
+    pub(crate) fn sending(&self) -> Option<&dyn Sending> {
+        let sending = self.sending.as_deref();
+        sending.filter(|sending| sending.is_running())
+    }
+
+    pub(crate) fn relays(&self) -> &[String] {
+        &self.relays
+    }
+
+    /// Traces messages in this log of events.
+    #[must_use]
+    pub fn with_journal(mut self, journal: Journal) -> Self {
+        self.journal = journal;
+        self
+    }
+
+    pub(crate) const fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The site and a resolver with an empty cache; `server` is asked instead of the configured ones.

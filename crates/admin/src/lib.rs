@@ -15,6 +15,7 @@ mod execute;
 mod http;
 mod request;
 mod response;
+mod sending;
 
 pub use client::{AdminClient, ClientError};
 pub use context::{
@@ -23,9 +24,11 @@ pub use context::{
 pub use error::{AdminError, ErrorKind};
 pub use execute::execute;
 pub use http::{bind_socket, router};
-pub use request::{AdminRequest, DkimAlgorithm, DomainSettings, Password};
+pub use request::{AdminRequest, DkimAlgorithm, DomainSettings, Password, QueueChange};
 pub use response::{
-    AccountView, AdminResponse, AliasView, CertificateView, CheckView, DkimKeyView, DomainKeyView,
-    DomainView, FindingView, GreylistView, MailboxView, NodeView, QueueView, QuotaUseView,
-    QuotaView, RecipientView, ReclaimView, ResolvedView, StatusView,
+    AccountView, AdminResponse, AliasView, CertificateView, CheckView, DestinationView,
+    DkimKeyView, DomainKeyView, DomainView, EventView, FindingView, GreylistView, MailboxView,
+    NodeView, QueueAlteredView, QueueRuleView, QueueView, QueueWhyView, QuotaUseView, QuotaView,
+    RecipientView, RecipientWhyView, ReclaimView, ResolvedView, StatusView, TracedView,
 };
+pub use sending::{Sending, Whom};

@@ -48,6 +48,36 @@ pub struct DomainSettings {
     pub default_quota: Option<QuotaView>,
 }
 
+/// What an operator does with recipients of messages in the queue.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueueChange {
+    /// They are not tried until they are released.
+    Hold {
+        /// Why.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Those that are held are tried again, at once.
+    Release,
+    /// They are tried at once; those that are held stay so.
+    Retry,
+    /// They go by another route, at once.
+    Reroute {
+        /// The name of a relay of the configuration; absent: by the route that the configuration says.
+        #[serde(default)]
+        to: Option<String>,
+    },
+    /// They are given up, and their senders told.
+    Bounce {
+        /// What the senders are told.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// They leave the queue. Nobody is told.
+    Drop,
+}
+
 /// With what a new DKIM key signs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -391,6 +421,9 @@ pub enum AdminRequest {
     },
     /// Lists messages waiting to be sent elsewhere.
     QueueList {
+        /// A match expression: those of which a pending recipient fits; absent: all.
+        #[serde(default)]
+        matching: Option<String>,
         /// Where the page before ended.
         #[serde(default)]
         after: Option<String>,
@@ -413,6 +446,65 @@ pub enum AdminRequest {
     QueueRemove {
         /// Its id.
         id: String,
+    },
+    /// Says what a message waits for.
+    QueueWhy {
+        /// Its id.
+        id: String,
+    },
+    /// Changes the pending recipients that fit.
+    QueueAlter {
+        /// A match expression, or a queue id.
+        matching: String,
+        /// What is done.
+        change: QueueChange,
+        /// Only counts them.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Lists the destinations of queued mail.
+    QueueDestinations {
+        /// Where the page before ended.
+        #[serde(default)]
+        after: Option<String>,
+        /// Entries at most.
+        #[serde(default)]
+        limit: Option<usize>,
+    },
+    /// Makes all mail for a domain due now, and lets it go once whatever its schedule.
+    QueueRun {
+        /// The domain.
+        domain: String,
+    },
+    /// Adds a standing rule: what is done with whatever fits when it is about to be tried.
+    QueueRuleAdd {
+        /// Its name.
+        name: String,
+        /// A match expression.
+        matching: String,
+        /// What is done: anything but `release` and `retry`.
+        change: QueueChange,
+    },
+    /// Lists the standing rules.
+    QueueRuleList,
+    /// Removes a standing rule. What it has done stays done.
+    QueueRuleRemove {
+        /// Its name.
+        name: String,
+    },
+    /// Shows what became of messages.
+    Trace {
+        /// An address, `@domain`, a Message-ID or a queue id.
+        text: String,
+        /// Only what happened from then on: `2h` for two hours ago, `2026-11-22` or `2026-11-22T16:22:00Z`.
+        #[serde(default)]
+        since: Option<String>,
+        /// Only what happened before then.
+        #[serde(default)]
+        until: Option<String>,
+        /// Events that fit, at most, the newest; 100 when absent. The rest of their messages' lives comes with them.
+        #[serde(default)]
+        limit: Option<usize>,
     },
     /// Lists certificates.
     CertificateList,

@@ -1,8 +1,18 @@
 //! What the operator is told. As JSON: `{"kind": "account", "id": "a1", …}`. Times are RFC 3339 in UTC.
 
+mod queue;
+mod trace;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use queue::{
+    DestinationView, QueueAlteredView, QueueRuleView, QueueView, QueueWhyView, RecipientView,
+    RecipientWhyView,
+};
+
+pub use trace::{EventView, TracedView};
 
 /// Bounds of an account's mail; `null` is no bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -251,52 +261,6 @@ pub struct QuotaUseView {
     pub mailboxes: u32,
 }
 
-/// A recipient of a message in the queue.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct RecipientView {
-    /// The address.
-    pub address: String,
-    /// `pending`, `delivered` or `failed`.
-    pub state: String,
-    /// When it is tried next.
-    pub next_attempt: Option<String>,
-    /// Attempts that ended.
-    pub attempts: u32,
-    /// What came of the last one.
-    pub last: Option<String>,
-}
-
-/// A message in the queue.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct QueueView {
-    /// Its id.
-    pub id: String,
-    /// When it was accepted.
-    pub created: String,
-    /// The reverse-path; empty: `<>`.
-    pub from: String,
-    /// Bytes.
-    pub size: u64,
-    /// When it is tried next.
-    pub due: Option<String>,
-    /// Whether it is being worked on now.
-    pub active: bool,
-    /// How urgent it is, from -9 to 9.
-    #[serde(default)]
-    pub priority: i8,
-    /// Until when it is held back; only while it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_until: Option<String>,
-    /// Whether it goes over TLS only.
-    #[serde(default)]
-    pub require_tls: bool,
-    /// By when it is to be delivered, and what happens then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deliver_by: Option<String>,
-    /// Its recipients.
-    pub recipients: Vec<RecipientView>,
-}
-
 /// What a check or repair found.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct CheckView {
@@ -460,6 +424,29 @@ pub enum AdminResponse {
         items: Vec<QueueView>,
         /// What to pass as `after` for more.
         next: Option<String>,
+    },
+    /// Recipients of messages in the queue were changed, or would be.
+    QueueAltered(QueueAlteredView),
+    /// What a message waits for.
+    QueueWhy(QueueWhyView),
+    /// A page of the destinations of queued mail.
+    QueueDestinations {
+        /// The destinations.
+        items: Vec<DestinationView>,
+        /// What to pass as `after` for more.
+        next: Option<String>,
+    },
+    /// The standing rules of the queue.
+    QueueRules {
+        /// The rules, the oldest first.
+        items: Vec<QueueRuleView>,
+    },
+    /// The life of messages.
+    Traced {
+        /// The messages, the oldest first.
+        items: Vec<TracedView>,
+        /// There is more than was asked for.
+        more: bool,
     },
     /// Messages were made due.
     Retried {

@@ -343,6 +343,7 @@ async fn the_queue_is_listed_retried_and_emptied() {
     let world = World::with_accounts(&[]).await;
     let id = world.enqueue().await.to_string();
     let list = AdminRequest::QueueList {
+        matching: None,
         after: None,
         limit: None,
     };

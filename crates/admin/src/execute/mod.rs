@@ -13,6 +13,7 @@ mod node;
 mod queue;
 mod sender;
 mod status;
+mod trace;
 
 use nightmail_core::{AccountId, Address, Domain};
 use nightmail_directory::{AccountRecord, Quota};
@@ -82,10 +83,23 @@ pub async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
         }
         R::MailboxDelete { account, name } => mailbox::delete(context, &account, &name).await,
         R::MailboxStatus { account, name } => mailbox::status(context, &account, &name).await,
-        R::QueueList { after, limit } => queue::list(context, after, limit).await,
-        R::QueueShow { id } => queue::show(context, &id).await,
-        R::QueueRetry { id } => queue::retry(context, id.as_deref()).await,
-        R::QueueRemove { id } => queue::remove(context, &id).await,
+        R::QueueList { .. }
+        | R::QueueShow { .. }
+        | R::QueueRetry { .. }
+        | R::QueueRemove { .. }
+        | R::QueueWhy { .. }
+        | R::QueueAlter { .. }
+        | R::QueueDestinations { .. }
+        | R::QueueRun { .. }
+        | R::QueueRuleAdd { .. }
+        | R::QueueRuleList
+        | R::QueueRuleRemove { .. } => queue::execute(context, request).await,
+        R::Trace {
+            text,
+            since,
+            until,
+            limit,
+        } => trace::trace(context, text, since, until, limit).await,
         R::CertificateList => certificate::list(context).await,
         R::CertificateRenew { name } => certificate::renew(context, name.as_deref()).await,
         R::NodeList => node::list(context).await,
