@@ -56,6 +56,19 @@ async fn an_account_is_found_in_any_case_and_with_a_detail() {
 }
 
 #[tokio::test]
+async fn what_bounces_from_a_recipient_named_in_the_sender_comes_back_to_the_sender() {
+    let (directory, _dir) = directory(DirectoryOptions::default());
+    add_domain(&directory, "x.test").await;
+    let id = add_account(&directory, "news@x.test").await;
+    let returned = "news+bob.b=far.test@x.test";
+    let expected = account(id, returned, Some("bob.b=far.test"));
+    assert_eq!(
+        resolve(&directory, returned).await,
+        Resolution::Recipients(vec![expected])
+    );
+}
+
+#[tokio::test]
 async fn an_exact_address_goes_before_its_user() {
     let (directory, _dir) = directory(DirectoryOptions::default());
     add_domain(&directory, "x.test").await;
