@@ -22,8 +22,8 @@ pub struct DnsOptions {
     pub cache_entries: usize,
     /// Whether the `secure_` lookups and those of TLSA records prove what they find. Other lookups never do.
     pub dnssec: bool,
-    /// The keys that proofs start from: DNSKEY records in presentation form, one a line. `None`: those of the Internet's
-    /// root.
+    /// The keys that proofs start from: DNSKEY records in presentation form, one a line, at least one of them the root's.
+    /// `None`: those of the Internet's root.
     pub trust_anchors: Option<String>,
 }
 

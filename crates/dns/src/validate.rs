@@ -95,7 +95,9 @@ impl Validator {
             Some(text) => TrustAnchors::from_str(text).map_err(|e| setup(e.to_string()))?,
             None => TrustAnchors::default(),
         };
-        let has_root = !anchors.is_empty();
+        if anchors.is_empty() {
+            return Err(setup("no key of the root among the trust anchors".into()));
+        }
         let mut request = DnsRequestOptions::default();
         request.edns_set_dnssec_ok = true;
         request.use_edns = true;
@@ -113,7 +115,7 @@ impl Validator {
             handle,
             request,
             kept: Arc::new(Cache::new(entries)),
-            able: Arc::new(AtomicBool::new(!has_root)),
+            able: Arc::default(),
             warned: Arc::default(),
         })
     }

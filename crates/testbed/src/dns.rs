@@ -2,11 +2,15 @@
 //!
 //! It answers as a resolver does: aliases are followed, a name that is not there is told from a record that is not
 //! there, and what does not fit into a datagram is cut off with the bit that asks for TCP. Its threads end with it.
+//!
+//! It signs zones when it is told to, and proves what is not there; signatures can be wrong, too.
 
 #![expect(
     clippy::expect_used,
     reason = "a test that cannot listen must end, as tests do"
 )]
+
+mod zones;
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -18,10 +22,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use hickory_proto::op::{Message, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, CAA, CNAME, MX, NS, PTR, SOA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CAA, CNAME, MX, NS, PTR, SOA, TLSA, TXT};
 use hickory_proto::rr::{Name, Record};
 pub use hickory_proto::rr::{RData, RecordType};
 use parking_lot::Mutex;
+
+use zones::{Answering, Flaw, Signing, Zones};
 
 /// Times a port is drawn until it is free for both UDP and TCP.
 const TRIES_MAX: usize = 100;
@@ -45,6 +51,7 @@ struct Table {
     /// Questions asked so far, by name and type.
     asked: HashMap<(String, RecordType), usize>,
     streams: Vec<TcpStream>,
+    zones: Zones,
 }
 
 struct Shared {
@@ -105,12 +112,13 @@ impl NameServer {
         self
     }
 
-    /// Forgets a name: its records and its faults.
+    /// Forgets a name: its records, its faults, and what is wrong with its signatures.
     pub fn remove(&self, name: &str) -> &Self {
         let gone = key(name);
         let mut table = self.shared.table.lock();
         table.records.retain(|(name, _), _| *name != gone);
         table.faults.retain(|(name, _), _| *name != gone);
+        table.zones.mend(&gone);
         drop(table);
         self
     }
@@ -167,6 +175,64 @@ impl NameServer {
             record.value = issuer.as_bytes().to_vec();
         }
         self.record(name, RData::CAA(record))
+    }
+
+    /// Adds a TLSA record of a service over TCP: its usage, selector and matching type, and its data.
+    pub fn tlsa(&self, host: &str, port: u16, fields: [u8; 3], data: &[u8]) -> &Self {
+        let [usage, selector, matching] = fields;
+        let record = TLSA::new(
+            usage.into(),
+            selector.into(),
+            matching.into(),
+            data.to_vec(),
+        );
+        self.record(&format!("_{port}._tcp.{host}"), RData::TLSA(record))
+    }
+
+    /// Signs a zone, and has the zone above vouch for it. With the first zone the root is signed; names in no zone
+    /// that was named are the root's own.
+    pub fn signed_zone(&self, apex: &str) -> &Self {
+        self.zone(apex, Signing::Whole)
+    }
+
+    /// Delegates a zone without a key: nothing in it is proven, and that is proven.
+    pub fn unsigned_zone(&self, apex: &str) -> &Self {
+        self.zone(apex, Signing::None)
+    }
+
+    /// Has the zone above vouch for a zone, and keeps the zone's signatures back.
+    pub fn stripped_zone(&self, apex: &str) -> &Self {
+        self.zone(apex, Signing::Stripped)
+    }
+
+    /// Makes the signatures over a name's records wrong.
+    pub fn forged(&self, name: &str) -> &Self {
+        let mut table = self.shared.table.lock();
+        table.zones.spoil(key(name), Flaw::Forged);
+        drop(table);
+        self
+    }
+
+    /// Makes the signatures over a name's records end in the past.
+    pub fn expired(&self, name: &str) -> &Self {
+        let mut table = self.shared.table.lock();
+        table.zones.spoil(key(name), Flaw::Expired);
+        drop(table);
+        self
+    }
+
+    /// The root's key as a DNSKEY record in presentation form, for a resolver to trust.
+    ///
+    /// # Panics
+    ///
+    /// When no zone was signed.
+    pub fn trust_anchor(&self) -> String {
+        self.shared.table.lock().zones.trust_anchor()
+    }
+
+    fn zone(&self, apex: &str, signing: Signing) -> &Self {
+        self.shared.table.lock().zones.add(&key(apex), signing);
+        self
     }
 
     /// Gives no answer about a name.
@@ -338,6 +404,17 @@ impl Shared {
             match fault {
                 Some(Fault::Timeout) => return None,
                 Some(Fault::Code(code)) => response.metadata.response_code = code,
+                Some(Fault::Truncated) | None if !table.zones.is_empty() => {
+                    table.zones.ttl_secs = self.ttl_secs.load(Ordering::SeqCst);
+                    table.zones.negative_ttl_secs = self.negative_ttl_secs.load(Ordering::SeqCst);
+                    let wants_proof = query.edns.as_ref().is_some_and(|e| e.flags().dnssec_ok);
+                    let answering = Answering {
+                        table: &table,
+                        zones: &table.zones,
+                        wants_proof,
+                    };
+                    answering.fill(&mut response, question.name(), asked.1);
+                }
                 Some(Fault::Truncated) | None => {
                     self.fill(&mut response, &table, question.name(), asked.1);
                 }
