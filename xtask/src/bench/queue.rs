@@ -1,7 +1,7 @@
 //! What a queue full of deferred mail costs: starting, memory, an idle server's time, and picking what is due.
 
 use std::io::{BufRead, BufReader, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::load::{Figures, Scale, figure};
 use super::nightmail::{Node, folder, launch, write};
-use super::relay::OPEN;
+use super::relay::{HOST, OPEN};
 use super::subject::{Subject, succeed};
 use crate::error::TaskError;
 
@@ -69,13 +69,13 @@ const NAME: &str = "nightmail";
 
 impl Filled {
     fn new(program: &Path, messages: u32, due_now: u32) -> Result<Self, TaskError> {
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
+        let address = SocketAddr::new(IpAddr::V4(HOST), PORT);
         let host = TcpListener::bind(address).map_err(|source| TaskError::Start {
             program: format!("a host on {address}"),
             source,
         })?;
         let names = NameServer::start();
-        names.a("mx.far.test", Ipv4Addr::LOCALHOST);
+        names.a("mx.far.test", HOST);
         for number in 1..=DOMAINS {
             names.mx(&format!("d{number:05}.far.test"), 10, "mx.far.test");
         }
