@@ -17,6 +17,7 @@ use crate::commands::mailbox::MailboxCommand;
 use crate::commands::node::NodeCommand;
 use crate::commands::queue::QueueCommand;
 use crate::commands::quota::QuotaCommand;
+use crate::commands::trace::TraceArgs;
 use crate::demo::DemoArgs;
 use crate::error::CommandError;
 
@@ -107,6 +108,8 @@ pub(crate) enum Command {
     /// Mail waiting to be sent elsewhere.
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Show what became of messages: when each was accepted, delivered, tried, sent or given up.
+    Trace(TraceArgs),
     /// Certificates of this server.
     #[command(subcommand)]
     Certificate(CertificateCommand),

@@ -71,6 +71,8 @@ impl Operator {
             none => none.insert(open(self.config.clone().unwrap_or_default(), &request).await?),
         };
         let answer = execute(&offline.context, request).await?;
+        let noted = offline.backend.journal.flush().await;
+        noted.map_err(|error| nightmail_admin::AdminError::failed(error.to_string()))?;
         let synced = offline.backend.engine.sync().await;
         synced.map_err(|error| nightmail_admin::AdminError::failed(error.to_string()))?;
         Ok(answer)
@@ -172,6 +174,7 @@ pub(crate) fn admin_context(
         }),
     )
     .with_site(site(config))
+    .with_journal(backend.journal.clone())
     .with_greylist(greylist_options(&config.receiving))
     .with_certificates(Arc::new(move || of_files(&files))))
 }

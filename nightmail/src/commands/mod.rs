@@ -14,6 +14,7 @@ mod pages;
 pub(crate) mod queue;
 pub(crate) mod quota;
 mod show;
+pub(crate) mod trace;
 
 use std::process::ExitCode;
 
@@ -156,6 +157,7 @@ fn request(command: Command) -> Result<AdminRequest, CommandError> {
         Command::Quota(quota::QuotaCommand::Show { account }) => {
             AdminRequest::QuotaShow { account }
         }
+        Command::Trace(args) => args.request(),
         Command::Node(command) => command.request(),
         Command::Certificate(command) => command.request(),
         Command::Dkim(command) => command.request(),

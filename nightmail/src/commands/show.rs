@@ -36,6 +36,7 @@ pub(crate) fn response(response: &AdminResponse) -> String {
         AdminResponse::Quota(view) => quota(view),
         AdminResponse::Queued(view) => queued(view),
         AdminResponse::Queue { items, .. } => queue(items),
+        AdminResponse::Traced { items, more } => super::trace::show(items, *more),
         AdminResponse::Retried { count } => format!("{count} message(s) due now\n"),
         AdminResponse::Certificates { items } => super::certificate::show(items),
         AdminResponse::Renewing { count } => format!(
