@@ -6,7 +6,7 @@ use nightmail_smtp::fuzzing;
 use proptest::prelude::*;
 
 /// What a client might send, whole lines and fragments, sensible and not.
-const FROM_CLIENTS: [&str; 66] = [
+const FROM_CLIENTS: [&str; 68] = [
     "EHLO c.test\r\n",
     "LHLO c.test\r\n",
     "HELO c.test\r\n",
@@ -43,6 +43,8 @@ const FROM_CLIENTS: [&str; 66] = [
     "AUTH OAUTHBEARER bixhPWFAeC50ZXN0LAFhdXRoPUJlYXJlciB0b2tlbgEB\r\n",
     "AQ==\r\n",
     "ETRN x.test\r\n",
+    "ATRN x.test,y.test\r\n",
+    "ATRN\r\n220 c.test\r\n",
     "ETRN @x.test\r\n",
     "ETRN #q\r\n",
     "ETRN\r\n",

@@ -31,3 +31,23 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, domains: &[Domain]) -> fmt::Resu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::command::{Command, Syntax};
+
+    fn domain() -> impl Strategy<Value = nightmail_core::Domain> {
+        "[a-z]{1,8}(\\.[a-z]{2,5}){1,2}".prop_map(|name| name.parse().unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(domains in proptest::collection::vec(domain(), 0..5)) {
+            let command = Command::Atrn(domains);
+            let line = command.to_string();
+            prop_assert_eq!(Command::parse(line.as_bytes(), &Syntax::ALL), Ok(command));
+        }
+    }
+}
