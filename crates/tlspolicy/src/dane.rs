@@ -270,10 +270,12 @@ fn common_name(der: &[u8]) -> Option<String> {
     Some(common.as_str().ok()?.to_ascii_lowercase())
 }
 
-/// Whether a common name stands for a name: as it is, or with `*` for the leftmost label.
+/// Whether a common name stands for a name: as it is, or with `*` for the leftmost label of at least three.
 fn is_named(name: &str, common: &str) -> bool {
     match common.strip_prefix("*.") {
-        Some(above) => name.split_once('.').is_some_and(|(_, rest)| rest == above),
+        Some(above) => name
+            .split_once('.')
+            .is_some_and(|(_, rest)| rest == above && rest.contains('.')),
         None => name == common,
     }
 }

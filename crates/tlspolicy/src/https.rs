@@ -12,6 +12,7 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use nightmail_dns::{Dns, Nothing};
+use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -88,10 +89,12 @@ impl Https {
             known.add(root.clone())?;
         }
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(known)
             .with_no_client_auth();
+        // In a session that is resumed no certificate is looked at.
+        config.resumption = Resumption::disabled();
         Ok(Self {
             dns,
             connector: TlsConnector::from(Arc::new(config)),

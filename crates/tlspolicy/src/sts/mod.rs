@@ -23,6 +23,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::dane::{Dane, dane_of};
 use crate::https::{Https, TlsSetupError};
 use crate::policy::{Mode, Policy};
 use crate::report::{PolicyType, TlsFailure, TlsOutcome, TlsReports, TlsResult};
@@ -158,12 +159,13 @@ impl TlsPolicies {
         if domain.as_literal().is_some() {
             return StsDecision::None;
         }
-        if let Some(known) = self.0.known.get(domain)
-            && now < known.until
-        {
-            return known.decision();
+        if let Some(decision) = self.0.remembered(domain, now) {
+            return decision;
         }
-        let mut answer = self.join(domain, now);
+        let mut answer = match self.join(domain, now) {
+            Ok(decision) => return decision,
+            Err(answer) => answer,
+        };
         // It is gone without an answer when the program ends.
         let answer = answer.wait_for(Option::is_some).await;
         answer
@@ -172,16 +174,21 @@ impl TlsPolicies {
             .unwrap_or_default()
     }
 
-    /// The resolver it asks.
-    pub fn dns(&self) -> &Dns {
-        &self.0.dns
+    /// What DANE says of a host: [`dane_of`] with the resolver of these policies.
+    pub async fn dane(&self, host: &str, port: u16, mx_secure: bool) -> Dane {
+        dane_of(&self.0.dns, host, port, mx_secure).await
     }
 
-    /// Joins the look-up of a domain, which begins where there is none. It goes on when nobody waits any more.
-    fn join(&self, domain: &Domain, now: Timestamp) -> Answer {
+    /// Joins the look-up of a domain, which begins where there is none, unless it has just ended. It goes on when nobody
+    /// waits any more.
+    fn join(&self, domain: &Domain, now: Timestamp) -> Result<StsDecision, Answer> {
         let mut flights = self.0.flights.lock();
         if let Some(answer) = flights.get(domain) {
-            return answer.clone();
+            return Err(answer.clone());
+        }
+        // A look-up is remembered before it is taken out of the flights.
+        if let Some(decision) = self.0.remembered(domain, now) {
+            return Ok(decision);
         }
         let (answering, answer) = watch::channel(None);
         flights.insert(domain.clone(), answer.clone());
@@ -194,10 +201,11 @@ impl TlsPolicies {
             let (shared, domain) = (&flight.shared, &flight.domain);
             let known = Box::pin(shared.discover(domain, now)).await;
             shared.known.insert(domain.clone(), known.clone());
-            answering.send_replace(Some(known.decision()));
+            // Whoever asks from now on finds what is known, or begins anew.
             drop(flight);
+            answering.send_replace(Some(known.decision()));
         });
-        answer
+        Err(answer)
     }
 }
 
@@ -209,6 +217,11 @@ impl Known {
 }
 
 impl Shared {
+    fn remembered(&self, domain: &Domain, now: Timestamp) -> Option<StsDecision> {
+        let known = self.known.get(domain)?;
+        (now < known.until).then(|| known.decision())
+    }
+
     /// RFC 8461 §5.1: a policy that is kept and holds, unless the domain announces another that can be fetched.
     async fn discover(&self, domain: &Domain, now: Timestamp) -> Known {
         let kept = self.kept(domain, now).await;
