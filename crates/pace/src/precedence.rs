@@ -8,7 +8,7 @@ use nightmail_core::ReversePath;
 use crate::sender::SenderPattern;
 
 /// How much one step of MT-PRIORITY (RFC 6710) is worth in precedence.
-const PRIORITY_STEP: i32 = 10;
+const PRIORITY_STEP: i32 = 30;
 
 /// Where mail comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -19,8 +19,8 @@ pub enum MailSource {
     Relay,
     /// Written here: reports.
     Local,
-    /// From a mailing list, or other mail in bulk, whoever handed it in: its header has a List-Id field (RFC 2919) or a
-    /// Precedence field of `bulk`, `list` or `junk`.
+    /// From a mailing list, or other mail in bulk, whoever handed it in: its header has a List-Id field (RFC 2919), a
+    /// List-Unsubscribe field (RFC 2369) or a Precedence field.
     List,
 }
 
@@ -57,12 +57,26 @@ impl FromStr for MailSource {
 }
 
 /// What a message's place in the queue begins with.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Precedence {
     /// Lower goes sooner, weighed against size and age.
     pub precedence: i32,
     /// Strictly before everything of a higher band.
     pub band: u8,
+}
+
+impl Precedence {
+    /// The band of mail that nothing is said about.
+    pub const BAND: u8 = 4;
+}
+
+impl Default for Precedence {
+    fn default() -> Self {
+        Self {
+            precedence: 0,
+            band: Self::BAND,
+        }
+    }
 }
 
 /// A rule about messages. What is absent or empty is no condition.
@@ -84,15 +98,15 @@ pub struct Precedences {
 
 impl Precedences {
     /// The precedence of mail in bulk where no rule says otherwise; that of all other mail is 0.
-    pub const BULK: i32 = 30;
+    pub const BULK: i32 = 240;
 
-    /// The operator's rules, and behind them the built-in one about mail in bulk.
+    /// The operator's rules. Where none fits, mail in bulk has [`Self::BULK`].
     pub fn new(rules: Vec<PrecedenceRule>) -> Self {
         Self { rules }
     }
 
     /// What holds for a message from `sender`. `source` is who handed it in, `in_bulk` what its header says, and
-    /// `priority` its MT-PRIORITY from -9 to 9, higher being more urgent: each step counts for 10 of precedence.
+    /// `priority` its MT-PRIORITY from -9 to 9, higher being more urgent: each step counts for 30 of precedence.
     pub fn of(
         &self,
         source: MailSource,
@@ -107,7 +121,7 @@ impl Precedences {
         });
         let usual = Precedence {
             precedence: if in_bulk { Self::BULK } else { 0 },
-            band: 0,
+            ..Precedence::default()
         };
         let gives = rule.map_or(usual, |rule| rule.gives);
         let urgency = i32::from(priority).saturating_mul(PRIORITY_STEP);
@@ -115,6 +129,11 @@ impl Precedences {
             precedence: gives.precedence.saturating_sub(urgency),
             band: gives.band,
         }
+    }
+
+    /// What holds for reports that are written here.
+    pub fn of_reports(&self) -> Precedence {
+        self.of(MailSource::Local, false, &ReversePath::Null, 0)
     }
 }
 
@@ -158,19 +177,19 @@ mod tests {
         assert_eq!(of(MailSource::Submission, true, "alarm@us.test"), (-100, 0));
         assert_eq!(of(MailSource::Submission, true, "ann@us.test"), (50, 2));
         assert_eq!(of(MailSource::Submission, false, "ann@us.test"), (-5, 1));
-        assert_eq!(of(MailSource::Relay, false, "ann@us.test"), (0, 0));
+        assert_eq!(of(MailSource::Relay, false, "ann@us.test"), (0, 4));
     }
 
     #[test]
-    fn bulk_goes_later_and_priority_counts_in_steps_of_ten() {
+    fn bulk_goes_later_and_priority_counts_in_steps_of_thirty() {
         let precedences = Precedences::default();
         let of = |in_bulk, priority| {
             let found = precedences.of(MailSource::Relay, in_bulk, &ReversePath::Null, priority);
             found.precedence
         };
         assert_eq!(of(false, 0), 0);
-        assert_eq!(of(true, 0), 30);
-        assert_eq!(of(true, 4), -10);
-        assert_eq!(of(false, -9), 90);
+        assert_eq!(of(true, 0), 240);
+        assert_eq!(of(true, 9), -30);
+        assert_eq!(of(false, -9), 270);
     }
 }

@@ -25,6 +25,8 @@ use nightmail_switch::Switch;
 use crate::config::{Config, EngineKind};
 use crate::error::ServerError;
 use crate::journal;
+use crate::outbound;
+use crate::services::DeliverySlot;
 use crate::shared::SharedStore;
 
 /// An open store and what stands on it.
@@ -44,6 +46,8 @@ pub struct Backend {
     pub switch: Switch,
     /// What became of messages.
     pub journal: Journal,
+    /// What sends mail, once it runs.
+    pub delivery: DeliverySlot,
     /// This process among the nodes.
     pub cluster: Arc<Cluster>,
     /// Joins the events of this node with those of the others, where there are any.
@@ -143,7 +147,8 @@ impl Backend {
         };
         let directory = Directory::new(committer.clone(), options);
         let leases = parts.cluster.leases().clone();
-        let queue = Arc::new(Queue::in_cluster(committer, leases));
+        let queue = Queue::in_cluster(committer, leases).with_weights(outbound::weights(config));
+        let queue = Arc::new(queue);
         let switch = Switch::new(store.clone(), directory.clone(), Arc::clone(&queue))
             .reporting_as(config.server.hostname.clone());
         let backend = Self {
@@ -154,6 +159,7 @@ impl Backend {
             queue,
             switch,
             journal,
+            delivery: DeliverySlot::default(),
             cluster: parts.cluster,
             bridge,
         };

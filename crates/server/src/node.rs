@@ -64,6 +64,7 @@ pub async fn serve(
         directory: backend.directory.clone(),
         switch: backend.switch.clone(),
         queue: Arc::clone(&backend.queue),
+        delivery: Arc::clone(&backend.delivery),
         journal: backend.journal.clone(),
         gate: Gate::new(&config, &backend)?,
         logins: Logins::new(&config)?,
@@ -173,7 +174,7 @@ fn start_listener(
     let shared = Arc::clone(services);
     let shutdown = shutdown.clone();
     match config.protocol {
-        Protocol::Smtp | Protocol::Submission | Protocol::Lmtp => {
+        Protocol::Smtp | Protocol::Submission | Protocol::Lmtp | Protocol::Odmr => {
             let service = Arc::new(SmtpService::new(shared, config));
             tasks
                 .draining
@@ -365,8 +366,14 @@ fn start_delivery(
     tasks: &mut Tasks,
 ) -> Result<(), ServerError> {
     let options = delivery_options(&services.config, services.gate.dns().clone())?;
-    let reports = Arc::new(SwitchedReports(backend.switch.clone()));
+    let reports = Arc::new(SwitchedReports {
+        switch: backend.switch.clone(),
+        precedence: services.gate.precedences.of_reports(),
+    });
     let delivery = Delivery::start(Arc::clone(&backend.queue), reports, options)?;
+    let delivery = Arc::new(delivery);
+    // One channel runs in a process, and it is started once.
+    let _ = services.delivery.set(Arc::clone(&delivery));
     let grace = services.config.server.shutdown_grace;
     let mut stopping = shutdown.clone();
     tasks.draining.spawn(async move {

@@ -5,6 +5,7 @@ use nightmail_commit::{Abort, NewBlob, Tx};
 use nightmail_core::{Address, ForwardPath};
 use nightmail_delivery::{DeliveryError, Release, ReportChange, Reports, Unroutable};
 use nightmail_engine::BoxFuture;
+use nightmail_pace::Precedence;
 use nightmail_queue::{Content, QueueMessage};
 use nightmail_switch::{
     Applied, Body, Demands, Envelope, EnvelopeRecipient, Outcome, QuotaPolicy, Refusal, Switch,
@@ -12,7 +13,12 @@ use nightmail_switch::{
 };
 
 /// Routes reports through the switch.
-pub struct SwitchedReports(pub Switch);
+pub struct SwitchedReports {
+    /// Routes them.
+    pub switch: Switch,
+    /// How urgent they are where they go to other sites.
+    pub precedence: Precedence,
+}
 
 impl Reports for SwitchedReports {
     fn plan<'a>(
@@ -25,13 +31,17 @@ impl Reports for SwitchedReports {
             let path = ForwardPath::Address(to.clone());
             // A report goes wherever its sender is, so relaying is allowed; its size is known only roughly to quota.
             let routed = self
-                .0
+                .switch
                 .route(&path, true, Some(blob.blob.size()))
                 .await
                 .map_err(local)?
                 .map_err(|refusal| DeliveryError::Unroutable(refusal.to_string()))?;
-            let envelope = Envelope::of_report(routed).requiring_tls(require_tls);
-            let plan = self.0.plan(envelope, Body::New(blob)).await;
+            let envelope = Envelope {
+                precedence: self.precedence.precedence,
+                band: self.precedence.band,
+                ..Envelope::of_report(routed).requiring_tls(require_tls)
+            };
+            let plan = self.switch.plan(envelope, Body::New(blob)).await;
             let plan = plan.map_err(local)?;
             let change = move |tx: &mut Tx<'_>| {
                 let applied = plan
@@ -72,7 +82,7 @@ impl SwitchedReports {
             };
             let path = ForwardPath::Address(recipient.address.clone());
             let size = Some(message.size());
-            match self.0.route(&path, true, size).await.map_err(local)? {
+            match self.switch.route(&path, true, size).await.map_err(local)? {
                 Ok(to) => {
                     release.accepted.push(*index);
                     routed.push(EnvelopeRecipient {
@@ -91,7 +101,7 @@ impl SwitchedReports {
             blob: message.blob,
             size: message.blob_size,
         };
-        let plan = self.0.plan(envelope_of(message, routed), stored).await;
+        let plan = self.switch.plan(envelope_of(message, routed), stored).await;
         let plan = plan.map_err(local)?;
         release.blobs = plan.report_blobs();
         let content = Content::Stored(message.blob);

@@ -250,6 +250,13 @@ fn files(config: &Config) -> impl Iterator<Item = &Path> {
         .iter()
         .flat_map(|it| [&it.certificate, &it.key]);
     let issuers = config.token_issuers.iter().map(|it| &it.keys);
+    let relays = config.relays.iter().flat_map(|it| {
+        [
+            &it.password_file,
+            &it.client_certificate,
+            &it.client_key,
+        ]
+    });
     let single = [
         &config.tls.certificate,
         &config.tls.key,
@@ -257,12 +264,14 @@ fn files(config: &Config) -> impl Iterator<Item = &Path> {
         &config.tls.client_authorities,
         &config.acme.authorities,
         &config.smarthost.password_file,
+        &config.delivery.trust_anchors,
         &config.postgresql.password_file,
         &config.postgresql.authorities,
         &config.objects.secret_key_file,
         &config.events.nats_password_file,
     ];
-    let all = single.into_iter().chain(certificates).chain(issuers);
+    let own = single.into_iter().chain(certificates).chain(issuers);
+    let all = own.chain(relays);
     all.filter_map(|path| path.as_deref())
 }
 

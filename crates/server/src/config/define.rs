@@ -59,19 +59,24 @@ macro_rules! section {
         }
 
         impl $crate::config::define::Section for $name {
-            const KEYS: &'static [&'static str] = &[$( stringify!($key) ),*];
+            const KEYS: &'static [&'static str] =
+                &[$( $crate::config::define::key_name(stringify!($key)) ),*];
             const DOC: &'static [&'static str] = &[$( $about ),*];
 
             fn read(reader: &mut $crate::config::define::TableReader<'_, '_>) -> Self {
                 let default = Self::default();
                 Self {
-                    $( $key: reader.key(stringify!($key), default.$key) $( .within($range) )? .take(), )*
+                    $( $key: reader
+                        .key($crate::config::define::key_name(stringify!($key)), default.$key)
+                        $( .within($range) )?
+                        .take(),
+                    )*
                 }
             }
 
             fn rows(&self) -> Vec<$crate::config::define::Row> {
                 vec![$( $crate::config::define::Row {
-                    name: stringify!($key),
+                    name: $crate::config::define::key_name(stringify!($key)),
                     doc: &[$( $doc ),*],
                     range: [$( $crate::config::define::show_range::<$type>(&$range) )?].into_iter().next(),
                     value: $crate::config::Setting::write(&self.$key),
@@ -82,6 +87,14 @@ macro_rules! section {
     };
 }
 pub(crate) use section;
+
+/// The key of a field: words that Rust has for itself stand behind `r#` there.
+pub(crate) const fn key_name(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
 
 /// A range as prose: `100 to 1000`.
 pub(crate) fn show_range<T: Setting>(range: &RangeInclusive<T>) -> String {

@@ -55,6 +55,8 @@ choice! {
         Submission = "submission",
         /// Mail for local mailboxes from another MTA (RFC 2033).
         Lmtp = "lmtp",
+        /// Waiting mail for customers who come to fetch it, usually on port 366 (RFC 2645).
+        Odmr = "odmr",
         /// Mailbox access (RFC 3501).
         Imap = "imap",
         /// Maildrop access (RFC 1939).
@@ -80,7 +82,7 @@ section! {
     /// Where the server waits for connections. Write one [[listener]] for each address; without any, those
     /// shown here are used.
     Listener {
-        /// What is spoken: "smtp", "submission", "lmtp", "imap", "pop3" or "admin".
+        /// What is spoken: "smtp", "submission", "lmtp", "odmr", "imap", "pop3" or "admin".
         protocol: Protocol = Protocol::Smtp;
         /// IP address and port, or for "lmtp" a socket such as "unix:/run/nightmail/lmtp.sock"; "admin" needs a socket.
         /// "[::]:25" takes IPv6 and IPv4 connections alike. "systemd:NAME" takes the sockets that systemd passes under
@@ -272,56 +274,6 @@ section! {
         tls_handshake: Duration = 30 * SECOND, within SECOND..=HOUR;
         /// For a client to take any of what is sent to it.
         write: Duration = 3 * MINUTE, within SECOND..=HOUR;
-    }
-}
-
-choice! {
-    /// How TLS is used towards other sites.
-    pub enum OutboundTls {
-        /// Never.
-        None = "none",
-        /// Where the other site offers it, with any certificate (RFC 7435).
-        Opportunistic = "opportunistic",
-    }
-}
-
-section! {
-    /// How mail reaches other sites.
-    Delivery {
-        /// The name given in EHLO; the hostname when absent.
-        ehlo_name: Option<Domain> = None, sample "\"out.example.org\"";
-        /// TLS: "none" or "opportunistic".
-        tls: OutboundTls = OutboundTls::Opportunistic;
-        /// The waits between attempts; the last one repeats until the message is too old.
-        retry_waits: Vec<Duration> = vec![5 * MINUTE, 10 * MINUTE, 20 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR];
-        /// A message that could not be delivered for this long is returned; RFC 5321 asks for 4 to 5 days.
-        lifetime: Duration = 5 * DAY, within MINUTE..=60 * DAY;
-        /// The sender is told about a delay of this length, once.
-        warn_after: Duration = 4 * HOUR, within MINUTE..=60 * DAY;
-        /// Most connections at once to one destination.
-        connections_per_destination_max: usize = 10, within 1..=1000;
-        /// Most connections at once to all destinations together.
-        connections_max: usize = 200, within 1..=10_000;
-        /// How long one attempt to connect may take.
-        connect_timeout: Duration = 30 * SECOND, within SECOND..=5 * MINUTE;
-        /// The port mail exchangers are reached on.
-        port: u16 = 25, within 1..=65_535;
-        /// DNS servers to ask; those of the machine when empty.
-        dns_servers: Vec<SocketAddr> = Vec::new();
-    }
-}
-
-section! {
-    /// A server that takes all mail for other sites, instead of their mail exchangers.
-    Smarthost {
-        /// Host and port. Without it, mail goes straight to the destinations.
-        address: Option<HostPort> = None, sample "\"relay.example.org:587\"";
-        /// TLS: "none", "starttls" or "implicit". The certificate must be valid for the host.
-        tls: TlsMode = TlsMode::Starttls;
-        /// The user to log in as; no login when absent.
-        user: Option<String> = None, sample "\"mx.example.org\"";
-        /// File whose first line is the password. Only the server's user should be able to read it.
-        password_file: Option<PathBuf> = None, sample "\"/etc/nightmail/smarthost.password\"";
     }
 }
 

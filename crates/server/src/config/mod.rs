@@ -5,12 +5,14 @@
 //! a value that was given.
 
 mod check;
+mod customer;
 mod define;
 mod journal;
 mod keys;
 mod preflight;
 mod receiving;
 mod report;
+mod sending;
 mod suggest;
 mod value;
 
@@ -19,12 +21,13 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use customer::Customer;
 use define::{Row, Section, TableReader, describe};
 pub use journal::Journal;
 pub use keys::{
-    Acme, AcmeChallenge, Admin, Auth, Certificate, ClientCertificates, DatabaseTls, Delivery,
-    EngineKind, EventBus, Events, Limits, Listener, Log, LogFormat, Node, Objects, OutboundTls,
-    Postgresql, Protocol, Server, Smarthost, Store, System, Timeouts, Tls, TlsMode,
+    Acme, AcmeChallenge, Admin, Auth, Certificate, ClientCertificates, DatabaseTls,
+    EngineKind, EventBus, Events, Limits, Listener, Log, LogFormat, Node, Objects, Postgresql,
+    Protocol, Server, Store, System, Timeouts, Tls, TlsMode,
 };
 pub use nightmail_cluster::Role;
 pub use nightmail_core::net::IpNetwork;
@@ -35,6 +38,11 @@ pub use receiving::{
 };
 use report::Report;
 pub use report::{ConfigError, Problem};
+pub use sending::{
+    Delivery, Destination, DoubleBounces, OutboundRate, OutboundTls, PrecedenceRule,
+    PrecedenceSource, Queue, RateSubject, Relay, RelayTls, ReplyConsequence, ReplyRule, ReplyStage,
+    Route, Schedule, Smarthost,
+};
 pub use value::{ByteSize, HostPort, ListenAddress, NotThisKind, Setting, Switch};
 
 /// The name of the table that has defaults of its own where there is none.
@@ -112,6 +120,8 @@ tables! {
         delivery: Delivery,
         /// `[smarthost]`
         smarthost: Smarthost,
+        /// `[queue]`
+        queue: Queue,
         /// `[store]`
         store: Store,
         /// `[postgresql]`
@@ -140,6 +150,20 @@ tables! {
         access_rules = "access": Access, checked by check::access;
         /// `[[dns_list]]`
         dns_lists = "dns_list": DnsList, checked by check::dns_list;
+        /// `[[destination]]`, in the order they are looked at.
+        destinations = "destination": Destination, checked by sending::check::destination;
+        /// `[[relay]]`
+        relays = "relay": Relay, checked by sending::check::relay;
+        /// `[[schedule]]`
+        schedules = "schedule": Schedule, checked by sending::check::schedule;
+        /// `[[reply_rule]]`, in the order they are looked at.
+        reply_rules = "reply_rule": ReplyRule, checked by sending::check::reply_rule;
+        /// `[[outbound_rate]]`
+        outbound_rates = "outbound_rate": OutboundRate, checked by sending::check::outbound_rate;
+        /// `[[precedence]]`, in the order they are looked at.
+        precedence_rules = "precedence": PrecedenceRule, checked by sending::check::nothing;
+        /// `[[customer]]`
+        customers = "customer": Customer, checked by customer::check;
         /// `[[token_issuer]]`
         token_issuers = "token_issuer": TokenIssuer, checked by check::token_issuer;
     }
@@ -169,6 +193,7 @@ impl Config {
         unknown_tables(root, &mut report);
         let config = Self::read(root, &mut report);
         config.validate(&mut report);
+        sending::check::names(root, &config, &mut report);
         let problems = report.finish();
         if problems.is_empty() {
             Ok(config)
@@ -243,24 +268,12 @@ impl Config {
             "[tls]: give both `certificate` and `key`, or neither for a self-signed certificate",
         );
         refuse(
-            self.smarthost.user.is_some() != self.smarthost.password_file.is_some(),
-            "[smarthost]: give both `user` and `password_file`, or neither for no login",
-        );
-        refuse(
-            self.smarthost.user.is_some() && self.smarthost.address.is_none(),
-            "[smarthost]: `user` needs an `address`",
-        );
-        refuse(
-            self.delivery.retry_waits.is_empty()
-                || self.delivery.retry_waits.iter().any(|wait| wait.is_zero()),
-            "`retry_waits` in [delivery]: give at least one wait, each longer than zero",
-        );
-        refuse(
             !crate::log::is_filter(&self.log.level),
             "`level` in [log]: expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or a list such as \"info,nightmail_smtp=debug\"",
         );
         self.validate_cluster(&mut refuse);
         self.validate_receiving(&mut refuse);
+        self.validate_sending(&mut refuse);
         for (index, listener) in self.listeners.iter().enumerate() {
             let port_zero = matches!(&listener.address, ListenAddress::Tcp(tcp) if tcp.port() == 0);
             let mut earlier = self.listeners.iter().take(index);
@@ -330,6 +343,7 @@ impl Protocol {
         match self {
             Self::Smtp | Self::Lmtp => Role::Mx,
             Self::Submission => Role::Submission,
+            Self::Odmr => Role::Delivery,
             Self::Imap => Role::Imap,
             Self::Pop3 => Role::Pop3,
             Self::Admin => Role::Admin,

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use super::{Config, EngineKind, IpNetwork, ListenAddress, Setting};
+use super::{Config, EngineKind, IpNetwork, ListenAddress, RelayTls, Setting};
 use crate::log::Secret;
 use crate::tls::look_over;
 
@@ -111,7 +111,35 @@ pub fn preflight(config: &Config) -> Preflight {
     check_shared_store(config, &mut found);
     check_exposure(config, &mut found);
     check_receiving(config, &mut found);
+    check_sending(config, &mut found);
     found
+}
+
+/// What the sections about mail that goes out name outside the configuration, and what in them works against its purpose.
+fn check_sending(config: &Config, found: &mut Preflight) {
+    let delivery = &config.delivery;
+    check_readable("trust_anchors", delivery.trust_anchors.as_deref(), found);
+    for relay in &config.relays {
+        check_secret("password_file", relay.password_file.as_deref(), found);
+        let certificate = relay.client_certificate.as_deref();
+        check_readable("client_certificate", certificate, found);
+        check_secret("client_key", relay.client_key.as_deref(), found);
+        if relay.tls == RelayTls::None && relay.user.is_some() {
+            found.warn(format!(
+                "the [[relay]] \"{}\" has a `user` and tls = \"none\": a password is not sent without TLS",
+                relay.name
+            ));
+        }
+    }
+    if delivery.trust_anchors.is_some() && !delivery.dnssec {
+        found.warn("`trust_anchors` in [delivery] is not used without dnssec = true".to_owned());
+    }
+    if delivery.connections_start > delivery.connections_per_destination_max {
+        found.warn(
+            "`connections_start` in [delivery] is more than `connections_per_destination_max`, which holds"
+                .to_owned(),
+        );
+    }
 }
 
 /// What the sections about mail that comes in name outside the configuration, and what in them works against its purpose.

@@ -163,7 +163,7 @@ fn keys_that_need_each_other_are_checked() {
             "both `user` and `password_file`",
         ),
         ("[server]\nsubaddress_separator = \"ab\"", "one punctuation"),
-        ("[delivery]\nretry_waits = []", "at least one wait"),
+        ("[delivery]\nretry_waits = [\"0s\"]", "longer than zero"),
         ("[log]\nlevel = \"a=b=c\"", "`level` in [log]"),
         ("[listener]\nprotocol = \"smtp\"", "two brackets"),
         (

@@ -4,7 +4,7 @@
 //! tells the operator what was expected.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use nightmail_cluster::Role;
 use nightmail_core::net::IpNetwork;
 use nightmail_core::{Address, Domain};
+use nightmail_pace::{CodePattern, Offset, Pattern, Rate, SenderPattern, Weekday, Window};
 use toml::de::DeValue;
 
 /// A kind of value.
@@ -61,7 +62,7 @@ macro_rules! integer_settings {
     )*};
 }
 
-integer_settings!(u16, u32, u64, usize, i32);
+integer_settings!(u8, u16, u32, u64, usize, i32);
 
 impl Setting for String {
     fn expected() -> String {
@@ -147,6 +148,13 @@ macro_rules! text_settings {
 text_settings! {
     Address: "a mail address such as \"ann@example.org\"",
     Domain: "a domain name such as \"mx.example.org\"",
+    IpAddr: "an IP address such as \"192.0.2.1\" or \"2001:db8::1\"",
+    Pattern: "a pattern of destinations such as \"example.com\", \".example.com\" (and all below), \"*.example.com\" (all below), \"mx:*.example.com\" (by mail exchangers) or \"*\"",
+    SenderPattern: "a pattern of senders such as \"ann@example.org\", \"@example.org\", \"@.example.org\", \"ann@\", \"<>\" or \"*\"",
+    CodePattern: "a reply code such as \"421\", or \"4..\" with dots for any digit",
+    Window: "a window such as \"08:00-18:00\" or \"22:00-06:00\"",
+    Weekday: "a day such as \"saturday\"",
+    Offset: "an offset from UTC such as \"+01:00\"",
     SocketAddr: "an IP address and port such as \"192.0.2.1:25\" or \"[2001:db8::1]:25\"",
     Role: "one of \"mx\", \"submission\", \"imap\", \"pop3\", \"delivery\", \"admin\"",
     HostPort: "a host and port such as \"relay.example.org:587\"",
@@ -289,20 +297,49 @@ impl Setting for Duration {
     }
 
     fn read(value: &DeValue<'_>) -> Option<Self> {
-        let (number, unit) = number_and_unit(value.as_str()?)?;
-        let (_, millis) = DURATION_UNITS.iter().find(|(name, _)| *name == unit)?;
-        number.checked_mul(*millis).map(Self::from_millis)
+        parse_duration(value.as_str()?)
     }
 
     fn write(&self) -> Option<String> {
-        let millis = u64::try_from(self.as_millis()).ok()?;
-        let exact = DURATION_UNITS
-            .iter()
-            .find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit));
-        match exact {
-            Some((name, unit)) => quoted(&format!("{}{name}", millis / unit)),
-            None => quoted("0s"),
-        }
+        quoted(&show_duration(*self)?)
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = number_and_unit(text)?;
+    let (_, millis) = DURATION_UNITS.iter().find(|(name, _)| *name == unit)?;
+    number.checked_mul(*millis).map(Duration::from_millis)
+}
+
+fn show_duration(duration: Duration) -> Option<String> {
+    let millis = u64::try_from(duration.as_millis()).ok()?;
+    let exact = DURATION_UNITS
+        .iter()
+        .find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit));
+    Some(match exact {
+        Some((name, unit)) => format!("{}{name}", millis / unit),
+        None => "0s".to_owned(),
+    })
+}
+
+impl Setting for Rate {
+    fn expected() -> String {
+        "messages and the time they are for, such as \"600/1h\"".to_owned()
+    }
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let (messages, per) = value.as_str()?.split_once('/')?;
+        let plain = messages.bytes().all(|octet| octet.is_ascii_digit());
+        let messages = messages
+            .parse()
+            .ok()
+            .filter(|messages| plain && *messages > 0)?;
+        let per = parse_duration(per).filter(|per| !per.is_zero())?;
+        Some(Self { messages, per })
+    }
+
+    fn write(&self) -> Option<String> {
+        quoted(&format!("{}/{}", self.messages, show_duration(self.per)?))
     }
 }
 
@@ -482,6 +519,12 @@ mod tests {
         fn durations_read_back_as_written(millis in 0u64..10_000_000_000) {
             let duration = Duration::from_millis(millis);
             prop_assert_eq!(read(&duration.write().unwrap()), Some(duration));
+        }
+
+        #[test]
+        fn rates_read_back_as_written(messages in 1u32.., millis in 1u64..10_000_000_000) {
+            let rate = Rate { messages, per: Duration::from_millis(millis) };
+            prop_assert_eq!(read(&rate.write().unwrap()), Some(rate));
         }
 
         #[test]

@@ -29,11 +29,13 @@ use std::time::Duration;
 use nightmail_access::{ClientNet, Greylist, GreylistOptions, Rates, Rules, Stage};
 use nightmail_core::net::IpNetwork;
 use nightmail_dns::{Dns, DnsOptions};
+use nightmail_pace::{Policies, Precedences};
 use nightmail_trust::{Trust, TrustOptions};
 
 use crate::backend::{Backend, OpenError};
 use crate::config::{self, Authentication, Config, Consequence, Receiving};
 use crate::error::ServerError;
+use crate::outbound::{policies, precedences};
 
 pub(crate) use data::Judged;
 pub(crate) use decision::{Fate, Gated};
@@ -69,6 +71,10 @@ pub struct Gate {
     messages: Rates<ClientNet>,
     unknown: Rates<ClientNet>,
     etrns: Rates<ClientNet>,
+    /// For which domains mail waits to be asked for.
+    destinations: Policies,
+    /// How urgent mail is that goes on to other sites.
+    pub(crate) precedences: Precedences,
     pub(crate) submission: SubmissionGate,
     pub(crate) signers: Signers,
     reporting: reporting::Reporting,
@@ -102,6 +108,8 @@ impl Gate {
             messages: Rates::new(RATES_MAX),
             unknown: Rates::new(RATES_MAX),
             etrns: Rates::new(RATES_MAX),
+            destinations: policies(config),
+            precedences: precedences(config),
             submission: SubmissionGate::new(config.submission.clone(), backend.directory.clone()),
             signers: Signers::new(&authentication, backend.directory.clone()),
             reporting: reporting::Reporting::new(config, Arc::clone(&backend.engine)),
@@ -120,6 +128,11 @@ impl Gate {
     /// Whether clients from there pass every check and may relay.
     pub(crate) fn trusts(&self, ip: IpAddr) -> bool {
         holds(&self.settings.trusted, ip)
+    }
+
+    /// Whether all mail from other sites comes through there: what such a host lets through has passed its checks.
+    pub(crate) fn is_buffer(&self, ip: IpAddr) -> bool {
+        holds(&self.settings.only_from, ip)
     }
 
     /// Whether XCLIENT and XFORWARD are taken from there.
@@ -148,12 +161,22 @@ fn holds(networks: &[IpNetwork], ip: IpAddr) -> bool {
 
 /// The resolver that a configuration asks for.
 fn resolver(config: &Config) -> Result<Dns, ServerError> {
+    let delivery = &config.delivery;
+    let anchors = delivery.trust_anchors.as_deref().map(std::fs::read_to_string);
+    let trust_anchors = anchors.transpose().map_err(|source| ServerError::Io {
+        what: "`trust_anchors` in [delivery] cannot be read",
+        source,
+    })?;
     let options = DnsOptions {
-        name_servers: config.delivery.dns_servers.clone(),
+        name_servers: delivery.dns_servers.clone(),
+        dnssec: delivery.dnssec,
+        trust_anchors,
         ..DnsOptions::default()
     };
     let made = Dns::new(&options);
-    Ok(made.map_err(|error| OpenError::Settings(format!("`dns_servers` in [delivery]: {error}")))?)
+    Ok(made.map_err(|error| {
+        OpenError::Settings(format!("`dns_servers` or `trust_anchors` in [delivery]: {error}"))
+    })?)
 }
 
 /// How long greylisting waits and remembers, as configured.

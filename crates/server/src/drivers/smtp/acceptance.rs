@@ -9,6 +9,7 @@ use nightmail_core::{ForwardPath, Timestamp};
 use nightmail_heap::HeapError;
 use nightmail_journal::EventKind;
 use nightmail_mime::{KnownField, ListItem, Structure};
+use nightmail_pace::{MailSource, Precedence};
 use nightmail_queue::{Notify, Ret, Source};
 use nightmail_smtp::command::{ByMode, MailParams, RcptParams, Return};
 use nightmail_smtp::server::{Answer, EndOfMessage, Role};
@@ -223,6 +224,7 @@ impl SmtpSession {
         };
         let mut trace = judged.fields;
         trace.extend(self.trace(message, incoming, transport, now).await);
+        let Precedence { precedence, band } = self.precedence(message, incoming);
         Envelope {
             reverse_path: message.envelope.mail.reverse_path.clone(),
             recipients,
@@ -246,9 +248,28 @@ impl SmtpSession {
                 Role::Mta | Role::Msa => QuotaPolicy::Together,
             },
             demands: demands(params, now),
-            precedence: 0,
-            band: nightmail_queue::Rank::NORMAL,
+            precedence,
+            band,
         }
+    }
+
+    /// How urgent the message is where it goes on to other sites.
+    fn precedence(&self, message: &EndOfMessage, incoming: &Received) -> Precedence {
+        let source = match self.account {
+            Some(_) => MailSource::Submission,
+            None => MailSource::Relay,
+        };
+        let bulk = [
+            KnownField::ListId,
+            KnownField::ListUnsubscribe,
+            KnownField::Precedence,
+        ];
+        let structure = &incoming.structure;
+        let in_bulk = bulk.into_iter().any(|field| structure.has_field(field));
+        let mail = &message.envelope.mail;
+        let priority = mail.params.mt_priority.unwrap_or(0);
+        let precedences = &self.service.services.gate.precedences;
+        precedences.of(source, in_bulk, &mail.reverse_path, priority)
     }
 
     /// The fields of this hop: the signature of a submission, Received, and what a submission lacks.
