@@ -5,10 +5,12 @@
 
 use nightmail_core::codec::{RowError, RowReader, RowWriter};
 use nightmail_core::{QueueId, Timestamp};
+use nightmail_engine::{RowKey, Value};
 
 use crate::error::BlockError;
 use crate::event::{Event, EventKind};
 use crate::filter;
+use crate::key::BlockId;
 use crate::term::{bare, clip, each_term, hash};
 
 const VERSION: u8 = 1;
@@ -198,6 +200,15 @@ impl Plain {
         let mut row = RowWriter::new(VERSION);
         Ok(row.fixed(&filter::build(hashes)).finish())
     }
+}
+
+/// The rows of a block: itself and its filter.
+pub(crate) fn rows(id: BlockId, draft: Draft) -> Result<[(RowKey, Value); 2], BlockError> {
+    let plain = draft.finish();
+    Ok([
+        (id.block(), plain.pack()?.into()),
+        (id.filter(), plain.filter()?.into()),
+    ])
 }
 
 /// A filter as it is stored, without its version byte.

@@ -78,7 +78,7 @@ impl fmt::Display for EventKind {
 /// Something that happened.
 ///
 /// Texts longer than [`Event::TEXT_OCTETS_MAX`] are cut. Angle brackets around addresses and Message-IDs are left out.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Event {
     /// When.
     pub at: Timestamp,

@@ -12,10 +12,11 @@ use crate::event::Event;
 use crate::filter::may_hold;
 use crate::journal::Journal;
 use crate::key::{BlockId, filters};
+use crate::merge::WINDOW_MILLIS;
 use crate::term::{asked, each_term, hash};
 
 /// Filters read at once.
-const PAGE: usize = 64;
+const PAGE: usize = 512;
 /// Blocks read at once.
 const BLOCKS_AT_ONCE: usize = 16;
 /// Messages are followed from event to event so many times: from a recipient to the queue, from there to the
@@ -27,8 +28,10 @@ const FOLLOWED_MAX: usize = 256;
 const FOLLOWED_EVENTS_MAX: usize = 10_000;
 /// How far before and after what was found the rest of a message's life is looked for: longer than any queue keeps mail.
 const LIFE_MILLIS: i64 = 30 * 86_400_000;
-/// A block is closed no later than this after its last event, unless the store was away for longer.
-const CLOSED_WITHIN_MILLIS: i64 = 600_000;
+/// A block is closed no later than this after its first event, unless the store was away for longer.
+const CLOSED_WITHIN_MILLIS: i64 = 2 * WINDOW_MILLIS as i64;
+/// Times a look is repeated because blocks were joined while it read.
+const AGAIN_MAX: usize = 3;
 
 /// What is asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,6 +75,8 @@ struct Search<'a> {
     events: BTreeMap<Place, Event>,
     reads: Reads,
     more: bool,
+    /// A block was gone when it was to be read.
+    missed: bool,
 }
 
 /// What a look through the log is for.
@@ -101,6 +106,7 @@ impl Journal {
             events: BTreeMap::new(),
             reads: Reads::default(),
             more: false,
+            missed: false,
         };
         let mut known = HashSet::from([asked(&query.text)]);
         let first = Look {
@@ -109,17 +115,15 @@ impl Journal {
             until: query.until,
             limit: query.limit,
         };
-        search.look(first).await?;
+        search.look_well(&first).await?;
         for _ in 0..ROUNDS {
             let Some(next) = search.next_look(&mut known) else {
                 break;
             };
-            search.look(next).await?;
+            search.look_well(&next).await?;
         }
-        let mut events: Vec<Event> = search.events.into_values().collect();
-        events.sort_by_key(|event| event.at);
         Ok(Found {
-            events,
+            events: once(search.events),
             more: search.more,
             reads: search.reads,
         })
@@ -156,8 +160,20 @@ impl Search<'_> {
         })
     }
 
+    /// Looks until no block was joined with others, or swept, under its hands.
+    async fn look_well(&mut self, look: &Look) -> Result<(), JournalError> {
+        for _ in 0..AGAIN_MAX {
+            self.missed = false;
+            self.look(look).await?;
+            if !self.missed {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the filters, the newest first, and the blocks that may hold what is looked for.
-    async fn look(&mut self, look: Look) -> Result<(), JournalError> {
+    async fn look(&mut self, look: &Look) -> Result<(), JournalError> {
         let hashes: Vec<u64> = look.terms.iter().map(|term| hash(term)).collect();
         let closed_until = look
             .until
@@ -177,7 +193,7 @@ impl Search<'_> {
                 .filter_map(|(key, _)| BlockId::of_filter(key))
                 .collect();
             for blocks in wanted.chunks(BLOCKS_AT_ONCE) {
-                self.read_blocks(blocks, &look, &mut left).await?;
+                self.read_blocks(blocks, look, &mut left).await?;
                 if left == 0 {
                     self.more = true;
                     return Ok(());
@@ -208,8 +224,10 @@ impl Search<'_> {
         let keys: Vec<_> = blocks.iter().map(|id| id.block()).collect();
         let values = self.engine.get_many(&keys).await?;
         for (id, value) in blocks.iter().zip(values) {
-            // A sweep may have taken it since.
-            let Some(value) = value else { continue };
+            let Some(value) = value else {
+                self.missed = true;
+                continue;
+            };
             self.reads.blocks += 1;
             match hits(&value, look) {
                 Ok(hits) => self.add(*id, hits, left),
@@ -231,6 +249,18 @@ impl Search<'_> {
             }
         }
     }
+}
+
+/// The events, the oldest first. One that stands in two blocks was seen before and after these were joined.
+fn once(events: BTreeMap<Place, Event>) -> Vec<Event> {
+    let mut blocks = HashMap::new();
+    let mut events: Vec<Event> = events
+        .into_iter()
+        .filter(|((block, _), event)| *blocks.entry(event.clone()).or_insert(*block) == *block)
+        .map(|(_, event)| event)
+        .collect();
+    events.sort_by_key(|event| event.at);
+    events
 }
 
 /// Whether any of the terms may be in the block of this filter. One that does not read says nothing.

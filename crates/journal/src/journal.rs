@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nightmail_commit::{CommitFailure, Committer};
@@ -28,6 +29,8 @@ pub(crate) struct Inner {
     requests: mpsc::UnboundedSender<Request>,
     pub(crate) committer: Committer,
     pub(crate) retention: Duration,
+    /// Blocks closed before, in milliseconds since the epoch, have been looked at for joining.
+    pub(crate) merged_to: AtomicU64,
 }
 
 /// Somebody waits until everything noted so far is written.
@@ -78,6 +81,7 @@ impl Journal {
                 requests,
                 committer,
                 retention,
+                merged_to: AtomicU64::new(0),
             })),
         }
     }
@@ -120,6 +124,19 @@ impl Journal {
     }
 }
 
+impl Inner {
+    /// Events of a full block.
+    pub(crate) fn block_events(&self) -> usize {
+        self.waiting.options.block_events
+    }
+
+    /// A name for a block made of others, closed then.
+    pub(crate) fn next_id(&self, closed: u64) -> BlockId {
+        let mut state = self.waiting.state.lock();
+        self.waiting.next_id(&mut state, closed)
+    }
+}
+
 impl Waiting {
     fn new(options: JournalOptions) -> Self {
         Self {
@@ -159,13 +176,19 @@ impl Waiting {
         if draft.events() == 0 {
             return;
         }
-        let id = BlockId {
-            closed: millis(nightmail_commit::now()),
-            writer: self.writer,
-            number: state.number,
-        };
-        state.number = state.number.wrapping_add(1);
+        let id = self.next_id(state, millis(nightmail_commit::now()));
         state.closed.push_back(Closed { id, draft });
+    }
+
+    /// A name that no other block has or will have.
+    fn next_id(&self, state: &mut State, closed: u64) -> BlockId {
+        let number = state.number;
+        state.number = number.wrapping_add(1);
+        BlockId {
+            closed,
+            writer: self.writer,
+            number,
+        }
     }
 
     /// Closes the draft, whatever there is of it.
@@ -203,8 +226,8 @@ fn writer_id(node: &str) -> u64 {
         .unwrap_or_default();
     let process = std::process::id();
     // Several may be started in one process and one moment by tests: each has a place of its own.
-    static STARTED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    let count = STARTED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    let count = STARTED.fetch_add(1, Ordering::Relaxed);
     let seed = format!("{node}\0{process}\0{}\0{count}", started.as_nanos());
     xxh3_64(seed.as_bytes())
 }

@@ -7,7 +7,7 @@
 //! Events are gathered in memory and written as blocks that are full or have waited for
 //! [`JournalOptions::flush_every`]; the writing need not be synced. A crash loses what had not been written, and a store
 //! that stays away longer than memory lasts loses what comes then, which is counted: noting never delays mail.
-//! Nodes write blocks of their own under keys that no other process uses.
+//! Nodes write blocks of their own under keys that no other process uses; small ones are joined later.
 //!
 //! What is kept of a message: when, the reverse-path and recipients, Message-ID and queue id, the client or host, the
 //! replies. Nothing of its content, and nothing of who reads it.
@@ -19,6 +19,7 @@ mod filter;
 mod find;
 mod journal;
 mod key;
+mod merge;
 mod options;
 mod sweep;
 mod term;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
 
-use crate::error::BlockError;
+use crate::block::rows;
 use crate::journal::{Closed, Request, Waiting};
 
 /// Blocks written in one commit.
@@ -111,7 +111,7 @@ impl Writer {
     /// A block that cannot be packed is dropped: it would not be possible later either.
     fn prepare(&self, closed: Closed) -> Option<Ready> {
         let (events, octets) = (closed.draft.events(), closed.draft.octets());
-        match rows(closed) {
+        match rows(closed.id, closed.draft) {
             Ok(rows) => Some(Ready {
                 rows,
                 events,
@@ -137,14 +137,6 @@ impl Writer {
 
 fn count_dropped(events: u64) {
     metrics::counter!("nightmail_journal_dropped_total").increment(events);
-}
-
-fn rows(closed: Closed) -> Result<[(RowKey, Value); 2], BlockError> {
-    let plain = closed.draft.finish();
-    Ok([
-        (closed.id.block(), plain.pack()?.into()),
-        (closed.id.filter(), plain.filter()?.into()),
-    ])
 }
 
 /// Waits for that moment; for ever where there is none.

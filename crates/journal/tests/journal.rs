@@ -325,6 +325,68 @@ async fn a_sweep_takes_what_is_too_old_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn small_blocks_are_joined_and_nothing_is_lost_or_doubled() {
+    let site = Site::new();
+    let small = || JournalOptions {
+        block_events: 2,
+        ..options()
+    };
+    let (one, two) = (site.journal(small()), site.journal(small()));
+    for number in 0..200 {
+        one.note(sent(number, "a@far.test"));
+        two.note(sent(1000 + number, "a@far.test"));
+    }
+    one.flush().await.unwrap();
+    two.flush().await.unwrap();
+    assert_eq!(site.rows().await, 400);
+    let usual = site.journal(options());
+    assert_eq!(usual.merge(now()).await.unwrap(), 0, "too early");
+    let later = now().plus_millis(1_800_000);
+    let (first, second) = tokio::join!(usual.merge(later), usual.merge(later));
+    let gone = first.unwrap() + second.unwrap();
+    // The window may have ended while the events were noted.
+    assert!(gone >= 197, "{gone}");
+    assert_eq!(site.rows().await as u64, 400 - 2 * gone);
+    let all = Query {
+        limit: 1000,
+        ..query("@far.test")
+    };
+    let mut ids: Vec<u64> = Vec::new();
+    for event in usual.find(&all).await.unwrap().events {
+        ids.push(event.queue_id.unwrap().get());
+    }
+    ids.sort_unstable();
+    let noted: Vec<u64> = (0..200).chain(1000..1200).collect();
+    assert_eq!(ids, noted);
+    assert_eq!(usual.merge(later).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_search_while_blocks_are_joined_finds_everything_once() {
+    for pause in 0..40 {
+        let site = Site::new();
+        let journal = site.journal(JournalOptions {
+            block_events: 1,
+            ..options()
+        });
+        for number in 0..60 {
+            journal.note(sent(number, "a@far.test"));
+        }
+        journal.flush().await.unwrap();
+        let usual = site.journal(options());
+        let merging = tokio::spawn(async move {
+            for _ in 0..pause {
+                tokio::task::yield_now().await;
+            }
+            usual.merge(now().plus_millis(1_800_000)).await.unwrap()
+        });
+        assert_eq!(find(&journal, "@far.test").await.len(), 60);
+        assert!(merging.await.unwrap() >= 58);
+        assert_eq!(find(&journal, "@far.test").await.len(), 60);
+    }
+}
+
+#[tokio::test]
 async fn a_log_that_is_turned_off_takes_nothing_and_forgets_what_it_had() {
     let site = Site::new();
     let journal = site.journal(options());

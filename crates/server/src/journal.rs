@@ -19,11 +19,17 @@ pub(crate) fn open(config: &Config, committer: Committer) -> Journal {
     Journal::start(committer, options)
 }
 
-/// Removes what has been kept for long enough.
+/// Removes what has been kept for long enough, and joins small blocks.
 pub(crate) async fn sweep(journal: &Journal) {
-    match journal.sweep(nightmail_commit::now()).await {
+    let now = nightmail_commit::now();
+    match journal.sweep(now).await {
         Ok(0) => {}
         Ok(blocks) => debug!(blocks, "old events removed"),
         Err(error) => warn!(%error, "old events could not be removed"),
+    }
+    match journal.merge(now).await {
+        Ok(0) => {}
+        Ok(blocks) => debug!(blocks, "blocks of events joined"),
+        Err(error) => warn!(%error, "blocks of events could not be joined"),
     }
 }
