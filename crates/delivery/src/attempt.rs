@@ -1,21 +1,17 @@
-//! One attempt: a message to the recipients of one destination, over the destination's hosts in turn.
+//! One attempt: a message to the recipients of one site, over the site's hosts in turn.
 
 use std::sync::Arc;
 
 use nightmail_cluster::LeaseHold;
-use nightmail_core::{QueueId, Timestamp};
+use nightmail_core::{Domain, QueueId, Timestamp};
 use nightmail_queue::{Attempt, QueueMessage};
-use nightmail_smtp::client::{Config, Fate, Login, Protocol, Stage, TlsPolicy};
-use nightmail_smtp::command::HelloName;
+use nightmail_smtp::client::{Fate, Stage};
 use nightmail_smtp::reply::Reply;
-use nightmail_smtp::sasl::Password;
 
-use crate::channel::Channel;
-use crate::dns::NoRoute;
-use crate::options::SmarthostTls;
+use crate::connection::{Connection, Peer, Sent};
 use crate::retry::{AttemptResult, Ended};
-use crate::route::{Destination, Protection, Target};
-use crate::session::{Peer, Sent, Trouble};
+use crate::trouble::Trouble;
+use crate::work::Worker;
 
 /// A message that is being worked on.
 #[derive(Clone)]
@@ -27,139 +23,228 @@ pub(crate) struct Job {
 }
 
 /// The recipients an attempt has not decided yet, and the weightiest reason why.
-struct Undecided {
-    indexes: Vec<usize>,
+pub(crate) struct Undecided {
+    pub indexes: Vec<usize>,
     reason: Option<(Trouble, String)>,
 }
 
 impl Undecided {
+    pub const fn new(indexes: Vec<usize>) -> Self {
+        Self {
+            indexes,
+            reason: None,
+        }
+    }
+
     /// A trouble that may pass outweighs one that will not: as long as one host may take the message later, it waits.
-    fn note(&mut self, trouble: Option<Trouble>, target: &Target) {
-        let Some(trouble) = trouble else { return };
+    pub fn note(&mut self, trouble: Trouble, host: &str) {
         let outweighed = self
             .reason
             .as_ref()
             .is_none_or(|(known, _)| known.permanent || !trouble.permanent);
         if outweighed {
-            self.reason = Some((trouble, target.host.clone()));
+            self.reason = Some((trouble, host.to_owned()));
         }
     }
 
-    fn results(self, at: Timestamp) -> Vec<AttemptResult> {
-        let (trouble, host) = match self.reason {
-            Some((trouble, host)) => (trouble, Some(host)),
+    /// Why nobody else was decided, and the host that it was about.
+    pub fn reason(&self) -> (Trouble, Option<String>) {
+        match &self.reason {
+            Some((trouble, host)) => {
+                let host = Some(host.clone()).filter(|host| !host.is_empty());
+                (trouble.clone(), host)
+            }
             None => (
                 Trouble::temporary("4.4.1", "no host could be reached"),
                 None,
             ),
-        };
-        let ended = if trouble.permanent {
-            Ended::Permanent
-        } else {
-            Ended::Temporary
-        };
-        let attempt = Attempt::new(
-            at,
-            host.as_deref(),
-            &trouble.status,
-            trouble.reply.as_deref(),
-            &trouble.text,
-        );
-        let result = |index| AttemptResult {
-            index,
-            ended,
-            attempt: attempt.clone(),
-        };
-        self.indexes.into_iter().map(result).collect()
+        }
+    }
+
+    pub fn results(self, at: Timestamp) -> Vec<AttemptResult> {
+        let (trouble, host) = self.reason();
+        results_of(&trouble, host.as_deref(), &self.indexes, at)
     }
 }
 
-impl Channel {
-    /// Tries to hand the message over for the recipients at `indexes`. Every one of them gets a result.
-    pub(crate) async fn attempt(
-        &self,
-        job: &Job,
-        destination: &Destination,
-        indexes: &[usize],
-    ) -> Vec<AttemptResult> {
-        let targets = match self.route(destination, insists_on_tls(&job.message)).await {
-            Ok(targets) => targets,
-            Err(no_route) => return unrouted(&no_route, indexes),
+/// The same result for each of these recipients.
+pub(crate) fn results_of(
+    trouble: &Trouble,
+    host: Option<&str>,
+    indexes: &[usize],
+    at: Timestamp,
+) -> Vec<AttemptResult> {
+    let reply = trouble.reply.as_deref();
+    let attempt = Attempt::new(at, host, &trouble.status, reply, &trouble.text);
+    let ended = match trouble.permanent {
+        true => Ended::Permanent,
+        false => Ended::Temporary,
+    };
+    let result = |index: &usize| AttemptResult {
+        index: *index,
+        ended,
+        attempt: attempt.clone(),
+    };
+    indexes.iter().map(result).collect()
+}
+
+/// What an attempt came to.
+pub(crate) struct Attempted {
+    /// What is decided.
+    pub results: Vec<AttemptResult>,
+    /// Whom nothing is decided about.
+    pub undecided: Undecided,
+    /// Whether any host was ready for mail.
+    pub reached: bool,
+}
+
+impl Worker {
+    /// Tries to hand the message over for the recipients at `indexes`, over the open connection where there is one, and
+    /// over as many others as it takes.
+    pub(crate) async fn attempt(&mut self, job: &Job, indexes: Vec<usize>) -> Attempted {
+        let mut attempted = Attempted {
+            results: Vec::new(),
+            undecided: Undecided::new(indexes),
+            reached: false,
         };
-        let mut results = Vec::new();
-        let mut undecided = Undecided {
-            indexes: indexes.to_vec(),
-            reason: None,
-        };
-        let mut hosts = targets.iter();
-        let mut next = hosts.next();
-        while let Some(target) = next {
-            let sent = self
-                .send_to(job, destination, target, &undecided.indexes)
-                .await;
-            let at = nightmail_commit::now();
-            results.extend(
-                sent.decided
-                    .into_iter()
-                    .map(|(index, fate)| decided(index, fate, &target.host, sent.peer, at)),
-            );
-            undecided.indexes = sent.undecided;
-            undecided.note(sent.trouble, target);
-            if undecided.indexes.is_empty() || sent.unreadable {
+        let domain = domain_of(job, &attempted.undecided.indexes);
+        let strict = insists_on_tls(&job.message);
+        let mut hosts = None;
+        while !attempted.undecided.indexes.is_empty() {
+            let open = self.open_connection(strict).await;
+            let is_used = open.is_some();
+            let connection = match open {
+                Some(connection) => Some(connection),
+                None => {
+                    let undecided = &mut attempted.undecided;
+                    self.connect(&mut hosts, domain.as_ref(), strict, undecided)
+                        .await
+                }
+            };
+            let Some(mut connection) = connection else {
+                break;
+            };
+            attempted.reached = true;
+            let sent = self.offer(&mut connection, job, &attempted.undecided.indexes);
+            let sent = Box::pin(sent).await;
+            let is_open = connection.is_open();
+            let host = connection.target().host.clone();
+            let address = connection.target().address;
+            let verdict = self.sort(&mut attempted, job, domain.as_ref(), &host, sent, is_used);
+            match verdict {
+                // What the host has said is about this message: the connection is of use for others.
+                Next::Done if is_open => self.keep(connection),
+                Next::Done => self.drop_connection(connection).await,
+                Next::Again => self.drop_connection(connection).await,
+                Next::OtherHost => {
+                    self.drop_connection(connection).await;
+                    if is_used && is_open {
+                        hosts = self.hosts_but(address).await;
+                    }
+                }
+            }
+            if verdict == Next::Done {
                 break;
             }
-            // Each session that is full has decided on somebody.
-            next = if sent.full { next } else { hosts.next() };
         }
-        results.extend(undecided.results(nightmail_commit::now()));
-        results
+        attempted
     }
 
-    /// One host; once more without TLS where TLS was only a bonus and the handshake failed.
-    async fn send_to(
+    async fn offer(&self, connection: &mut Connection, job: &Job, indexes: &[usize]) -> Sent {
+        let verp = self.channel.options.verp.as_ref();
+        let usual_max = self.site.settings.recipients_per_transaction;
+        connection
+            .deliver(&job.message, indexes, usual_max, verp)
+            .await
+    }
+
+    /// Takes in what a host has decided, and says where to go on.
+    fn sort(
         &self,
+        attempted: &mut Attempted,
         job: &Job,
-        destination: &Destination,
-        target: &Target,
-        indexes: &[usize],
-    ) -> Sent {
-        let config = self.session_config(destination, target.protection);
-        let sent = Box::pin(self.send(target, config, &job.message, indexes)).await;
-        log_trouble(job, target, &sent);
-        if !sent.tls_failed || target.protection != Protection::Opportunistic {
-            return sent;
+        domain: Option<&Domain>,
+        host: &str,
+        sent: Sent,
+        is_used: bool,
+    ) -> Next {
+        let at = nightmail_commit::now();
+        let has_decided = !sent.decided.is_empty();
+        let mut undecided = sent.undecided;
+        for (index, fate) in sent.decided {
+            let stage = stage_of(&fate);
+            let mut result = decided_of(index, fate, host, sent.peer, at);
+            if self
+                .channel
+                .apply_rules(&self.site, domain, stage, &mut result)
+            {
+                let said = result.attempt.reply.clone().unwrap_or_default();
+                let trouble = Trouble {
+                    reply: result.attempt.reply,
+                    permanent: result.ended == Ended::Permanent,
+                    ..Trouble::temporary(&result.attempt.status, said)
+                };
+                attempted.undecided.note(trouble, host);
+                undecided.push(index);
+            } else {
+                attempted.results.push(result);
+            }
         }
-        let plain = Target {
-            protection: Protection::None,
-            ..target.clone()
+        attempted.undecided.indexes = undecided;
+        if attempted.undecided.indexes.is_empty() {
+            return Next::Done;
+        }
+        if sent.full {
+            return Next::Again;
+        }
+        let Some(mut trouble) = sent.trouble else {
+            return Next::OtherHost;
         };
-        let config = self.session_config(destination, plain.protection);
-        let again = Box::pin(self.send(&plain, config, &job.message, &sent.undecided)).await;
-        log_trouble(job, &plain, &again);
-        again
+        log_trouble(job, host, &trouble);
+        // A connection that has carried mail may have come to its end meanwhile: that says nothing of the message.
+        if is_used && !has_decided && sent.ended_early {
+            return Next::Again;
+        }
+        self.channel
+            .apply_rules_to_trouble(&self.site, domain, host, &mut trouble);
+        attempted.undecided.note(trouble, host);
+        match sent.unreadable {
+            true => Next::Done,
+            false => Next::OtherHost,
+        }
     }
+}
 
-    fn session_config(&self, destination: &Destination, protection: Protection) -> Arc<Config> {
-        let mut config = Config::new(Protocol::Smtp, self.hello.clone());
-        config.timeouts = self.options.timeouts.clone();
-        config.tls = match protection {
-            Protection::None | Protection::Implicit => TlsPolicy::Never,
-            Protection::Opportunistic => TlsPolicy::Opportunistic,
-            Protection::StartTls => TlsPolicy::Required,
-        };
-        if *destination == Destination::Smarthost {
-            config.login = self.options.smarthost.as_ref().and_then(|smarthost| {
-                let login = smarthost.login.as_ref()?;
-                Some(Login {
-                    identity: login.user.clone(),
-                    password: Password::new(login.password.as_str()),
-                    // Whoever configures a login without any TLS means it: a relay on the same machine.
-                    without_tls: smarthost.tls == SmarthostTls::None,
-                })
-            });
+impl Sent {
+    /// What it means where there is no other host.
+    pub(crate) fn into_results(self, host: &str) -> Vec<AttemptResult> {
+        let at = nightmail_commit::now();
+        let peer = self.peer;
+        let mut undecided = Undecided::new(self.undecided);
+        if let Some(trouble) = self.trouble {
+            undecided.note(trouble, host);
         }
-        Arc::new(config)
+        let decided = self.decided.into_iter();
+        let decided = decided.map(|(index, fate)| decided_of(index, fate, host, peer, at));
+        decided.chain(undecided.results(at)).collect()
     }
+}
+
+/// Where an attempt goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Next {
+    /// Nowhere.
+    Done,
+    /// On a new connection, to the hosts from where they were.
+    Again,
+    /// At the next host.
+    OtherHost,
+}
+
+/// The domain of the first of these recipients: the one that policies and rules are asked about.
+fn domain_of(job: &Job, indexes: &[usize]) -> Option<Domain> {
+    let recipient = job.message.recipients.get(*indexes.first()?)?;
+    Some(recipient.address.domain().clone())
 }
 
 /// Whether the message goes nowhere without TLS. A report goes on all the same (RFC 8689 §5).
@@ -167,35 +252,14 @@ pub(crate) fn insists_on_tls(message: &QueueMessage) -> bool {
     message.demands.require_tls && message.reverse_path.address().is_some()
 }
 
-/// The name for EHLO. An address literal and every domain fit.
-pub(crate) fn hello_name(host: &nightmail_core::Domain) -> Option<HelloName> {
-    HelloName::parse(host.as_str().as_bytes()).ok()
+const fn stage_of(fate: &Fate) -> Stage {
+    match fate {
+        Fate::Delivered(_) => Stage::Content,
+        Fate::Temporary(refusal) | Fate::Permanent(refusal) => refusal.stage,
+    }
 }
 
-fn unrouted(no_route: &NoRoute, indexes: &[usize]) -> Vec<AttemptResult> {
-    let attempt = Attempt::new(
-        nightmail_commit::now(),
-        None,
-        no_route.status,
-        None,
-        &no_route.text,
-    );
-    let ended = if no_route.permanent {
-        Ended::Permanent
-    } else {
-        Ended::Temporary
-    };
-    indexes
-        .iter()
-        .map(|index| AttemptResult {
-            index: *index,
-            ended,
-            attempt: attempt.clone(),
-        })
-        .collect()
-}
-
-fn decided(index: usize, fate: Fate, host: &str, peer: Peer, at: Timestamp) -> AttemptResult {
+fn decided_of(index: usize, fate: Fate, host: &str, peer: Peer, at: Timestamp) -> AttemptResult {
     let (ended, reply, stage) = match fate {
         Fate::Delivered(reply) => (peer.delivered(), reply, Stage::Content),
         Fate::Temporary(refusal) => (Ended::Temporary, refusal.reply, refusal.stage),
@@ -203,8 +267,8 @@ fn decided(index: usize, fate: Fate, host: &str, peer: Peer, at: Timestamp) -> A
     };
     let class = match ended {
         Ended::Delivered { .. } => 2,
-        Ended::Temporary => 4,
         Ended::Permanent => 5,
+        _ => 4,
     };
     let status = status_of(&reply, class);
     let text = reply.to_string();
@@ -235,16 +299,13 @@ fn status_of(reply: &Reply, class: u8) -> String {
     }
 }
 
-fn log_trouble(job: &Job, target: &Target, sent: &Sent) {
-    if let Some(trouble) = &sent.trouble {
-        tracing::info!(
-            queue_id = %job.id,
-            host = %target.host,
-            address = %target.address,
-            status = %trouble.status,
-            reply = trouble.reply.as_deref().unwrap_or_default(),
-            "session ended early: {}",
-            trouble.text
-        );
-    }
+fn log_trouble(job: &Job, host: &str, trouble: &Trouble) {
+    tracing::info!(
+        queue_id = %job.id,
+        host,
+        status = %trouble.status,
+        reply = trouble.reply.as_deref().unwrap_or_default(),
+        "session ended early: {}",
+        trouble.text
+    );
 }

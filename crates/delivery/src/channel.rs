@@ -1,32 +1,39 @@
-//! The channel as a whole: what its parts share, the loop that hands out work, and its end.
+//! The channel as a whole: what its parts share, and its beginning and end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nightmail_cluster::LeaseHold;
-use nightmail_commit::Subscription;
-use nightmail_core::{QueueId, Timestamp};
-use nightmail_queue::{Attempt, Queue, QueueError};
+use nightmail_core::{Domain, QueueId};
+use nightmail_pace::{Buckets, Rates};
+use nightmail_queue::{Attempt, Destination, Queue, QueueError, QueueMessage, Recipient};
 use nightmail_smtp::command::HelloName;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
-use crate::attempt::{Job, hello_name};
+use crate::attempt::Job;
 use crate::dns::Dns;
 use crate::error::DeliveryError;
-use crate::lanes::Lanes;
+use crate::flights::Flights;
 use crate::options::DeliveryOptions;
 use crate::random::Random;
+use crate::reach::Gates;
 use crate::report::Reports;
 use crate::retry::{AttemptResult, Ended};
+use crate::schedule::{Scheduler, Workforce};
+use crate::site::Site;
+use crate::sites::Sites;
 use crate::tls::Tls;
 
-/// Changes that come in quick succession are looked at together.
-const GATHER: Duration = Duration::from_millis(2);
-/// How often the queue is counted, at most. It wakes for a full look this long after a change (see `nightmail_queue`).
-const MEASURE_EVERY: Duration = Duration::from_secs(50);
-/// The longest sleep, so that a step of the wall clock is noticed.
-const SLEEP_MAX: Duration = Duration::from_secs(3600);
+/// What the parts of the channel ask of its loop.
+pub(crate) enum Call {
+    /// The site has work that may need another worker.
+    Staff(Arc<Site>),
+    /// The site may go on.
+    Alarm(Arc<Site>),
+    /// The way to a destination has been found.
+    Routed(Destination, Arc<Site>),
+}
 
 /// What the parts of the channel share.
 pub(crate) struct Channel {
@@ -35,11 +42,16 @@ pub(crate) struct Channel {
     pub reports: Arc<dyn Reports>,
     pub dns: Arc<Dns>,
     pub tls: Tls,
-    pub lanes: Arc<Lanes>,
-    /// The right to a connection, wherever it goes.
-    pub connections: Semaphore,
+    pub sites: Arc<Sites>,
+    pub flights: Arc<Flights>,
+    pub gates: Gates,
+    /// How fast mail of a source or sender may leave, where that is bounded.
+    pub rates: Option<Rates>,
+    /// How fast sites get mail.
+    pub site_rates: Buckets<String>,
     pub random: Random,
     pub hello: HelloName,
+    calls: mpsc::UnboundedSender<Call>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -56,127 +68,29 @@ impl Channel {
         *self.stopping.borrow() || self.stopping.has_changed().is_err()
     }
 
-    /// Hands out what is due until the channel stops; sleeps until the next due time or change.
-    async fn run(self: Arc<Self>, mut workers: JoinSet<()>) -> JoinSet<()> {
-        let mut changes = self.queue.subscribe();
-        let mut leases = self.queue.leases().changes();
-        let mut measured = None;
-        // Everything that was queued before this started is found by the first look.
-        self.queue.note_change(nightmail_commit::now());
-        while !self.is_stopping() {
-            while workers.try_join_next().is_some() {}
-            changes.mark_seen();
-            let free = self
-                .options
-                .limits
-                .messages_max
-                .max(1)
-                .saturating_sub(workers.len());
-            let pause = match self.hand_out(free, &mut workers).await {
-                Ok(pause) => pause,
-                Err(error) => {
-                    tracing::error!(%error, "the queue could not be read; it is tried again");
-                    Pause::Until(Some(
-                        nightmail_commit::now()
-                            .plus_millis(millis(self.options.limits.store_pause)),
-                    ))
-                }
-            };
-            metrics::gauge!("nightmail_delivery_messages_active").set(workers.len() as f64);
-            metrics::gauge!("nightmail_delivery_messages_parked").set(self.lanes.parked() as f64);
-            self.measure(&mut measured).await;
-            tokio::select! {
-                () = self.wait(pause, &changes, &mut workers) => {}
-                () = leases.changed() => self.lanes.give_back_lost(),
-            }
-        }
-        self.lanes.clear();
-        workers
+    /// Asks something of the loop. Each part has at most one call under way, so that their number is bounded.
+    pub fn call(&self, call: Call) {
+        // The loop is gone only when the channel stops.
+        let _ = self.calls.send(call);
     }
 
-    /// Publishes the size of the queue, now and then: counting reads all of its index.
-    async fn measure(&self, measured: &mut Option<Instant>) {
-        if measured.is_some_and(|at| at.elapsed() < MEASURE_EVERY) {
-            return;
+    /// The site of a destination: the one it is known to go to, or where it is found to go now.
+    pub async fn site_of(&self, destination: &Destination) -> Arc<Site> {
+        if let Some(site) = self.sites.find(destination) {
+            return site;
         }
-        *measured = Some(Instant::now());
-        if let Ok(stats) = self.queue.stats(nightmail_commit::now()).await {
-            metrics::gauge!("nightmail_queue_messages").set(stats.messages as f64);
-            metrics::gauge!("nightmail_queue_messages_due").set(stats.due as f64);
-        }
+        let (route, settings) = Box::pin(self.route(destination)).await;
+        let lifetime = self.options.limits.route_lifetime;
+        self.sites.enter(destination, route, settings, lifetime)
     }
-
-    async fn hand_out(
-        self: &Arc<Self>,
-        free: usize,
-        workers: &mut JoinSet<()>,
-    ) -> Result<Pause, DeliveryError> {
-        if free == 0 {
-            return Ok(Pause::UntilFree);
-        }
-        let unparked = self.lanes.unpark(free);
-        let free = free - unparked.len();
-        for claim in unparked {
-            workers.spawn(Arc::clone(self).work(claim));
-        }
-        let work = self.queue.claim_due(nightmail_commit::now(), free).await?;
-        for claim in work.claims {
-            workers.spawn(Arc::clone(self).work(claim));
-        }
-        Ok(if work.more {
-            Pause::UntilFree
-        } else {
-            Pause::Until(work.look_again)
-        })
-    }
-
-    async fn wait(&self, pause: Pause, changes: &Subscription, workers: &mut JoinSet<()>) {
-        match pause {
-            Pause::UntilFree => {
-                tokio::select! {
-                    _ = workers.join_next() => {}
-                    () = self.stopped() => {}
-                }
-            }
-            Pause::Until(at) => {
-                tokio::select! {
-                    () = changes.changed() => {
-                        self.queue.note_change(nightmail_commit::now());
-                        tokio::time::sleep(GATHER).await;
-                    }
-                    () = self.lanes.has_room() => {}
-                    () = tokio::time::sleep(until(at)) => {}
-                    () = self.stopped() => {}
-                }
-            }
-        }
-    }
-}
-
-/// What the loop waits for.
-enum Pause {
-    /// A worker that ends.
-    UntilFree,
-    /// A time or a change.
-    Until(Option<Timestamp>),
-}
-
-fn until(at: Option<Timestamp>) -> Duration {
-    let Some(at) = at else { return SLEEP_MAX };
-    let left = at.millis().saturating_sub(nightmail_commit::now().millis());
-    Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(SLEEP_MAX)
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The outbound SMTP channel of a node. Dropped without [`Delivery::stop`], it ends as after a crash: what was being
 /// attempted is attempted again.
 pub struct Delivery {
-    channel: Arc<Channel>,
+    pub(crate) channel: Arc<Channel>,
     stop: watch::Sender<bool>,
-    runner: JoinHandle<JoinSet<()>>,
+    runner: JoinHandle<Workforce>,
 }
 
 impl Delivery {
@@ -197,19 +111,25 @@ impl Delivery {
             None => getrandom::u64().map_err(|error| DeliveryError::Setup(error.to_string()))?,
         };
         let limits = &options.limits;
+        let (calls, called) = mpsc::unbounded_channel();
+        let rules = options.rates.clone();
         let channel = Arc::new(Channel {
             dns: Arc::new(Dns::new(options.dns.clone())),
             tls: Tls::new(&options)?,
-            lanes: Arc::new(Lanes::new(limits)),
-            connections: Semaphore::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)),
+            sites: Arc::default(),
+            flights: Arc::new(Flights::new(limits)),
+            gates: Gates::new(limits),
+            rates: (!rules.is_empty()).then(|| Rates::new(rules, limits.buckets_max)),
+            site_rates: Buckets::new(limits.buckets_max),
             random: Random::new(seed),
             hello,
             queue,
             reports,
+            calls,
             stopping,
             options,
         });
-        let runner = tokio::spawn(Arc::clone(&channel).run(JoinSet::new()));
+        let runner = tokio::spawn(Scheduler::new(Arc::clone(&channel), called).run());
         Ok(Self {
             channel,
             stop,
@@ -220,27 +140,21 @@ impl Delivery {
     /// Stops handing out work, waits at most `grace` for transactions under way, and breaks off the rest.
     pub async fn stop(self, grace: Duration) {
         let _ = self.stop.send(true);
-        let Ok(mut workers) = self.runner.await else {
-            return;
-        };
-        let finished = tokio::time::timeout(grace, async {
-            while workers.join_next().await.is_some() {}
-        })
-        .await;
-        if finished.is_err() {
-            tracing::warn!(
-                messages = workers.len(),
-                "deliveries under way are broken off and will be repeated"
-            );
-            workers.shutdown().await;
+        if let Ok(workforce) = self.runner.await {
+            workforce.finish(grace).await;
         }
     }
 
-    /// Gives a message up on an operator's word: its pending recipients fail with `reason`, and the sender is told as
-    /// their NOTIFY asks.
+    /// Gives recipients of a message up on an operator's word: those pending ones that `whom` picks fail with `reason`,
+    /// and the sender is told as their NOTIFY asks. Returns how many.
     ///
     /// Fails with [`QueueError::NoSuchMessage`] when it is not in the queue.
-    pub async fn bounce(&self, id: QueueId, reason: &str) -> Result<(), DeliveryError> {
+    pub async fn bounce(
+        &self,
+        id: QueueId,
+        reason: &str,
+        whom: impl Fn(&QueueMessage, &Recipient) -> bool,
+    ) -> Result<u64, DeliveryError> {
         let message = self
             .channel
             .queue
@@ -248,26 +162,33 @@ impl Delivery {
             .await?
             .ok_or(QueueError::NoSuchMessage)?;
         let attempt = Attempt::new(nightmail_commit::now(), None, "5.0.0", None, reason);
-        let result = |(index, _)| AttemptResult {
-            index,
-            ended: Ended::Permanent,
-            attempt: attempt.clone(),
+        let results: Vec<AttemptResult> = message
+            .pending()
+            .filter(|(_, recipient)| whom(&message, recipient))
+            .map(|(index, _)| AttemptResult {
+                index,
+                ended: Ended::Permanent,
+                attempt: attempt.clone(),
+            })
+            .collect();
+        let given_up = results.len() as u64;
+        let job = Job {
+            id,
+            message: Arc::new(message),
+            hold: LeaseHold::none(),
         };
-        let results = message.pending().map(result).collect();
-        self.channel
-            .settle(
-                &Job {
-                    id,
-                    message: Arc::new(message),
-                    hold: LeaseHold::none(),
-                },
-                results,
-            )
-            .await
+        let settings = self.channel.options.policies.default_settings();
+        self.channel.settle(&job, results, settings).await?;
+        Ok(given_up)
     }
 
-    /// Messages being worked on, parked ones included.
+    /// Messages being worked on, counted once for each destination.
     pub fn active(&self) -> usize {
-        self.channel.queue.claimed()
+        self.channel.queue.in_hand()
     }
+}
+
+/// The name for EHLO. An address literal and every domain fit.
+fn hello_name(host: &Domain) -> Option<HelloName> {
+    HelloName::parse(host.as_str().as_bytes()).ok()
 }

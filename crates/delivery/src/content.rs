@@ -37,6 +37,24 @@ impl Content {
         })
     }
 
+    /// All of a message that is small.
+    pub async fn whole(
+        committer: &Committer,
+        message: &QueueMessage,
+    ) -> Result<Vec<Bytes>, DeliveryError> {
+        for _ in 0..MOVES_MAX {
+            let location = locate(committer, message.blob).await?;
+            match committer.heap().read(&location, 0..u64::MAX).await {
+                Err(HeapError::Gone { .. }) => {}
+                read => {
+                    let pieces = [message.prefix.clone(), read?].into_iter();
+                    return Ok(pieces.filter(|piece| !piece.is_empty()).collect());
+                }
+            }
+        }
+        Err(LinkError::NoSuchBlob.into())
+    }
+
     /// The next bytes; `None` after the last. An error ends the content.
     pub async fn next(&mut self) -> Result<Option<Bytes>, DeliveryError> {
         if !self.prefix.is_empty() {

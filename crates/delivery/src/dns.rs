@@ -6,6 +6,8 @@ use nightmail_core::Domain;
 pub(crate) use nightmail_dns::Mx;
 use nightmail_dns::Nothing;
 
+use crate::trouble::Trouble;
+
 /// Why a destination has no host to go to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct NoRoute {
@@ -35,6 +37,15 @@ impl NoRoute {
     }
 }
 
+impl From<NoRoute> for Trouble {
+    fn from(why: NoRoute) -> Self {
+        Self {
+            permanent: why.permanent,
+            ..Self::temporary(why.status, why.text)
+        }
+    }
+}
+
 /// The resolver, as one who sends mail asks it.
 pub(crate) struct Dns(nightmail_dns::Dns);
 
@@ -43,16 +54,21 @@ impl Dns {
         Self(resolver)
     }
 
-    /// The MX hosts of a domain, lowest preference first; the domain itself where it has no MX record.
-    pub async fn mail_hosts(&self, domain: &Domain) -> Result<Vec<Mx>, NoRoute> {
-        let mut hosts = match self.0.mx(domain.as_str()).await {
+    /// The resolver.
+    pub const fn resolver(&self) -> &nightmail_dns::Dns {
+        &self.0
+    }
+
+    /// The MX hosts of a domain, lowest preference first; the domain itself where it has no MX record. And whether the
+    /// answer is proven.
+    pub async fn mail_hosts(&self, domain: &Domain) -> Result<(Vec<Mx>, bool), NoRoute> {
+        let answer = self.0.secure_mx(domain.as_str()).await;
+        let mut hosts = match answer.value {
             Ok(hosts) => hosts,
-            Err(Nothing::NoRecord) => {
-                return Ok(vec![Mx {
-                    preference: 0,
-                    host: domain.to_string(),
-                }]);
-            }
+            Err(Nothing::NoRecord) => vec![Mx {
+                preference: 0,
+                host: domain.to_string(),
+            }],
             Err(Nothing::NoName) => {
                 return Err(NoRoute::permanent(
                     "5.1.2",
@@ -74,7 +90,7 @@ impl Dns {
                 format!("the domain {domain} does not accept mail"),
             ));
         }
-        Ok(hosts)
+        Ok((hosts, answer.secure))
     }
 
     /// The addresses of a host, those of IPv4 first. An address in text form is taken as it is.

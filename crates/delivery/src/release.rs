@@ -3,16 +3,20 @@
 //!
 //! Letting go is one commit: the recipients leave the held message, and their copies are in mailboxes or in the queue.
 
+use std::sync::Arc;
+
 use nightmail_commit::{Intent, Tx};
 use nightmail_core::Timestamp;
 use nightmail_engine::RowKey;
-use nightmail_queue::{Attempt, QueueError, QueueMessage, RecipientOutcome, Verdict, tx};
+use nightmail_queue::{
+    Attempt, Destination, QueueError, QueueMessage, RecipientOutcome, Ticket, Verdict, tx,
+};
 
 use crate::attempt::Job;
 use crate::channel::Channel;
 use crate::error::DeliveryError;
 use crate::report::{Release, Unroutable};
-use crate::retry::{AttemptResult, Ended, TIME_OVER};
+use crate::retry::{AttemptResult, Ended, TIME_OVER, is_time_over};
 
 impl Channel {
     /// Lets the due recipients of a held message go.
@@ -46,7 +50,8 @@ impl Channel {
             },
             attempt: Attempt::new(at, None, &why.status, None, &why.text),
         });
-        self.settle(job, results.collect()).await
+        let settings = self.options.policies.default_settings();
+        self.settle(job, results.collect(), settings).await
     }
 
     async fn commit_release(&self, job: &Job, release: Release) -> Result<(), DeliveryError> {
@@ -77,25 +82,77 @@ impl Channel {
         }
     }
 
-    /// Gives up the due recipients of a message that is to be returned rather than delivered late.
-    pub(crate) async fn give_up_late(&self, job: &Job) -> Result<(), DeliveryError> {
+    /// Lets the held messages go that are due, until none is left.
+    pub(crate) async fn let_all_go(self: Arc<Self>) {
+        let limit = self.options.limits.batch_max.max(1);
+        while !self.is_stopping() {
+            let now = nightmail_commit::now();
+            let taken = self
+                .queue
+                .take(&Destination::Unrouted, now, limit, true, true);
+            match taken.await {
+                Ok(tickets) if tickets.is_empty() => return,
+                Ok(tickets) => {
+                    for ticket in tickets {
+                        self.let_one_go(ticket).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the queue could not be read; it is tried again");
+                    self.pause().await;
+                }
+            }
+        }
+    }
+
+    async fn let_one_go(&self, mut ticket: Ticket) {
+        let id = ticket.id();
+        let done = async {
+            let Some(message) = self.queue.load(&[id]).await?.pop().flatten() else {
+                return Ok(());
+            };
+            let job = Job {
+                id,
+                message: Arc::new(message),
+                hold: ticket.hold().clone(),
+            };
+            match is_time_over(&job.message, nightmail_commit::now()) {
+                true => self.give_up_late(&job).await,
+                false => self.let_go(&job).await,
+            }
+        };
+        match done.await {
+            Ok(()) => ticket.set_due(None),
+            Err(error) => {
+                tracing::error!(queue_id = %id, %error, "a message that was held back could not be let go");
+                self.pause().await;
+            }
+        }
+    }
+
+    /// Gives up the due recipients of a held message that is to be returned rather than delivered late.
+    async fn give_up_late(&self, job: &Job) -> Result<(), DeliveryError> {
         let now = nightmail_commit::now();
         let due = due_indexes(&job.message, now).into_iter();
-        let results = due.map(|index| {
-            let last = job.message.recipients.get(index);
-            let last = last.and_then(|recipient| recipient.last.as_ref());
-            let before = last.map(|last| last.reply.as_ref().unwrap_or(&last.diagnostic));
-            let text = match before {
-                Some(before) => format!("the time given for delivery is over; before: {before}"),
-                None => "the time given for delivery is over".to_owned(),
-            };
-            AttemptResult {
-                index,
-                ended: Ended::Permanent,
-                attempt: Attempt::new(now, None, TIME_OVER, None, &text),
-            }
-        });
-        self.settle(job, results.collect()).await
+        let results = due.map(|index| late_result(&job.message, index, now));
+        let settings = self.options.policies.default_settings();
+        self.settle(job, results.collect(), settings).await
+    }
+}
+
+/// The end of a recipient that is to be given up rather than delivered late.
+pub(crate) fn late_result(message: &QueueMessage, index: usize, now: Timestamp) -> AttemptResult {
+    let last = message.recipients.get(index);
+    let last = last.and_then(|recipient| recipient.last.as_ref());
+    let before = last.map(|last| last.reply.as_ref().unwrap_or(&last.diagnostic));
+    let text = match before {
+        Some(before) => format!("the time given for delivery is over; before: {before}"),
+        None => "the time given for delivery is over".to_owned(),
+    };
+    AttemptResult {
+        index,
+        ended: Ended::Permanent,
+        attempt: Attempt::new(now, None, TIME_OVER, None, &text),
     }
 }
 

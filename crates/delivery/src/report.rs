@@ -1,6 +1,6 @@
 //! Telling senders: delivery status notifications (RFC 3464, RFC 3461 §6) and the way they take.
 //!
-//! **Invariant:** a report has the null reverse-path, and no report is written about a message that has it.
+//! **Invariant:** a report has the null reverse-path, and nobody but the postmaster is told about a message that has it.
 
 use nightmail_commit::{Abort, CommitFailure, NewBlob, Tx};
 use nightmail_core::{Address, ForwardPath, QueueId, Timestamp};
@@ -13,6 +13,7 @@ use nightmail_switch::report::{decode_orcpt, decode_xtext, header_of, prepare};
 use crate::channel::Channel;
 use crate::content::Content;
 use crate::error::DeliveryError;
+use crate::options::DoubleBounces;
 use crate::retry::Judged;
 
 /// The change that delivers or queues a report, or lets a held message go, run in the intent that retires the
@@ -75,6 +76,26 @@ pub(crate) struct Written {
 }
 
 impl Channel {
+    /// Whom a report about this recipient goes to; `None` where nobody is to be told. What nobody else can be told of is
+    /// the postmaster's, unless it was meant for the postmaster.
+    fn told<'a>(&'a self, message: &'a QueueMessage, judged: &Judged) -> Option<&'a Address> {
+        let action = judged.report?;
+        if let Some(sender) = message.reverse_path.address() {
+            return Some(sender);
+        }
+        let recipient = message.recipients.get(judged.outcome.index)?;
+        let postmaster = self.options.postmaster.as_ref()?;
+        let is_double = action == Action::Failed
+            && self.options.double_bounces == DoubleBounces::Postmaster
+            && recipient.address != *postmaster;
+        is_double.then_some(postmaster)
+    }
+
+    /// Whether somebody is told about this recipient.
+    pub(crate) fn is_told(&self, message: &QueueMessage, judged: &Judged) -> bool {
+        self.told(message, judged).is_some()
+    }
+
     /// Writes the report about the recipients in `judged` that call for one; `None` where nobody is to be told.
     pub(crate) async fn write_report(
         &self,
@@ -83,19 +104,20 @@ impl Channel {
         judged: &[Judged],
         now: Timestamp,
     ) -> Result<Option<Written>, DeliveryError> {
-        let Some(to) = message.reverse_path.address() else {
+        let mut to = None;
+        let mut about: Vec<(&Recipient, &Judged, Action)> = Vec::new();
+        for judged in judged {
+            let recipient = message.recipients.get(judged.outcome.index);
+            if let (Some(told), Some(recipient), Some(action)) =
+                (self.told(message, judged), recipient, judged.report)
+            {
+                to = Some(told);
+                about.push((recipient, judged, action));
+            }
+        }
+        let Some(to) = to else {
             return Ok(None);
         };
-        let about: Vec<(&Recipient, &Judged, Action)> = judged
-            .iter()
-            .filter_map(|judged| {
-                let recipient = message.recipients.get(judged.outcome.index)?;
-                Some((recipient, judged, judged.report?))
-            })
-            .collect();
-        if about.is_empty() {
-            return Ok(None);
-        }
         let returned = self.returned(message, &about).await?;
         let bytes = self.compose(id, message, to, &about, &returned, now);
         let blob = prepare(self.queue.committer().heap(), to, bytes).await?;
@@ -118,12 +140,12 @@ impl Channel {
             .iter()
             .map(|(recipient, judged, _)| Line::of(recipient, judged))
             .collect();
-        let deadline = self.options.retry.given_up(message);
         let recipients: Vec<RecipientReport<'_>> = about
             .iter()
             .zip(&lines)
-            .map(|((_, _, action), line)| {
-                line.report(*action, (*action == Action::Delayed).then_some(deadline))
+            .map(|((_, judged, action), line)| {
+                let until = (*action == Action::Delayed).then_some(judged.deadline);
+                line.report(*action, until)
             })
             .collect();
         let host = &self.options.host_name;
@@ -208,25 +230,19 @@ struct Line {
 
 impl Line {
     fn of(recipient: &Recipient, judged: &Judged) -> Self {
-        let attempt = judged.outcome.attempt.as_ref();
-        let text = attempt.map(|attempt| {
-            attempt
-                .reply
-                .as_ref()
-                .unwrap_or(&attempt.diagnostic)
-                .clone()
-        });
+        let attempt = &judged.attempt;
+        let text = attempt.reply.as_ref().unwrap_or(&attempt.diagnostic);
         Self {
             path: ForwardPath::Address(recipient.address.clone()),
             original: recipient.orcpt.as_deref().and_then(decode_orcpt),
             status: match judged.status {
                 Some(status) => status.to_owned(),
-                None => attempt.map_or_else(|| "5.0.0".into(), |attempt| attempt.status.clone()),
+                None => attempt.status.clone(),
             },
-            host: attempt.and_then(|attempt| attempt.host.clone()),
-            diagnostic: text.filter(|text| !text.is_empty()),
-            answered: attempt.is_some_and(|attempt| attempt.reply.is_some()),
-            at: attempt.map(|attempt| attempt.at),
+            host: attempt.host.clone(),
+            diagnostic: Some(text.clone()).filter(|text| !text.is_empty()),
+            answered: attempt.reply.is_some(),
+            at: Some(attempt.at),
         }
     }
 

@@ -1,10 +1,14 @@
 //! What follows from an attempt: when it is repeated, when it is given up, and who is told.
 
+use std::time::Duration;
+
 use nightmail_core::Timestamp;
 use nightmail_mime::report::Action;
-use nightmail_queue::{Attempt, Notify, QueueMessage, Recipient, RecipientOutcome, Verdict};
+use nightmail_pace::Settings;
+use nightmail_queue::{
+    Attempt, Notify, QueueMessage, Recipient, RecipientOutcome, Verdict, Waiting,
+};
 
-use crate::options::RetryPolicy;
 use crate::random::Random;
 
 /// How an attempt ended for one recipient.
@@ -21,6 +25,17 @@ pub(crate) enum Ended {
     Temporary,
     /// Not worth repeating.
     Permanent,
+    /// Nothing was tried: it is not the time for it.
+    NotNow {
+        /// When it is; `None`: not known.
+        until: Option<Timestamp>,
+        /// What it waits for.
+        waiting: Waiting,
+    },
+    /// An operator is to look at it.
+    Held,
+    /// Thrown away without a word, as an operator wants it.
+    Dropped,
 }
 
 /// One recipient's result of an attempt.
@@ -43,6 +58,10 @@ pub(crate) struct Judged {
     pub report: Option<Action>,
     /// The enhanced status code of that, where it is not the attempt's.
     pub status: Option<&'static str>,
+    /// What happened, also where it is not recorded as an attempt.
+    pub attempt: Attempt,
+    /// Until when it is tried.
+    pub deadline: Timestamp,
 }
 
 /// The time given for delivery is over, and the message is given up (RFC 2852 §4.1, RFC 3463 §3.5).
@@ -50,70 +69,75 @@ pub(crate) const TIME_OVER: &str = "5.4.7";
 /// The same, and tries go on.
 const LATE: &str = "4.4.7";
 
-impl RetryPolicy {
-    /// When `message` is given up, whatever its sender says.
-    pub(crate) fn deadline(&self, message: &QueueMessage) -> Timestamp {
-        begun(message).plus_millis(self.expiry_millis)
-    }
+/// What follows from the results of attempts at one destination.
+pub(crate) struct Judge<'a> {
+    /// What holds for the destination.
+    pub settings: &'a Settings,
+    /// Whether delays are also reported to senders who gave no NOTIFY.
+    pub delay_reports_unasked: bool,
+    /// Where jitter comes from.
+    pub random: &'a Random,
+}
 
-    /// When `message` is given up: then, or sooner where its sender wants it back (RFC 2852).
-    pub(crate) fn given_up(&self, message: &QueueMessage) -> Timestamp {
-        let by = message.demands.deliver_by.filter(|by| !by.notify);
-        let deadline = self.deadline(message);
-        by.map_or(deadline, |by| by.deadline.min(deadline))
-    }
-
-    /// The pause after attempt number `attempts` (from 1), with jitter, in milliseconds.
-    pub(crate) fn pause_millis(&self, attempts: u32, random: &Random) -> i64 {
-        let place = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
-        let pause = self
-            .pauses_millis
-            .get(place)
-            .or(self.pauses_millis.last())
-            .copied()
-            .unwrap_or(60_000);
-        let spread = pause.saturating_mul(self.jitter_percent) / 100;
-        let jittered = pause
-            .saturating_sub(spread)
-            .saturating_add(random.below(spread.saturating_mul(2) + 1));
-        i64::try_from(jittered).unwrap_or(i64::MAX)
-    }
-
+impl Judge<'_> {
     /// Judges one result at the time its attempt ended.
-    pub(crate) fn judge(
+    pub fn judge(
         &self,
         message: &QueueMessage,
         recipient: &Recipient,
         result: &AttemptResult,
-        random: &Random,
     ) -> Judged {
-        let (verdict, report, status) = match result.ended {
+        let failed = || recipient.notify.failure().then_some(Action::Failed);
+        let (verdict, report, status) = match &result.ended {
             Ended::Delivered {
                 peer_reports,
                 peer_keeps_time,
-            } => (
-                Verdict::Delivered,
-                reports_relay(message, recipient, peer_reports, peer_keeps_time)
-                    .then_some(Action::Relayed),
-                None,
-            ),
-            Ended::Temporary => self.put_off(message, recipient, result, random),
-            Ended::Permanent => (
-                Verdict::Failed,
-                recipient.notify.failure().then_some(Action::Failed),
-                None,
-            ),
+            } => {
+                let told = reports_relay(message, recipient, *peer_reports, *peer_keeps_time);
+                (Verdict::Delivered, told.then_some(Action::Relayed), None)
+            }
+            Ended::Temporary | Ended::NotNow { .. } => self.put_off(message, recipient, result),
+            Ended::Permanent => (Verdict::Failed, failed(), None),
+            Ended::Dropped => (Verdict::Failed, None, None),
+            Ended::Held => {
+                let said = &result.attempt;
+                let reason = said.reply.as_ref().unwrap_or(&said.diagnostic);
+                let reason = reason.as_str().into();
+                (Verdict::Held { reason }, None, None)
+            }
         };
-        let outcome = RecipientOutcome {
-            index: result.index,
-            verdict,
-            attempt: Some(result.attempt.clone()),
-        };
+        // What was only put off is no attempt; what is given up is shown with the reason.
+        let is_attempt = !matches!(
+            (&result.ended, &verdict),
+            (Ended::NotNow { .. }, Verdict::Deferred { .. })
+        );
         Judged {
-            outcome,
+            outcome: RecipientOutcome {
+                index: result.index,
+                verdict,
+                attempt: is_attempt.then(|| result.attempt.clone()),
+            },
             report,
             status,
+            attempt: result.attempt.clone(),
+            deadline: self.given_up(message),
         }
+    }
+
+    /// When `message` is given up, whatever its sender says.
+    pub fn deadline(&self, message: &QueueMessage) -> Timestamp {
+        let lifetime = match message.reverse_path.address() {
+            Some(_) => self.settings.lifetime,
+            None => self.settings.bounce_lifetime,
+        };
+        begun(message).plus_millis(millis(lifetime))
+    }
+
+    /// When `message` is given up: then, or sooner where its sender wants it back (RFC 2852).
+    fn given_up(&self, message: &QueueMessage) -> Timestamp {
+        let by = message.demands.deliver_by.filter(|by| !by.notify);
+        let deadline = self.deadline(message);
+        by.map_or(deadline, |by| by.deadline.min(deadline))
     }
 
     /// What follows from an attempt that is worth repeating: the next one, unless a deadline has passed.
@@ -122,7 +146,6 @@ impl RetryPolicy {
         message: &QueueMessage,
         recipient: &Recipient,
         result: &AttemptResult,
-        random: &Random,
     ) -> (Verdict, Option<Action>, Option<&'static str>) {
         let now = result.attempt.at;
         let deadline = self.deadline(message);
@@ -131,34 +154,66 @@ impl RetryPolicy {
             let report = recipient.notify.failure().then_some(Action::Failed);
             return (Verdict::Failed, report, time_over.then_some(TIME_OVER));
         }
-        let pause = self.pause_millis(recipient.attempts.saturating_add(1), random);
+        let late = is_late(message, recipient, now);
+        let delay_reported = late || self.reports_delay(message, recipient, now);
+        let told = delay_reported || recipient.delay_reported;
+        let (next, waiting) = self.next_attempt(recipient, result);
         let wanted = message.demands.deliver_by.map(|by| by.deadline);
-        let next_attempt = [Some(now.plus_millis(pause)), Some(deadline), wanted]
+        let warning = self.warning(message, recipient).filter(|_| !told);
+        let is_wait = matches!(result.ended, Ended::NotNow { .. });
+        let next_attempt = [next, Some(deadline), wanted, warning.filter(|_| is_wait)]
             .into_iter()
             .flatten()
             .filter(|at| *at > now)
             .min()
             .unwrap_or(deadline);
-        let late = is_late(message, recipient, now);
-        let delay_reported = late || self.reports_delay(message, recipient, now);
         let verdict = Verdict::Deferred {
             next_attempt,
             delay_reported,
+            waiting,
         };
         let report = delay_reported.then_some(Action::Delayed);
         (verdict, report, late.then_some(LATE))
     }
 
-    fn reports_delay(&self, message: &QueueMessage, recipient: &Recipient, now: Timestamp) -> bool {
+    /// When it would be tried next, and what it waits for until then.
+    fn next_attempt(
+        &self,
+        recipient: &Recipient,
+        result: &AttemptResult,
+    ) -> (Option<Timestamp>, Waiting) {
+        match &result.ended {
+            Ended::NotNow { until, waiting } => (*until, *waiting),
+            _ if self.settings.on_request => (None, Waiting::Request),
+            _ => {
+                let attempts = recipient.attempts.saturating_add(1);
+                let pause = self.settings.retry.pause(attempts, self.random.next());
+                let next = result.attempt.at.plus_millis(millis(pause));
+                (Some(next), Waiting::Retry)
+            }
+        }
+    }
+
+    /// When the sender is to hear of a delay; `None` where it is not.
+    fn warning(&self, message: &QueueMessage, recipient: &Recipient) -> Option<Timestamp> {
         let wanted = match recipient.notify {
             Notify::Unspecified => self.delay_reports_unasked,
             notify => notify.delay(),
         };
-        let is_late = self
-            .delay_report_millis
-            .is_some_and(|after| now >= begun(message).plus_millis(after));
-        wanted && is_late && !recipient.delay_reported && message.reverse_path.address().is_some()
+        let after = self.settings.warn_after?;
+        (wanted && message.reverse_path.address().is_some())
+            .then(|| begun(message).plus_millis(millis(after)))
     }
+
+    fn reports_delay(&self, message: &QueueMessage, recipient: &Recipient, now: Timestamp) -> bool {
+        let warning = self.warning(message, recipient);
+        !recipient.delay_reported && warning.is_some_and(|at| now >= at)
+    }
+}
+
+/// Milliseconds of a duration.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// When tries began: what was held back has not been tried before its time.
@@ -199,7 +254,7 @@ fn reports_relay(
 mod tests {
     use super::*;
     use nightmail_core::{BlobId, ReversePath};
-    use nightmail_queue::{BodyType, DeliverBy, RecipientState, Source};
+    use nightmail_queue::{BodyType, DeliverBy, Rank, RecipientState, Source};
 
     fn message(notify: Notify) -> QueueMessage {
         QueueMessage {
@@ -223,37 +278,100 @@ mod tests {
                 attempts: 0,
                 last: None,
                 delay_reported: false,
+                waiting: Waiting::Fresh,
+                relay: None,
+                hold: None,
             }],
             demands: Default::default(),
             unrouted: None,
+            rank: Rank { band: 4, key: 0 },
         }
     }
 
     fn judge(message: &QueueMessage, ended: Ended, at_secs: i64) -> (Verdict, Option<Action>) {
+        judge_under(&Settings::default(), message, ended, at_secs)
+    }
+
+    fn judge_under(
+        settings: &Settings,
+        message: &QueueMessage,
+        ended: Ended,
+        at_secs: i64,
+    ) -> (Verdict, Option<Action>) {
         let attempt = Attempt::new(Timestamp::from_secs(at_secs), None, "4.0.0", None, "");
         let result = AttemptResult {
             index: 0,
             ended,
             attempt,
         };
-        let policy = RetryPolicy::default();
-        let judged = policy.judge(message, &message.recipients[0], &result, &Random::new(1));
+        let random = Random::new(1);
+        let judged = judge_of(settings, &random).judge(message, &message.recipients[0], &result);
         (judged.outcome.verdict, judged.report)
     }
 
-    #[test]
-    fn pauses_grow_to_the_last_and_vary_by_the_jitter() {
-        let policy = RetryPolicy {
-            pauses_millis: vec![100, 1_000],
-            jitter_percent: 10,
-            ..RetryPolicy::default()
-        };
-        let random = Random::new(5);
-        for _ in 0..100 {
-            assert!((90..=110).contains(&policy.pause_millis(1, &random)));
-            assert!((900..=1_100).contains(&policy.pause_millis(2, &random)));
-            assert!((900..=1_100).contains(&policy.pause_millis(9, &random)));
+    const fn judge_of<'a>(settings: &'a Settings, random: &'a Random) -> Judge<'a> {
+        Judge {
+            settings,
+            delay_reports_unasked: false,
+            random,
         }
+    }
+
+    #[test]
+    fn what_is_put_off_waits_until_its_time_or_its_warning_and_is_given_up_in_the_end() {
+        let asked = message(Notify::On {
+            success: false,
+            failure: true,
+            delay: true,
+        });
+        let put_off = |until: Option<i64>| Ended::NotNow {
+            until: until.map(Timestamp::from_secs),
+            waiting: Waiting::Window,
+        };
+        let next = |ended, at| match judge(&asked, ended, at).0 {
+            Verdict::Deferred {
+                next_attempt,
+                waiting,
+                ..
+            } => (next_attempt.millis() / 1_000, waiting),
+            verdict => panic!("{verdict:?}"),
+        };
+        let (warning, end) = (4 * 3_600, 5 * 86_400);
+        assert_eq!(next(put_off(Some(60)), 10), (60, Waiting::Window));
+        assert_eq!(next(put_off(Some(86_400)), 10), (warning, Waiting::Window));
+        assert_eq!(next(put_off(None), 10).0, warning);
+        assert_eq!(next(put_off(None), warning).0, end);
+        let told = judge(&asked, put_off(None), warning).1;
+        assert_eq!(told, Some(Action::Delayed));
+        let given_up = judge(&asked, put_off(None), end);
+        assert_eq!(given_up, (Verdict::Failed, Some(Action::Failed)));
+    }
+
+    #[test]
+    fn where_mail_waits_to_be_asked_for_a_failure_waits_for_the_next_request() {
+        let settings = Settings {
+            on_request: true,
+            ..Settings::default()
+        };
+        let message = message(Notify::Unspecified);
+        let (verdict, _) = judge_under(&settings, &message, Ended::Temporary, 10);
+        assert!(matches!(
+            verdict,
+            Verdict::Deferred { next_attempt, waiting: Waiting::Request, .. }
+                if next_attempt == Timestamp::from_secs(5 * 86_400)
+        ));
+    }
+
+    #[test]
+    fn reports_are_tried_for_a_shorter_time() {
+        let mut report = message(Notify::Unspecified);
+        report.reverse_path = ReversePath::Null;
+        let day = 86_400;
+        assert!(matches!(
+            judge(&report, Ended::Temporary, day - 1).0,
+            Verdict::Deferred { .. }
+        ));
+        assert_eq!(judge(&report, Ended::Temporary, day).0, Verdict::Failed);
     }
 
     #[test]
@@ -262,7 +380,7 @@ mod tests {
         let Verdict::Deferred { next_attempt, .. } = judge(&message, Ended::Temporary, 10).0 else {
             panic!()
         };
-        assert!(next_attempt > Timestamp::from_secs(60) && next_attempt < Timestamp::from_secs(80));
+        assert!((250..=370).contains(&(next_attempt.millis() / 1_000)));
         let last_day = 5 * 86_400;
         let Verdict::Deferred { next_attempt, .. } =
             judge(&message, Ended::Temporary, last_day - 1).0
@@ -364,7 +482,8 @@ mod tests {
 
     #[test]
     fn tries_end_when_the_sender_wants_the_message_back() {
-        let policy = RetryPolicy::default();
+        let (settings, random) = (Settings::default(), Random::new(1));
+        let policy = judge_of(&settings, &random);
         let mut timed = message(Notify::Unspecified);
         assert_eq!(policy.given_up(&timed), policy.deadline(&timed));
         by(&mut timed, 30, true, false);
@@ -382,7 +501,7 @@ mod tests {
         assert_eq!(report, Some(Action::Delayed));
         assert!(matches!(
             verdict,
-            Verdict::Deferred { delay_reported: true, next_attempt } if next_attempt > Timestamp::from_secs(30)
+            Verdict::Deferred { delay_reported: true, next_attempt, .. } if next_attempt > Timestamp::from_secs(30)
         ));
         late.recipients[0].delay_reported = true;
         assert_eq!(judge(&late, Ended::Temporary, 60).1, None);

@@ -1,51 +1,104 @@
-//! From a destination to the addresses that are tried, in their order (RFC 5321 §5.1).
+//! From a destination to its site, and from a site to the addresses that are tried, in their order (RFC 5321 §5.1).
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use nightmail_core::{Address, Domain};
-use nightmail_queue::QueueMessage;
+use nightmail_core::{Address, Domain, Timestamp};
+use nightmail_pace::{Settings, Via};
+use nightmail_queue::{Destination, QueueMessage, Recipient};
+use nightmail_tlspolicy::StsDecision;
 use tokio::task::JoinSet;
 
 use crate::channel::Channel;
 use crate::dns::{Mx, NoRoute};
-use crate::options::SmarthostTls;
+use crate::tls::Protection;
 
-/// Where a group of recipients goes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) enum Destination {
-    /// The hosts that take mail for a domain, or an address literal.
-    Domain(Domain),
-    /// The smarthost, whatever the domain.
-    Smarthost,
+/// The way to a site.
+#[derive(Clone, Debug)]
+pub(crate) enum Route {
+    /// Mail exchangers.
+    Hosts(Exchangers),
+    /// An address literal.
+    Literal(IpAddr),
+    /// A relay of the configuration.
+    Relay(String),
+    /// None, and why.
+    Nowhere(NoRoute),
 }
 
-impl std::fmt::Display for Destination {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// The mail exchangers of a domain.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchangers {
+    /// Lowest preference first.
+    pub hosts: Vec<Mx>,
+    /// Whether the answer that named them is proven (DNSSEC).
+    pub secure: bool,
+    /// What the domain's policy says.
+    pub sts: StsDecision,
+}
+
+impl Route {
+    /// What sites with the same hosts, reached in the same way, have in common.
+    pub fn key(&self) -> String {
         match self {
-            Self::Domain(domain) => domain.fmt(f),
-            Self::Smarthost => f.write_str("the smarthost"),
+            Self::Hosts(exchangers) => {
+                let mut hosts: Vec<String> = exchangers
+                    .hosts
+                    .iter()
+                    .map(|mx| format!("{} {}", mx.preference, mx.host))
+                    .collect();
+                hosts.sort_unstable();
+                let policy = match &exchangers.sts {
+                    StsDecision::None => "",
+                    StsDecision::Testing(_) => "testing",
+                    StsDecision::Enforce(_) => "enforce",
+                };
+                format!("{};{policy};{}", hosts.join(","), exchangers.secure)
+            }
+            Self::Literal(ip) => Domain::literal(*ip).to_string(),
+            Self::Relay(name) => format!("relay {name}"),
+            Self::Nowhere(why) => format!("nowhere {} {}", why.status, why.text),
+        }
+    }
+
+    /// What to call it: its best host, or the relay.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Hosts(exchangers) => exchangers
+                .hosts
+                .first()
+                .map_or_else(String::new, |mx| mx.host.clone()),
+            Self::Literal(ip) => Domain::literal(*ip).to_string(),
+            Self::Relay(name) => format!("relay {name}"),
+            Self::Nowhere(_) => "nowhere".to_owned(),
+        }
+    }
+
+    /// The relay, where it is one.
+    pub fn relay(&self) -> Option<&str> {
+        match self {
+            Self::Relay(name) => Some(name),
+            Self::Hosts(_) | Self::Literal(_) | Self::Nowhere(_) => None,
         }
     }
 }
 
-/// How a connection is protected.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Protection {
-    /// Plain.
-    None,
-    /// STARTTLS if offered, unverified; plain when that fails.
-    Opportunistic,
-    /// STARTTLS or nothing, verified.
-    StartTls,
-    /// TLS from the first byte, verified.
-    Implicit,
-}
-
-/// One address to try.
+/// A host and one of its addresses.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Target {
+pub(crate) struct Candidate {
     /// The host's name, for logs, reports and TLS.
     pub host: String,
+    /// Where to connect.
+    pub address: SocketAddr,
+}
+
+/// One address to try, and how.
+#[derive(Clone)]
+pub(crate) struct Target {
+    /// The host's name, for logs and reports.
+    pub host: String,
+    /// The name that TLS asks for.
+    pub server_name: String,
     /// Where to connect.
     pub address: SocketAddr,
     /// How the connection is protected.
@@ -58,132 +111,172 @@ struct Resolved {
     addresses: Result<Vec<IpAddr>, NoRoute>,
 }
 
-/// Groups the recipients of a message that are due by destination, in the order they were given.
-pub(crate) fn group<'a>(
-    due: impl Iterator<Item = (usize, &'a Address)>,
-    to_smarthost: bool,
-) -> Vec<(Destination, Vec<usize>)> {
-    let mut groups: Vec<(Destination, Vec<usize>)> = Vec::new();
-    let mut places = std::collections::HashMap::new();
-    for (index, address) in due {
-        let destination = if to_smarthost {
-            Destination::Smarthost
-        } else {
-            Destination::Domain(address.domain().clone())
-        };
-        let place = *places.entry(destination.clone()).or_insert_with(|| {
-            groups.push((destination, Vec::new()));
-            groups.len() - 1
-        });
-        if let Some((_, indexes)) = groups.get_mut(place) {
-            indexes.push(index);
-        }
-    }
-    groups
+/// Whether a recipient is to be tried at `now`.
+pub(crate) fn is_due(recipient: &Recipient, now: Timestamp) -> bool {
+    recipient.hold.is_none() && recipient.next_attempt().is_some_and(|at| at <= now)
 }
 
 /// The pending recipients of `message` that are due at `now`.
 pub(crate) fn due_recipients(
     message: &QueueMessage,
-    now: nightmail_core::Timestamp,
+    now: Timestamp,
 ) -> impl Iterator<Item = (usize, &Address)> {
     message
         .pending()
-        .filter(move |(_, recipient)| recipient.next_attempt().is_some_and(|at| at <= now))
+        .filter(move |(_, recipient)| is_due(recipient, now))
         .map(|(index, recipient)| (index, &recipient.address))
 }
 
 impl Channel {
-    /// The addresses of a destination, best first, at most as many as one attempt tries. `require_tls`: whether they
-    /// are of use only over verified TLS.
-    pub(crate) async fn route(
-        &self,
-        destination: &Destination,
-        require_tls: bool,
-    ) -> Result<Vec<Target>, NoRoute> {
-        let mut targets = match destination {
-            Destination::Smarthost => self.smarthost_targets().await?,
-            Destination::Domain(domain) => match domain.as_literal() {
-                Some(ip) => self.literal_targets(ip)?,
-                None => self.mx_targets(domain).await?,
-            },
+    /// The way to a destination, and what holds for it.
+    pub(crate) async fn route(&self, destination: &Destination) -> (Route, Arc<Settings>) {
+        let policies = &self.options.policies;
+        let domain = match destination {
+            Destination::Domain(domain) => domain,
+            Destination::Relay(name) => {
+                let route = Route::Relay(name.as_str().to_owned());
+                return (route, Arc::clone(policies.default_settings()));
+            }
+            Destination::Unrouted => {
+                let why = NoRoute::temporary("4.3.0", "held back".into());
+                return (Route::Nowhere(why), Arc::clone(policies.default_settings()));
+            }
         };
-        targets.truncate(self.options.limits.addresses_max);
-        for target in targets.iter_mut().filter(|_| require_tls) {
-            target.protection = match target.protection {
-                Protection::Implicit => Protection::Implicit,
-                Protection::None | Protection::Opportunistic | Protection::StartTls => {
-                    Protection::StartTls
-                }
+        let settings = policies.of(domain.as_str(), &[]);
+        if let Via::Relay(name) = &settings.route {
+            return (Route::Relay(name.clone()), settings);
+        }
+        if let Some(ip) = domain.as_literal() {
+            let route = match self.options.own_addresses.contains(&ip) {
+                true => Route::Nowhere(loops_back(&ip.to_string())),
+                false => Route::Literal(ip),
             };
+            return (route, settings);
         }
-        Ok(targets)
-    }
-
-    async fn smarthost_targets(&self) -> Result<Vec<Target>, NoRoute> {
-        let Some(smarthost) = &self.options.smarthost else {
-            return Err(NoRoute::temporary(
-                "4.3.5",
-                "no smarthost is configured".into(),
-            ));
-        };
-        // A smarthost that cannot be found is this site's misconfiguration, not the recipient's fault.
-        let addresses = self
-            .dns
-            .addresses(&smarthost.host)
-            .await
-            .map_err(|failure| NoRoute {
-                permanent: false,
-                status: "4.4.3",
-                ..failure
-            })?;
-        let protection = match smarthost.tls {
-            SmarthostTls::None => Protection::None,
-            SmarthostTls::Opportunistic => Protection::Opportunistic,
-            SmarthostTls::StartTls => Protection::StartTls,
-            SmarthostTls::Implicit => Protection::Implicit,
-        };
-        let target = |ip| Target {
-            host: smarthost.host.clone(),
-            address: SocketAddr::new(ip, smarthost.port),
-            protection,
-        };
-        Ok(addresses.into_iter().map(target).collect())
-    }
-
-    fn literal_targets(&self, ip: IpAddr) -> Result<Vec<Target>, NoRoute> {
-        if self.options.own_addresses.contains(&ip) {
-            return Err(loops_back(&ip.to_string()));
+        match self.exchangers(domain, &settings).await {
+            Ok(exchangers) => {
+                let names: Vec<String> =
+                    exchangers.hosts.iter().map(|mx| mx.host.clone()).collect();
+                let settings = policies.of(domain.as_str(), &names);
+                (Route::Hosts(exchangers), settings)
+            }
+            Err(why) => match &settings.route {
+                Via::MxThenRelay(relay) if !why.permanent || settings.relay_unknown => {
+                    (Route::Relay(relay.clone()), settings)
+                }
+                _ => (Route::Nowhere(why), settings),
+            },
         }
-        Ok(vec![self.mx_target(&Domain::literal(ip).to_string(), ip)])
     }
 
-    async fn mx_targets(&self, domain: &Domain) -> Result<Vec<Target>, NoRoute> {
-        let mut hosts = self.dns.mail_hosts(domain).await?;
+    /// The exchangers of a domain that its policy allows. Those of this host, and those behind it, are left out.
+    async fn exchangers(
+        &self,
+        domain: &Domain,
+        settings: &Settings,
+    ) -> Result<Exchangers, NoRoute> {
+        let sts = async {
+            match &self.options.tls_policies {
+                Some(policies) if settings.mta_sts => policies.of(domain).await,
+                _ => StsDecision::None,
+            }
+        };
+        let (found, sts) = tokio::join!(self.dns.mail_hosts(domain), sts);
+        let (mut hosts, secure) = found?;
         hosts.truncate(self.options.limits.hosts_max);
-        // Shuffling before the stable sort leaves equals in random order.
-        self.random.shuffle(&mut hosts);
         hosts.sort_by_key(|mx| mx.preference);
-        let mut resolved = self.resolve(hosts).await;
-        let ours = resolved
-            .iter()
-            .filter(|host| self.is_own(host))
-            .map(|host| host.mx.preference)
-            .min();
-        if let Some(ours) = ours {
-            resolved.retain(|host| host.mx.preference < ours);
-            if resolved.is_empty() {
+        let names = || std::iter::once(&self.options.host_name).chain(&self.options.own_names);
+        let is_own = |mx: &&Mx| names().any(|name| name.as_str() == mx.host);
+        if let Some(ours) = hosts.iter().find(is_own).map(|mx| mx.preference) {
+            hosts.retain(|mx| mx.preference < ours);
+            if hosts.is_empty() {
                 return Err(loops_back(domain.as_str()));
             }
         }
-        self.targets_of(resolved)
+        if let StsDecision::Enforce(policy) = &sts {
+            self.note_hosts_not_allowed(domain, policy, &hosts);
+            hosts.retain(|mx| policy.allows(&mx.host));
+            if hosts.is_empty() {
+                let text = format!("the MTA-STS policy of {domain} allows none of its hosts");
+                return Err(NoRoute::temporary("4.7.5", text));
+            }
+        }
+        Ok(Exchangers { hosts, secure, sts })
+    }
+
+    /// The addresses of a site, best first, at most as many as one attempt tries.
+    pub(crate) async fn candidates(&self, route: &Route) -> Result<Vec<Candidate>, NoRoute> {
+        let mut candidates = match route {
+            Route::Hosts(exchangers) => self.exchanger_addresses(exchangers).await?,
+            Route::Literal(ip) => vec![Candidate {
+                host: Domain::literal(*ip).to_string(),
+                address: SocketAddr::new(*ip, self.options.mx_port),
+            }],
+            Route::Relay(name) => self.relay_addresses(name).await?,
+            Route::Nowhere(why) => return Err(why.clone()),
+        };
+        candidates.truncate(self.options.limits.addresses_max);
+        Ok(candidates)
+    }
+
+    /// A relay that cannot be found is this site's misconfiguration, not the recipient's fault.
+    async fn relay_addresses(&self, name: &str) -> Result<Vec<Candidate>, NoRoute> {
+        let Some(relay) = self.options.relays.get(name) else {
+            let text = format!("the relay {name} is not configured");
+            return Err(NoRoute::temporary("4.3.5", text));
+        };
+        let mut candidates = Vec::new();
+        let mut failure = None;
+        for (host, port) in &relay.hosts {
+            match self.dns.addresses(host).await {
+                Ok(addresses) => candidates.extend(addresses.into_iter().map(|ip| Candidate {
+                    host: host.clone(),
+                    address: SocketAddr::new(ip, *port),
+                })),
+                Err(why) => failure = Some(why),
+            }
+        }
+        if !candidates.is_empty() {
+            return Ok(candidates);
+        }
+        let text = failure.map_or_else(|| format!("the relay {name} has no host"), |why| why.text);
+        Err(NoRoute::temporary("4.4.3", text))
+    }
+
+    async fn exchanger_addresses(
+        &self,
+        exchangers: &Exchangers,
+    ) -> Result<Vec<Candidate>, NoRoute> {
+        // Shuffling before the stable sort leaves equals in random order.
+        let mut hosts = exchangers.hosts.clone();
+        self.random.shuffle(&mut hosts);
+        hosts.sort_by_key(|mx| mx.preference);
+        let mut resolved = self.resolve(hosts).await;
+        let own = &self.options.own_addresses;
+        let is_own = |host: &Resolved| {
+            let addresses = host.addresses.as_deref().unwrap_or_default();
+            addresses.iter().any(|ip| own.contains(ip))
+        };
+        let ours = resolved
+            .iter()
+            .filter(|host| is_own(host))
+            .map(|host| host.mx.preference)
+            .min();
+        if let Some(ours) = ours {
+            let name = resolved.first().map(|host| host.mx.host.clone());
+            resolved.retain(|host| host.mx.preference < ours);
+            if resolved.is_empty() {
+                return Err(loops_back(&name.unwrap_or_default()));
+            }
+        }
+        self.addresses_of(resolved)
     }
 
     /// Looks up the addresses of all hosts at once and keeps the order of the hosts.
     async fn resolve(&self, hosts: Vec<Mx>) -> Vec<Resolved> {
         let mut lookups = JoinSet::new();
         for (place, mx) in hosts.into_iter().enumerate() {
-            let dns = std::sync::Arc::clone(&self.dns);
+            let dns = Arc::clone(&self.dns);
             lookups.spawn(async move {
                 let addresses = dns.addresses(&mx.host).await;
                 (place, Resolved { mx, addresses })
@@ -197,27 +290,16 @@ impl Channel {
         resolved.into_iter().map(|(_, host)| host).collect()
     }
 
-    fn is_own(&self, host: &Resolved) -> bool {
-        let names = std::iter::once(&self.options.host_name).chain(&self.options.own_names);
-        let own_name = names.into_iter().any(|name| name.as_str() == host.mx.host);
-        let own_address = || {
-            let addresses = host.addresses.as_deref().unwrap_or_default();
-            addresses
-                .iter()
-                .any(|ip| self.options.own_addresses.contains(ip))
-        };
-        own_name || own_address()
-    }
-
     /// The addresses of the hosts in turn. Without any, a host that may have one later outweighs those that never will.
-    fn targets_of(&self, resolved: Vec<Resolved>) -> Result<Vec<Target>, NoRoute> {
-        let mut targets = Vec::new();
+    fn addresses_of(&self, resolved: Vec<Resolved>) -> Result<Vec<Candidate>, NoRoute> {
+        let mut candidates = Vec::new();
         let mut failure: Option<NoRoute> = None;
         for Resolved { mx, addresses } in resolved {
             match addresses {
-                Ok(addresses) => {
-                    targets.extend(addresses.into_iter().map(|ip| self.mx_target(&mx.host, ip)))
-                }
+                Ok(addresses) => candidates.extend(addresses.into_iter().map(|ip| Candidate {
+                    host: mx.host.clone(),
+                    address: SocketAddr::new(ip, self.options.mx_port),
+                })),
                 Err(found) if failure.as_ref().is_none_or(|known| known.permanent) => {
                     failure = Some(found)
                 }
@@ -225,21 +307,8 @@ impl Channel {
             }
         }
         match failure {
-            Some(failure) if targets.is_empty() => Err(failure),
-            _ => Ok(targets),
-        }
-    }
-
-    fn mx_target(&self, host: &str, ip: IpAddr) -> Target {
-        let protection = if self.options.mx_tls {
-            Protection::Opportunistic
-        } else {
-            Protection::None
-        };
-        Target {
-            host: host.to_owned(),
-            address: SocketAddr::new(ip, self.options.mx_port),
-            protection,
+            Some(failure) if candidates.is_empty() => Err(failure),
+            _ => Ok(candidates),
         }
     }
 }
@@ -249,27 +318,4 @@ fn loops_back(destination: &str) -> NoRoute {
         "5.4.6",
         format!("mail for {destination} loops back to this host"),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recipients_are_grouped_by_domain_in_the_order_given() {
-        let addresses: Vec<Address> = ["a@x.test", "b@y.test", "c@X.test"]
-            .iter()
-            .map(|text| text.parse().unwrap())
-            .collect();
-        let due = || addresses.iter().enumerate();
-        let domain = |name: &str| Destination::Domain(name.parse().unwrap());
-        assert_eq!(
-            group(due(), false),
-            [(domain("x.test"), vec![0, 2]), (domain("y.test"), vec![1])]
-        );
-        assert_eq!(
-            group(due(), true),
-            [(Destination::Smarthost, vec![0, 1, 2])]
-        );
-    }
 }

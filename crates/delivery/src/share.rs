@@ -4,7 +4,7 @@
 //! a transaction of their own, under the null reverse-path, so that nothing can come back (RFC 3461 §5.2.2).
 
 use nightmail_core::Domain;
-use nightmail_queue::{Notify, QueueMessage};
+use nightmail_queue::{Notify, QueueMessage, Recipient};
 use nightmail_smtp::client::Capabilities;
 
 /// The recipients of one transaction.
@@ -16,38 +16,27 @@ pub(crate) struct Batch {
     pub silent: bool,
 }
 
-/// The recipients that one session is to offer, and what it has offered.
+impl Batch {
+    /// The first of them.
+    pub fn first<'a>(&self, message: &'a QueueMessage) -> Option<&'a Recipient> {
+        message.recipients.get(*self.indexes.first()?)
+    }
+}
+
+/// What one session has been offered so far.
 #[derive(Default)]
 pub(crate) struct Share {
-    left: Vec<usize>,
     transactions: u32,
     /// Domains offered, where the host limits their number.
     domains: Vec<Domain>,
 }
 
 impl Share {
-    /// The recipients at `indexes` of a message.
-    pub fn new(indexes: &[usize]) -> Self {
-        Self {
-            left: indexes.to_vec(),
-            ..Self::default()
-        }
-    }
-
-    /// Whether all have been offered.
-    pub const fn is_empty(&self) -> bool {
-        self.left.is_empty()
-    }
-
-    /// Those not offered, which are taken out.
-    pub fn left(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.left)
-    }
-
-    /// The recipients of the next transaction, at most `usual_max` of them; `None` where the host takes no more in this
-    /// session.
+    /// Takes the recipients of the next transaction out of `left`, at most `usual_max` of them; `None` where the host
+    /// takes no more in this session.
     pub fn next(
         &mut self,
+        left: &mut Vec<usize>,
         message: &QueueMessage,
         offered: &Capabilities,
         usual_max: usize,
@@ -60,7 +49,7 @@ impl Share {
         let apart = !offered.dsn && message.reverse_path.address().is_some();
         let mut silent = None;
         let mut indexes = Vec::new();
-        for index in self.left() {
+        for index in std::mem::take(left) {
             let Some(recipient) = message.recipients.get(index) else {
                 continue;
             };
@@ -72,7 +61,7 @@ impl Share {
                 silent = Some(is_silent);
                 indexes.push(index);
             } else {
-                self.left.push(index);
+                left.push(index);
             }
         }
         self.transactions += 1;

@@ -1,24 +1,69 @@
-//! TLS towards other hosts: unverified where it is opportunistic (RFC 7435), verified towards a smarthost.
+//! TLS towards other hosts: unverified where it is opportunistic (RFC 7435), verified by authorities towards relays and
+//! where a domain's policy asks for it (RFC 8461), by TLSA records where a host has them (RFC 7672).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nightmail_smtp::TlsFacts;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    WantsVerifier,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::error::DeliveryError;
-use crate::options::DeliveryOptions;
-use crate::route::{Protection, Target};
+use crate::options::{ClientCertificate, DeliveryOptions};
+use crate::route::Target;
 
-/// The two ways of doing TLS.
+/// A way of doing TLS.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    connector: TlsConnector,
+    /// Whether the host has proven who it is, when the handshake is done.
+    pub verified: bool,
+}
+
+/// How a connection is protected.
+#[derive(Clone)]
+pub(crate) enum Protection {
+    /// Plain.
+    None,
+    /// STARTTLS if offered, unverified; plain when that fails.
+    Opportunistic(Guard),
+    /// STARTTLS or nothing.
+    Required(Guard),
+    /// TLS from the first byte.
+    Implicit(Guard),
+}
+
+impl Protection {
+    pub const fn guard(&self) -> Option<&Guard> {
+        match self {
+            Self::None => None,
+            Self::Opportunistic(guard) | Self::Required(guard) | Self::Implicit(guard) => {
+                Some(guard)
+            }
+        }
+    }
+}
+
+/// A pair of ways: any certificate, or one that authorities vouch for.
+struct Pair {
+    unverified: Guard,
+    verified: Guard,
+}
+
+/// The ways of doing TLS.
 pub(crate) struct Tls {
-    unverified: TlsConnector,
-    verified: TlsConnector,
+    provider: Arc<CryptoProvider>,
+    usual: Pair,
+    /// Those of relays that are shown a certificate, by their names.
+    relays: BTreeMap<String, Pair>,
 }
 
 impl Tls {
@@ -30,61 +75,82 @@ impl Tls {
         for root in &options.trusted_roots {
             roots.add(root.clone()).map_err(setup)?;
         }
-        let verified = builder(&provider)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let anyone = Arc::new(Anyone {
-            schemes: schemes(&provider),
-        });
-        let unverified = builder(&provider)?
-            .dangerous()
-            .with_custom_certificate_verifier(anyone)
-            .with_no_client_auth();
+        let roots = Arc::new(roots);
+        let mut relays = BTreeMap::new();
+        for (name, relay) in &options.relays {
+            if let Some(certificate) = &relay.client_certificate {
+                let pair = pair(&provider, &roots, Some(certificate))?;
+                relays.insert(name.clone(), pair);
+            }
+        }
         Ok(Self {
-            unverified: TlsConnector::from(Arc::new(unverified)),
-            verified: TlsConnector::from(Arc::new(verified)),
+            usual: pair(&provider, &roots, None)?,
+            relays,
+            provider,
         })
+    }
+
+    /// Any certificate will do, of the hosts of the relay of that name where there is one.
+    pub fn unverified(&self, relay: Option<&str>) -> Guard {
+        self.pair(relay).unverified.clone()
+    }
+
+    /// The certificate must be valid for the host.
+    pub fn verified(&self, relay: Option<&str>) -> Guard {
+        self.pair(relay).verified.clone()
+    }
+
+    fn pair(&self, relay: Option<&str>) -> &Pair {
+        relay
+            .and_then(|name| self.relays.get(name))
+            .unwrap_or(&self.usual)
+    }
+
+    /// The certificate must satisfy `verifier`.
+    pub fn verified_by(
+        &self,
+        verifier: Arc<dyn ServerCertVerifier>,
+    ) -> Result<Guard, DeliveryError> {
+        let config = builder(&self.provider)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(guard(config, true))
     }
 
     /// Does the handshake with `target`. The error is for people.
     pub async fn connect(
-        &self,
         target: &Target,
         stream: TcpStream,
-    ) -> Result<(Box<TlsStream<TcpStream>>, TlsFacts), String> {
-        let is_verified = matches!(
-            target.protection,
-            Protection::StartTls | Protection::Implicit
-        );
-        let connector = if is_verified {
-            &self.verified
-        } else {
-            &self.unverified
+    ) -> Result<(Box<TlsStream<TcpStream>>, TlsFacts), rustls::Error> {
+        let Some(guard) = target.protection.guard() else {
+            return Err(rustls::Error::General("TLS is not wanted".into()));
         };
-        let name = ServerName::try_from(target.host.clone());
+        let name = ServerName::try_from(target.server_name.clone());
         let name = name.unwrap_or_else(|_| ServerName::IpAddress(target.address.ip().into()));
-        let stream = connector
-            .connect(name, stream)
-            .await
-            .map_err(|error| error.to_string())?;
+        let stream = guard.connector.connect(name, stream).await;
+        let stream = stream.map_err(|error| as_tls_error(&error))?;
         let (_, connection) = stream.get_ref();
         let text = |value: Option<String>| value.unwrap_or_default().into_boxed_str();
+        let version = connection.protocol_version();
+        let suite = connection.negotiated_cipher_suite();
         let facts = TlsFacts {
-            version: text(
-                connection
-                    .protocol_version()
-                    .map(|version| format!("{version:?}")),
-            ),
-            cipher: text(
-                connection
-                    .negotiated_cipher_suite()
-                    .map(|suite| format!("{:?}", suite.suite())),
-            ),
+            version: text(version.map(|version| format!("{version:?}"))),
+            cipher: text(suite.map(|suite| format!("{:?}", suite.suite()))),
             server_name: None,
-            peer_verified: is_verified,
+            peer_verified: guard.verified,
         };
         Ok((Box::new(stream), facts))
     }
+}
+
+/// What went wrong in a handshake, as far as it is TLS's.
+fn as_tls_error(error: &std::io::Error) -> rustls::Error {
+    let inner = error.get_ref();
+    let known = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    known
+        .cloned()
+        .unwrap_or_else(|| rustls::Error::General(error.to_string()))
 }
 
 fn setup(error: rustls::Error) -> DeliveryError {
@@ -93,10 +159,47 @@ fn setup(error: rustls::Error) -> DeliveryError {
 
 fn builder(
     provider: &Arc<CryptoProvider>,
-) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, DeliveryError> {
+) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, DeliveryError> {
     ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
         .map_err(setup)
+}
+
+fn guard(config: ClientConfig, verified: bool) -> Guard {
+    Guard {
+        connector: TlsConnector::from(Arc::new(config)),
+        verified,
+    }
+}
+
+fn pair(
+    provider: &Arc<CryptoProvider>,
+    roots: &Arc<RootCertStore>,
+    certificate: Option<&ClientCertificate>,
+) -> Result<Pair, DeliveryError> {
+    let anyone = Arc::new(Anyone {
+        schemes: schemes(provider),
+    });
+    let unverified = builder(provider)?
+        .dangerous()
+        .with_custom_certificate_verifier(anyone);
+    let verified = builder(provider)?.with_root_certificates(Arc::clone(roots));
+    let (unverified, verified) = match certificate {
+        None => (
+            unverified.with_no_client_auth(),
+            verified.with_no_client_auth(),
+        ),
+        Some(shown) => {
+            let chain = || shown.chain.clone();
+            let unverified = unverified.with_client_auth_cert(chain(), shown.key.clone_key());
+            let verified = verified.with_client_auth_cert(chain(), shown.key.clone_key());
+            (unverified.map_err(setup)?, verified.map_err(setup)?)
+        }
+    };
+    Ok(Pair {
+        unverified: guard(unverified, false),
+        verified: guard(verified, true),
+    })
 }
 
 fn schemes(provider: &CryptoProvider) -> Vec<SignatureScheme> {

@@ -1,368 +1,242 @@
-//! Working on one message: its destinations side by side, and what follows from each.
+//! A worker: takes messages for one site, one batch after the other, and sends them over one connection while there is
+//! mail, up to the bounds of the site's settings.
 //!
-//! An attempt's outcome and the report that it calls for are one commit. A crash before it repeats the attempt; after
-//! it, neither the attempt nor the report is repeated. Of several nodes, one that has lost the message's lease records
-//! nothing and leaves the message to the one that holds it.
+//! The connection is made when the first message is to be sent. What is not to be sent now, because the site cannot be
+//! reached, its schedule is closed or it waits to be asked, is put off without one, many messages at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use nightmail_commit::{CommitFailure, Intent, NewBlob, Tx};
-use nightmail_core::Timestamp;
-use nightmail_engine::RowKey;
-use nightmail_queue::{
-    Claim, QueueError, QueueMessage, RecipientOutcome, Recorded, Verdict, tx::record_attempt,
-};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 
-use crate::attempt::Job;
-use crate::channel::Channel;
-use crate::error::DeliveryError;
-use crate::report::{ReportChange, Written};
-use crate::retry::{AttemptResult, Ended, Judged, is_time_over};
-use crate::route::{Destination, due_recipients, group};
+use crate::attempt::Attempted;
+use crate::channel::{Call, Channel};
+use crate::connection::Connection;
+use crate::pickup::Task;
+use crate::route::Route;
+use crate::settle::Settlement;
+use crate::site::Site;
 
-/// Times an outcome is judged anew because an operator or another node changed the message meanwhile.
-const REJUDGED_MAX: usize = 10;
+/// Whoever works for a site.
+pub(crate) struct Worker {
+    pub channel: Arc<Channel>,
+    pub site: Arc<Site>,
+    settled: mpsc::Sender<Settlement>,
+    connection: Option<Connection>,
+}
 
-/// How a message is left after its due recipients were tried.
-enum Left {
-    /// When it is due next; `None` when it has left the queue.
-    Due(Option<Timestamp>),
-    /// This destination had no room; others may have been tried.
-    Waiting(Destination),
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.site.leave();
+        // There may be work that came in meanwhile, when this one still counted as at work.
+        self.channel.call(Call::Staff(Arc::clone(&self.site)));
+    }
+}
+
+impl Worker {
+    /// Whoever has been hired by [`Site::staff`].
+    pub fn new(channel: Arc<Channel>, site: Arc<Site>, settled: mpsc::Sender<Settlement>) -> Self {
+        Self {
+            channel,
+            site,
+            settled,
+            connection: None,
+        }
+    }
+
+    /// Works until there is nothing to do.
+    pub async fn run(mut self) {
+        'work: while self.may_go_on() {
+            let mut tasks = self.take().await;
+            if tasks.is_empty() {
+                if self.rest().await {
+                    continue;
+                }
+                break;
+            }
+            while let Some(task) = tasks.pop_front() {
+                if self.channel.is_stopping() || !Box::pin(self.carry_out(task)).await {
+                    break 'work;
+                }
+            }
+        }
+        if let Some(connection) = self.connection.take() {
+            Box::pin(connection.close()).await;
+        }
+    }
+
+    fn may_go_on(&self) -> bool {
+        let is_slowed = self.connection.is_none() && self.site.slowed().is_some();
+        !self.channel.is_stopping() && !is_slowed && !self.site.has_too_many()
+    }
+
+    /// Waits for mail over an open connection. Returns whether there may be some.
+    async fn rest(&mut self) -> bool {
+        let (channel, site) = (Arc::clone(&self.channel), Arc::clone(&self.site));
+        let idle = site.settings.idle;
+        let is_wanted = channel.gates.connections.available_permits() == 0;
+        let Some(connection) = &mut self.connection else {
+            return false;
+        };
+        if idle.is_zero() || is_wanted || !connection.is_open() {
+            return false;
+        }
+        let _resting = Resting::begin(&site);
+        // What came in before this one was known to rest woke nobody.
+        if site.has_work() {
+            return true;
+        }
+        tokio::select! {
+            woken = connection.rest(idle, site.news.notified()) => woken,
+            () = channel.stopped() => false,
+        }
+    }
+
+    /// What was decided, to be recorded.
+    async fn settle(&self, task: Task) {
+        if task.results.is_empty() {
+            return;
+        }
+        let settlement = Settlement {
+            job: task.job,
+            taken: task.taken,
+            results: task.results,
+            settings: Arc::clone(&self.site.settings),
+        };
+        // The channel goes only when nobody is left to record: as after a crash, it is tried again.
+        let _ = self.settled.send(settlement).await;
+    }
+
+    /// Sends one message. Returns whether to go on.
+    async fn carry_out(&mut self, mut task: Task) -> bool {
+        if !task.job.hold.is_current() {
+            return true;
+        }
+        self.check_rates(&mut task);
+        if task.send.is_empty() {
+            self.settle(task).await;
+            return true;
+        }
+        if self.site.dead().is_some() {
+            // It died while this message waited for its turn.
+            task.put_off_by_death(&self.site);
+            self.settle(task).await;
+            return true;
+        }
+        if let Err(wait) = self.channel.site_turn(&self.site) {
+            self.site.wait(wait);
+            return false;
+        }
+        self.channel.take_along(&self.site, &mut task).await;
+        let send = std::mem::take(&mut task.send);
+        let attempted = Box::pin(self.attempt(&task.job, send)).await;
+        metrics::counter!("nightmail_delivery_attempts_total").increment(1);
+        self.conclude(task, attempted).await
+    }
+
+    async fn conclude(&mut self, mut task: Task, attempted: Attempted) -> bool {
+        let Attempted {
+            results,
+            undecided,
+            reached,
+        } = attempted;
+        task.results.extend(results);
+        if reached {
+            self.site.succeeded();
+        }
+        let mut goes_on = true;
+        if !reached && !undecided.indexes.is_empty() {
+            let (trouble, host) = undecided.reason();
+            if !trouble.permanent && self.channel.detour(&self.site, &task) {
+                return false;
+            }
+            // A host that asks for less has been heard; a refusal for good is about this message.
+            if !trouble.permanent && self.site.slowed().is_none() {
+                let pause = self.channel.dead_pause(&self.site);
+                if !self.site.unreachable(&trouble, host.as_deref(), pause) {
+                    return false;
+                }
+            }
+            goes_on = self.site.slowed().is_none();
+        }
+        task.results
+            .extend(undecided.results(nightmail_commit::now()));
+        self.settle(task).await;
+        goes_on
+    }
+
+    /// The open connection, where it is of use for another message.
+    pub(crate) async fn open_connection(&mut self, strict: bool) -> Option<Connection> {
+        let connection = self.connection.take()?;
+        let settings = &self.site.settings;
+        let is_worn = connection.messages() >= settings.messages_per_connection.max(1)
+            || connection.begun().elapsed() >= settings.connection_lifetime;
+        let is_fit = !strict || connection.tls().is_some_and(|tls| tls.peer_verified);
+        if connection.is_open() && is_fit && !is_worn {
+            return Some(connection);
+        }
+        Box::pin(connection.close()).await;
+        None
+    }
+
+    /// Keeps a connection for the next message.
+    pub(crate) fn keep(&mut self, connection: Connection) {
+        self.connection = Some(connection);
+    }
+
+    /// Ends a connection.
+    pub(crate) async fn drop_connection(&mut self, connection: Connection) {
+        Box::pin(connection.close()).await;
+    }
+}
+
+/// Counts a worker among those who rest.
+struct Resting(Arc<Site>);
+
+impl Resting {
+    fn begin(site: &Arc<Site>) -> Self {
+        site.rests(true);
+        Self(Arc::clone(site))
+    }
+}
+
+impl Drop for Resting {
+    fn drop(&mut self) {
+        self.0.rests(false);
+    }
 }
 
 impl Channel {
-    /// Works on a claimed message until its due recipients have been tried, and gives the claim back; or parks it.
-    pub(crate) async fn work(self: Arc<Self>, mut claim: Claim) {
-        if !claim.hold().is_current() {
-            return;
-        }
-        match self.deliver(&claim).await {
-            Ok(Left::Due(due)) => claim.set_due(due),
-            Ok(Left::Waiting(destination)) => {
-                let Err(mut claim) = self.lanes.park(&destination, claim) else {
-                    return;
-                };
-                if let Err(error) = self.put_off(&mut claim, &destination).await {
-                    self.hold_back(&claim, &error).await;
-                }
-            }
-            Err(error) => self.hold_back(&claim, &error).await,
-        }
+    /// How long a site that could not be reached is left alone: less than the pause after a first attempt, so that mail
+    /// that is due again finds it free to be tried.
+    fn dead_pause(&self, site: &Site) -> Duration {
+        let pause = site.settings.retry.pause(1, self.random.next()) / 2;
+        pause.min(self.options.limits.dead_max)
     }
 
-    /// Keeps a message claimed for a while, so that a failing store is not hammered.
-    async fn hold_back(&self, claim: &Claim, error: &DeliveryError) {
-        tracing::error!(queue_id = %claim.id(), %error, "a message in the queue could not be worked on");
-        self.pause().await;
-    }
-
-    /// Tries the recipients that are due.
-    async fn deliver(self: &Arc<Self>, claim: &Claim) -> Result<Left, DeliveryError> {
-        let id = claim.id();
-        let Some(message) = self.queue.show(id).await? else {
-            return Ok(Left::Due(None));
-        };
-        let job = Job {
-            id,
-            message: Arc::new(message),
-            hold: claim.hold().clone(),
-        };
-        let now = nightmail_commit::now();
-        if job.message.unrouted.is_some() {
-            self.let_go(&job).await?;
-            return self.left(claim).await;
-        }
-        if is_time_over(&job.message, now) {
-            self.give_up_late(&job).await?;
-            return self.left(claim).await;
-        }
-        let due = due_recipients(&job.message, now);
-        let groups = group(due, self.options.smarthost.is_some());
-        let mut running = JoinSet::new();
-        let mut ended = Vec::new();
-        for (destination, indexes) in groups {
-            if running.len() >= self.options.limits.destinations_per_message_max.max(1) {
-                ended.extend(running.join_next().await);
-            }
-            let (channel, job) = (Arc::clone(self), job.clone());
-            running.spawn(async move { channel.deliver_group(&job, destination, &indexes).await });
-        }
-        while let Some(group) = running.join_next().await {
-            ended.push(group);
-        }
-        let mut waiting = None;
-        for group in ended {
-            waiting =
-                waiting.or(group.map_err(|error| CommitFailure::Unavailable(error.to_string()))??);
-        }
-        match waiting {
-            Some(destination) => Ok(Left::Waiting(destination)),
-            None => self.left(claim).await,
-        }
-    }
-
-    async fn left(&self, claim: &Claim) -> Result<Left, DeliveryError> {
-        let message = self.queue.show(claim.id()).await?;
-        Ok(Left::Due(message.and_then(|message| message.due())))
-    }
-
-    /// Tries one destination; gives it back when it has no room now.
-    async fn deliver_group(
-        &self,
-        job: &Job,
-        destination: Destination,
-        indexes: &[usize],
-    ) -> Result<Option<Destination>, DeliveryError> {
-        let entering = async {
-            let slot = self.lanes.enter(&destination).await?;
-            Some((slot, self.connections.acquire().await.ok()?))
-        };
-        let room = tokio::select! {
-            room = entering => room,
-            () = self.stopped() => return Ok(None),
-        };
-        let Some(room) = room else {
-            return Ok(Some(destination));
-        };
-        if !job.hold.is_current() {
-            return Ok(None);
-        }
-        let results = Box::pin(self.attempt(job, &destination, indexes)).await;
-        drop(room);
-        metrics::counter!("nightmail_delivery_attempts_total").increment(1);
-        for result in &results {
-            log_result(job, result);
-        }
-        self.settle(job, results).await?;
-        Ok(None)
-    }
-
-    /// Too many messages are parked: this one is put off in the queue, for the destination that had no room. It is no
-    /// attempt.
-    async fn put_off(
-        &self,
-        claim: &mut Claim,
-        destination: &Destination,
-    ) -> Result<(), DeliveryError> {
-        let id = claim.id();
-        let Some(message) = self.queue.show(id).await? else {
-            claim.set_due(None);
+    /// Takes a message's token from the site's bucket; an error tells how long to wait for one.
+    fn site_turn(&self, site: &Site) -> Result<(), Duration> {
+        let Some(rate) = &site.settings.rate else {
             return Ok(());
         };
-        let now = nightmail_commit::now();
-        let next_attempt = now.plus_millis(self.options.limits.put_off_millis);
-        let verdict = Verdict::Deferred {
-            next_attempt,
-            delay_reported: false,
+        let now = std::time::Instant::now();
+        self.site_rates.take(&site.name, rate, 1, now)
+    }
+
+    /// Sends what cannot be routed directly to the relay that is there for it. Returns whether there is one.
+    fn detour(&self, site: &Site, task: &Task) -> bool {
+        use nightmail_pace::Via;
+        let (Via::MxThenRelay(relay), Route::Hosts(_)) = (&site.settings.route, &site.route) else {
+            return false;
         };
-        let outcomes = group(
-            due_recipients(&message, now),
-            self.options.smarthost.is_some(),
-        )
-        .into_iter()
-        .filter(|(due, _)| due == destination)
-        .flat_map(|(_, indexes)| indexes)
-        .map(|index| RecipientOutcome {
-            index,
-            verdict,
-            attempt: None,
-        })
-        .collect();
-        let guard = claim.hold().guard();
-        match self.queue.record_attempt(id, guard, outcomes).await {
-            Ok(recorded) => claim.set_due(recorded.due),
-            Err(QueueError::NoSuchMessage) => claim.set_due(None),
-            Err(QueueError::AlreadyRetired | QueueError::LeaseLost) => {}
-            Err(error) => return Err(error.into()),
+        let lifetime = self.options.limits.route_lifetime;
+        for taken in &task.taken {
+            let route = Route::Relay(relay.clone());
+            let settings = Arc::clone(&site.settings);
+            let destination = taken.ticket.destination();
+            tracing::info!(%destination, relay, "not reachable directly: it goes by the relay");
+            self.sites.enter(destination, route, settings, lifetime);
         }
-        Ok(())
+        true
     }
-
-    /// Records results until the store has taken them: what a peer has accepted must not be offered again because of
-    /// trouble here.
-    pub(crate) async fn settle(
-        &self,
-        job: &Job,
-        results: Vec<AttemptResult>,
-    ) -> Result<(), DeliveryError> {
-        let (mut message, mut results) = (Arc::clone(&job.message), results);
-        let mut rejudged = 0;
-        loop {
-            match self.settle_once(job, &message, &results).await {
-                Ok(()) => return Ok(()),
-                Err(DeliveryError::Queue(QueueError::LeaseLost)) => {
-                    tracing::info!(queue_id = %job.id, "another node has taken the message over");
-                    metrics::counter!("nightmail_delivery_lease_lost_total").increment(1);
-                    return Ok(());
-                }
-                Err(DeliveryError::Queue(QueueError::NoSuchMessage)) => {
-                    tracing::info!(queue_id = %job.id, "the message was removed while it was being worked on");
-                    return Ok(());
-                }
-                Err(DeliveryError::Queue(QueueError::AlreadyRetired))
-                    if rejudged < REJUDGED_MAX =>
-                {
-                    rejudged += 1;
-                    let Some(current) = self.queue.show(job.id).await? else {
-                        return Ok(());
-                    };
-                    results.retain(|result| is_pending(&current, result.index));
-                    message = Arc::new(current);
-                }
-                Err(error) if self.is_stopping() => return Err(error),
-                Err(error) => {
-                    tracing::error!(queue_id = %job.id, %error, "an attempt could not be recorded; it is tried again");
-                    self.pause().await;
-                }
-            }
-        }
-    }
-
-    async fn settle_once(
-        &self,
-        job: &Job,
-        message: &QueueMessage,
-        results: &[AttemptResult],
-    ) -> Result<(), DeliveryError> {
-        if results.is_empty() {
-            return Ok(());
-        }
-        let policy = &self.options.retry;
-        let judged: Vec<Judged> = results
-            .iter()
-            .filter_map(|result| {
-                let recipient = message.recipients.get(result.index)?;
-                Some(policy.judge(message, recipient, result, &self.random))
-            })
-            .collect();
-        let report = self
-            .write_report(job.id, message, &judged, nightmail_commit::now())
-            .await?;
-        let outcomes: Vec<RecipientOutcome> =
-            judged.into_iter().map(|judged| judged.outcome).collect();
-        let counts = outcomes
-            .iter()
-            .map(|outcome| counter(outcome.verdict))
-            .collect::<Vec<_>>();
-        match report {
-            None => drop(
-                self.queue
-                    .record_attempt(job.id, job.hold.guard(), outcomes)
-                    .await?,
-            ),
-            Some(report) => self.record_and_report(job, outcomes, report).await?,
-        }
-        for name in counts {
-            metrics::counter!(name).increment(1);
-        }
-        Ok(())
-    }
-
-    /// Records outcomes together with their report: to the sender, else to the postmaster, else without it.
-    async fn record_and_report(
-        &self,
-        job: &Job,
-        outcomes: Vec<RecipientOutcome>,
-        report: Written,
-    ) -> Result<(), DeliveryError> {
-        let id = job.id;
-        let postmaster = self
-            .options
-            .postmaster
-            .clone()
-            .filter(|postmaster| *postmaster != report.to);
-        for to in std::iter::once(report.to.clone()).chain(postmaster) {
-            let require_tls = job.message.demands.require_tls;
-            let planned = self.reports.plan(&to, &report.blob, require_tls).await;
-            let recorded = match planned {
-                Ok(change) => {
-                    self.record_with(job, outcomes.clone(), report.blob.clone(), change)
-                        .await
-                }
-                Err(error) => Err(error),
-            };
-            match recorded {
-                Err(DeliveryError::Unroutable(reason)) => {
-                    tracing::warn!(queue_id = %id, %to, %reason, "a report cannot be delivered");
-                }
-                Ok(_) => {
-                    metrics::counter!("nightmail_delivery_reports_total").increment(1);
-                    tracing::info!(queue_id = %id, %to, "report sent");
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        metrics::counter!("nightmail_delivery_reports_dropped_total").increment(1);
-        tracing::error!(queue_id = %id, sender = %report.to, "a report could reach nobody and is dropped");
-        self.queue
-            .record_attempt(id, job.hold.guard(), outcomes)
-            .await?;
-        Ok(())
-    }
-
-    async fn record_with(
-        &self,
-        job: &Job,
-        outcomes: Vec<RecipientOutcome>,
-        blob: NewBlob,
-        mut change: ReportChange,
-    ) -> Result<Recorded, DeliveryError> {
-        let (id, guard) = (job.id, job.hold.guard().clone());
-        let reads: Vec<RowKey> = guard.row().cloned().into_iter().collect();
-        let intent = Intent::synced(move |tx: &mut Tx<'_>| {
-            let recorded = record_attempt::<DeliveryError>(tx, id, &guard, &outcomes)?;
-            change(tx)?;
-            Ok(recorded)
-        });
-        Ok(self
-            .queue
-            .committer()
-            .submit(intent.with_blob(blob).reading(reads))
-            .await?)
-    }
-
-    /// Waits after the store failed; not when the channel stops.
-    async fn pause(&self) {
-        tokio::select! {
-            () = tokio::time::sleep(self.options.limits.store_pause) => {}
-            () = self.stopped() => {}
-        }
-    }
-}
-
-fn is_pending(message: &QueueMessage, index: usize) -> bool {
-    message
-        .recipients
-        .get(index)
-        .is_some_and(|recipient| recipient.next_attempt().is_some())
-}
-
-const fn counter(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Delivered => "nightmail_delivery_delivered_total",
-        Verdict::Deferred { .. } => "nightmail_delivery_deferred_total",
-        Verdict::Failed => "nightmail_delivery_failed_total",
-    }
-}
-
-fn log_result(job: &Job, result: &AttemptResult) {
-    let outcome = match result.ended {
-        Ended::Delivered { .. } => "delivered",
-        Ended::Temporary => "not delivered yet",
-        Ended::Permanent => "refused",
-    };
-    let recipient = job.message.recipients.get(result.index);
-    let attempt = &result.attempt;
-    tracing::info!(
-        queue_id = %job.id,
-        from = %job.message.reverse_path,
-        to = recipient.map(|recipient| recipient.address.to_string()).unwrap_or_default(),
-        host = attempt.host.as_deref().unwrap_or_default(),
-        status = %attempt.status,
-        reply = attempt.reply.as_deref().unwrap_or(&attempt.diagnostic),
-        "{outcome}"
-    );
 }

@@ -53,7 +53,7 @@ async fn sender(world: &World, name: &str) -> Sender {
     let queue = Queue::in_cluster(committer, node.cluster.leases().clone());
     let queue = Arc::new(queue);
     let reports = Arc::new(ReportList::default());
-    let delivery = Delivery::start(Arc::clone(&queue), reports, world.options.clone()).unwrap();
+    let delivery = Delivery::start(Arc::clone(&queue), reports, world.options()).unwrap();
     Sender {
         node,
         queue,
@@ -118,7 +118,7 @@ async fn a_message_taken_up_by_a_node_that_dies_is_sent_by_the_other() {
     for _ in 0..12 {
         world.enqueue(&["r@far.test"]).await;
     }
-    eventually("b is at work", async || b.queue.claimed() > 0).await;
+    eventually("b is at work", async || b.queue.in_hand() > 0).await;
     drop(b);
     all_gone(&world).await;
     assert!(sink.received().len() >= 12);
@@ -138,7 +138,7 @@ async fn a_node_paused_in_mid_transaction_records_nothing_and_the_other_sends() 
             break id;
         }
     };
-    eventually("b sends it", async || b.queue.is_claimed(id)).await;
+    eventually("b sends it", async || b.queue.is_in_hand(id)).await;
     b.node.way.set(Gate::Held);
     eventually("a has taken over", async || share(&[&a])).await;
     all_gone(&world).await;
@@ -156,14 +156,13 @@ async fn a_node_that_is_emptied_hands_over_what_waits_and_nothing_goes_twice() {
         ..Behaviour::default()
     };
     let (world, sink, a, b) = two(slow, |world| {
-        world.options.limits.connections_per_destination_max = 1;
-        world.options.limits.waiting_per_destination_max = 0;
+        world.settings.connections_max = 1;
     })
     .await;
     for _ in 0..40 {
         world.enqueue(&["r@far.test"]).await;
     }
-    eventually("b has taken some up", async || b.queue.claimed() > 2).await;
+    eventually("b has taken some up", async || b.queue.in_hand() > 2).await;
     request_drain(world.engine.as_ref(), &b.node.name)
         .await
         .unwrap();
@@ -173,7 +172,7 @@ async fn a_node_that_is_emptied_hands_over_what_waits_and_nothing_goes_twice() {
         queued(&world).await > 0,
         "b did not have to send it all first"
     );
-    assert_eq!(b.queue.claimed(), 0);
+    assert_eq!(b.queue.in_hand(), 0);
     all_gone(&world).await;
     assert_eq!(sink.received().len(), 40);
 }

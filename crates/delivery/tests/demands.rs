@@ -12,7 +12,7 @@ mod support;
 use std::sync::Arc;
 
 use nightmail_core::{Address, ReversePath, Timestamp};
-use nightmail_delivery::{Smarthost, SmarthostTls};
+use nightmail_delivery::{Relay, SmarthostTls};
 use nightmail_queue::{
     BodyType, DeliverBy, Demands, NewQueueMessage, NewRecipient, Notify, RecipientState, Ret,
     Unrouted,
@@ -347,9 +347,10 @@ async fn a_session_has_no_more_transactions_than_the_host_says() {
 #[tokio::test]
 async fn a_session_has_no_more_domains_than_the_host_says() {
     let (mut world, sink) = world_offering(&["LIMITS RCPTDOMAINMAX=1"]).await;
-    world.options.smarthost = Some(Smarthost {
-        host: "mx.far.test".into(),
-        port: sink.address.port(),
+    world.relay_all(Relay {
+        name: "smarthost".into(),
+        hosts: vec![("mx.far.test".into(), sink.address.port())],
+        client_certificate: None,
         tls: SmarthostTls::None,
         login: None,
     });

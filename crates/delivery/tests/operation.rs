@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nightmail_core::Address;
-use nightmail_delivery::{DeliveryError, Login, ReportChange, Reports, Smarthost, SmarthostTls};
+use nightmail_delivery::{DeliveryError, Login, Relay, ReportChange, Reports, SmarthostTls};
 use nightmail_engine::BoxFuture;
+use nightmail_pace::TlsRule;
 use nightmail_queue::{QueueError, RecipientState};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use support::sink::{Behaviour, Cut, Sink};
@@ -80,18 +81,19 @@ async fn starttls_can_be_switched_off() {
         ..Behaviour::default()
     })
     .await;
-    world.options.mx_tls = false;
+    world.settings.tls = TlsRule::Never;
     let _delivery = world.start();
     let id = world.enqueue(&["r@far.test"]).await;
     world.gone(id).await;
     assert_eq!(sink.connections(), 1);
 }
 
-fn smarthost(sink: &Sink, tls: SmarthostTls) -> Smarthost {
-    Smarthost {
-        host: "relay.test".into(),
-        port: sink.address.port(),
+fn smarthost(sink: &Sink, tls: SmarthostTls) -> Relay {
+    Relay {
+        name: "smarthost".into(),
+        hosts: vec![("relay.test".into(), sink.address.port())],
         tls,
+        client_certificate: None,
         login: Some(Login {
             user: "u".into(),
             password: "p".into(),
@@ -109,7 +111,7 @@ async fn a_smarthost_takes_all_domains_in_one_transaction_after_login_over_verif
     };
     behaviour.extensions.push("AUTH PLAIN LOGIN".into());
     let sink = world.sink("relay.test", 1, behaviour).await;
-    world.options.smarthost = Some(smarthost(&sink, SmarthostTls::StartTls));
+    world.relay_all(smarthost(&sink, SmarthostTls::StartTls));
     world.options.trusted_roots = vec![certificate];
     let _delivery = world.start();
     let id = world.enqueue(&["a@x.test", "b@y.test"]).await;
@@ -130,7 +132,7 @@ async fn a_smarthost_that_cannot_be_verified_or_found_gets_neither_mail_nor_pass
     };
     behaviour.extensions.push("AUTH PLAIN".into());
     let sink = world.sink("relay.test", 1, behaviour).await;
-    world.options.smarthost = Some(smarthost(&sink, SmarthostTls::StartTls));
+    world.relay_all(smarthost(&sink, SmarthostTls::StartTls));
     let delivery = world.start();
     let id = world.enqueue(&["a@x.test"]).await;
     assert_eq!(world.tried(id).await.last.unwrap().status, "4.7.5");
@@ -140,15 +142,15 @@ async fn a_smarthost_that_cannot_be_verified_or_found_gets_neither_mail_nor_pass
     delivery.stop(Duration::ZERO).await;
     sink.behave(|behaviour| behaviour.tls = None);
     for tls in [SmarthostTls::StartTls, SmarthostTls::Opportunistic] {
-        world.options.smarthost = Some(smarthost(&sink, tls));
+        world.relay_all(smarthost(&sink, tls));
         let delivery = world.start();
         let id = world.enqueue(&["a@x.test"]).await;
         assert_eq!(world.tried(id).await.last.unwrap().status, "4.7.4");
         delivery.stop(Duration::ZERO).await;
     }
     assert!(!sink.lines().iter().any(|line| line.starts_with("AUTH")));
-    world.options.smarthost = Some(Smarthost {
-        host: "typo.test".into(),
+    world.relay_all(Relay {
+        hosts: vec![("typo.test".into(), 25)],
         ..smarthost(&sink, SmarthostTls::None)
     });
     let _delivery = world.start();
@@ -168,7 +170,7 @@ async fn connections_to_one_destination_are_bounded_and_others_are_not_held_up()
     .await;
     let quick = world.sink("mx.quick.test", 2, Behaviour::default()).await;
     world.dns.mx("quick.test", 10, "mx.quick.test");
-    world.options.limits.connections_per_destination_max = 2;
+    world.settings.connections_max = 2;
     let _delivery = world.start();
     let mut ids = Vec::new();
     for _ in 0..6 {
@@ -185,38 +187,6 @@ async fn connections_to_one_destination_are_bounded_and_others_are_not_held_up()
 }
 
 #[tokio::test]
-async fn what_finds_no_room_to_wait_is_put_off_without_an_attempt() {
-    let (mut world, sink) = world_with(Behaviour {
-        end_after: Duration::from_millis(300),
-        ..Behaviour::default()
-    })
-    .await;
-    world.options.limits.connections_per_destination_max = 1;
-    world.options.limits.waiting_per_destination_max = 0;
-    world.options.limits.parked_max = 0;
-    world.options.limits.put_off_millis = 400;
-    let _delivery = world.start();
-    let ids = [
-        world.enqueue(&["r@far.test"]).await,
-        world.enqueue(&["r@far.test"]).await,
-    ];
-    eventually("one is put off", async || {
-        let late = nightmail_commit::now().plus_millis(100);
-        let mut put_off = false;
-        for id in ids {
-            let due = world.show(id).await.and_then(|message| message.due());
-            put_off |= due.is_some_and(|due| due > late);
-        }
-        put_off
-    })
-    .await;
-    for id in ids {
-        world.gone(id).await;
-    }
-    assert_eq!((sink.received().len(), sink.peak()), (2, 1));
-}
-
-#[tokio::test]
 async fn a_backlog_for_a_slow_destination_is_parked_and_holds_nobody_up() {
     let slow = Behaviour {
         end_after: Duration::from_millis(100),
@@ -225,9 +195,8 @@ async fn a_backlog_for_a_slow_destination_is_parked_and_holds_nobody_up() {
     let (mut world, slow) = world_with(slow).await;
     let quick = world.sink("mx.quick.test", 2, Behaviour::default()).await;
     world.dns.mx("quick.test", 10, "mx.quick.test");
-    world.options.limits.messages_max = 3;
-    world.options.limits.connections_per_destination_max = 1;
-    world.options.limits.waiting_per_destination_max = 0;
+    world.options.limits.pending_max = 3;
+    world.settings.connections_max = 1;
     for _ in 0..20 {
         world.enqueue(&["r@far.test"]).await;
     }
@@ -256,24 +225,23 @@ async fn a_dropped_channel_ends_and_gives_its_messages_back() {
         ..Behaviour::default()
     })
     .await;
-    world.options.limits.connections_per_destination_max = 1;
-    world.options.limits.waiting_per_destination_max = 0;
+    world.settings.connections_max = 1;
     let delivery = world.start();
     for _ in 0..3 {
         world.enqueue(&["r@far.test"]).await;
     }
     eventually("a connection", async || sink.connections() == 1).await;
     drop(delivery);
-    eventually("no claims", async || world.queue.claimed() == 0).await;
+    eventually("no claims", async || world.queue.in_hand() == 0).await;
     world.enqueue(&["r@far.test"]).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!((world.queue.claimed(), sink.connections()), (0, 1));
+    assert_eq!((world.queue.in_hand(), sink.connections()), (0, 1));
 }
 
 #[tokio::test]
 async fn more_messages_than_workers_are_all_delivered() {
     let (mut world, sink) = world_with(Behaviour::default()).await;
-    world.options.limits.messages_max = 3;
+    world.options.limits.pending_max = 3;
     for _ in 0..30 {
         world.enqueue(&["r@far.test"]).await;
     }
@@ -292,7 +260,7 @@ async fn stopping_finishes_the_transaction_under_way_and_starts_no_other() {
         ..Behaviour::default()
     })
     .await;
-    world.options.limits.connections_per_destination_max = 1;
+    world.settings.connections_max = 1;
     let delivery = world.start();
     let ids = [
         world.enqueue(&["r@far.test"]).await,
@@ -330,7 +298,7 @@ async fn stopping_does_not_wait_longer_than_its_grace() {
     delivery.stop(Duration::from_millis(100)).await;
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(world.show(id).await.unwrap().due().is_some());
-    assert_eq!(world.queue.claimed(), 0);
+    assert_eq!(world.queue.in_hand(), 0);
 }
 
 #[tokio::test]
@@ -408,7 +376,7 @@ async fn a_message_removed_meanwhile_is_not_brought_back() {
     world.queue.remove(id).await.unwrap();
     eventually("the message is taken", async || sink.received().len() == 1).await;
     eventually("the claim is given back", async || {
-        world.queue.claimed() == 0
+        world.queue.in_hand() == 0
     })
     .await;
     assert!(world.show(id).await.is_none());

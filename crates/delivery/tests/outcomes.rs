@@ -15,7 +15,7 @@ use nightmail_core::ReversePath;
 use nightmail_mime::{SectionKind, scan};
 use nightmail_queue::{NewRecipient, Notify, RecipientState, Ret};
 use support::sink::{Behaviour, Cut, Sink};
-use support::{World, eventually, field, message};
+use support::{World, eventually, field, message, pauses};
 
 /// A world with one host for far.test.
 async fn world_with(behaviour: Behaviour) -> (World, Sink) {
@@ -215,8 +215,7 @@ async fn a_deferred_message_is_retried_when_it_is_due_without_any_other_event() 
         ..Behaviour::default()
     })
     .await;
-    world.options.retry.pauses_millis = vec![300, 600];
-    world.options.retry.jitter_percent = 0;
+    world.settings.retry = pauses(&[300, 600]);
     let _delivery = world.start();
     let id = world.enqueue(&["r@far.test"]).await;
     let first = world.tried(id).await;
@@ -247,8 +246,8 @@ async fn a_message_that_gets_too_old_is_given_up_with_its_last_reason() {
         ..Behaviour::default()
     })
     .await;
-    world.options.retry.pauses_millis = vec![200];
-    world.options.retry.expiry_millis = 500;
+    world.settings.retry = pauses(&[200]);
+    world.settings.lifetime = Duration::from_millis(500);
     let _delivery = world.start();
     let id = world.enqueue(&["r@far.test"]).await;
     world.gone(id).await;
@@ -269,8 +268,8 @@ async fn a_delay_is_reported_once_to_who_asked() {
         ..Behaviour::default()
     })
     .await;
-    world.options.retry.pauses_millis = vec![100];
-    world.options.retry.delay_report_millis = Some(50);
+    world.settings.retry = pauses(&[100]);
+    world.settings.warn_after = Some(Duration::from_millis(50));
     let _delivery = world.start();
     let mut new = message(&["r@far.test", "q@far.test"]);
     new.recipients[0].notify = Notify::On {
@@ -464,7 +463,7 @@ async fn success_is_reported_as_relayed_unless_the_host_reports_itself() {
 #[tokio::test]
 async fn many_recipients_are_split_into_transactions_on_one_connection() {
     let (mut world, sink) = world_with(Behaviour::default()).await;
-    world.options.limits.recipients_per_transaction_max = 40;
+    world.settings.recipients_per_transaction = 40;
     let _delivery = world.start();
     let names: Vec<String> = (0..100)
         .map(|number| format!("r{number}@far.test"))
@@ -507,7 +506,7 @@ async fn an_operator_can_give_a_message_up() {
     let id = world.enqueue(&["r@far.test"]).await;
     world.tried(id).await;
     delivery
-        .bounce(id, "given up by the operator")
+        .bounce(id, "given up by the operator", |_, _| true)
         .await
         .unwrap();
     assert!(world.show(id).await.is_none());
@@ -516,5 +515,5 @@ async fn an_operator_can_give_a_message_up() {
         field(&report, "Diagnostic-Code"),
         Some("x-nightmail; given up by the operator")
     );
-    assert!(delivery.bounce(id, "again").await.is_err());
+    assert!(delivery.bounce(id, "again", |_, _| true).await.is_err());
 }

@@ -14,12 +14,12 @@ use bytes::Bytes;
 use nightmail_commit::{BlobRow, CommitLimits, Committer, Intent, NewBlob, Owner};
 use nightmail_core::{Address, MailboxId, QueueId, ReversePath, Uid};
 use nightmail_delivery::{
-    Delivery, DeliveryError, DeliveryOptions, Release, ReportChange, Reports, RetryPolicy,
-    Unroutable,
+    Delivery, DeliveryError, DeliveryOptions, Relay, Release, ReportChange, Reports, Unroutable,
 };
 use nightmail_dns::{Dns, DnsOptions};
 use nightmail_engine::{BoxFuture, Engine, KeyRange, MemoryEngine, Order, RowKey, Space};
 use nightmail_heap::{BlobBuilder, Heap, HeapOptions};
+use nightmail_pace::{DestinationRule, PartialSettings, Policies, Retry, Settings, Via};
 use nightmail_queue::{
     BodyType, Content, NewQueueMessage, NewRecipient, Queue, QueueError, QueueMessage, Source, tx,
 };
@@ -105,6 +105,9 @@ pub struct World {
     pub queue: Arc<Queue>,
     pub dns: NameServer,
     pub options: DeliveryOptions,
+    /// What holds for all destinations, but for `rules`.
+    pub settings: Settings,
+    pub rules: Vec<DestinationRule>,
     subnet: u8,
     port: u16,
     _dir: tempfile::TempDir,
@@ -129,6 +132,8 @@ impl World {
             queue,
             dns,
             options,
+            settings: settings(),
+            rules: Vec::new(),
             subnet,
             port,
             _dir: dir,
@@ -152,7 +157,28 @@ impl World {
     }
 
     pub fn start_with(&self, reports: Arc<dyn Reports>) -> Delivery {
-        Delivery::start(Arc::clone(&self.queue), reports, self.options.clone()).unwrap()
+        Delivery::start(Arc::clone(&self.queue), reports, self.options()).unwrap()
+    }
+
+    /// What a channel is told.
+    pub fn options(&self) -> DeliveryOptions {
+        let mut options = self.options.clone();
+        options.policies = Arc::new(Policies::new(self.rules.clone(), self.settings.clone()));
+        options
+    }
+
+    /// All mail goes to that relay.
+    pub fn relay_all(&mut self, relay: Relay) {
+        self.settings.route = Via::Relay(relay.name.clone());
+        self.options.relays.insert(relay.name.clone(), relay);
+    }
+
+    /// What holds for one domain.
+    pub fn rule(&mut self, domain: &str, settings: PartialSettings) {
+        self.rules.push(DestinationRule {
+            patterns: vec![domain.parse().unwrap()],
+            settings,
+        });
     }
 
     /// The world after a power loss here.
@@ -268,13 +294,25 @@ fn options(dns: &NameServer, port: u16) -> DeliveryOptions {
     let mut options = DeliveryOptions::new("mx.near.test".parse().unwrap(), dns.unwrap());
     options.mx_port = port;
     options.seed = Some(7);
-    options.retry = RetryPolicy {
-        pauses_millis: vec![3_600_000],
-        ..RetryPolicy::default()
-    };
     options.limits.store_pause = Duration::from_millis(50);
     options.timeouts.greeting = Duration::from_millis(500);
     options
+}
+
+fn settings() -> Settings {
+    Settings {
+        retry: pauses(&[3_600_000]),
+        idle: Duration::ZERO,
+        ..Settings::default()
+    }
+}
+
+/// Pauses in milliseconds, without jitter.
+pub fn pauses(millis: &[u64]) -> Retry {
+    Retry::Steps {
+        pauses: millis.iter().copied().map(Duration::from_millis).collect(),
+        jitter_percent: 0,
+    }
 }
 
 pub fn message(recipients: &[&str]) -> NewQueueMessage {
@@ -293,6 +331,8 @@ pub fn message(recipients: &[&str]) -> NewQueueMessage {
             .collect(),
         demands: Default::default(),
         unrouted: None,
+        band: nightmail_queue::Rank::NORMAL,
+        handicap_millis: 0,
     }
 }
 

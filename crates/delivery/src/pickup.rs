@@ -1,0 +1,397 @@
+//! Taking messages up: what is to be sent now, what is put off, and what an operator wants done with it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nightmail_core::{QueueId, Timestamp};
+use nightmail_pace::MailSource;
+use nightmail_queue::{
+    Alteration, Attempt, Destination, QueueMessage, Recipient, Source, StandingAction,
+    StandingRules, Waiting,
+};
+
+use crate::attempt::{Job, results_of};
+use crate::channel::{Call, Channel};
+use crate::flights::Taken;
+use crate::release::late_result;
+use crate::retry::{AttemptResult, Ended, is_time_over, millis};
+use crate::route::{Route, is_due};
+use crate::site::Site;
+use crate::work::Worker;
+
+/// How long a message waits for the ways of its other destinations, to go to one site together.
+const TOGETHER_WAIT: Duration = Duration::from_millis(250);
+/// Destinations of a message that are asked about for that.
+const TOGETHER_MAX: usize = 50;
+
+/// A message in hand.
+pub(crate) struct Task {
+    pub job: Job,
+    pub taken: Vec<Taken>,
+    /// The recipients to be sent to, by their places.
+    pub send: Vec<usize>,
+    /// What is decided about others.
+    pub results: Vec<AttemptResult>,
+}
+
+/// What is done with a recipient that is due.
+enum Decision {
+    Send,
+    Settle(AttemptResult),
+    Reroute(Alteration),
+}
+
+impl Task {
+    /// The site has died: nobody is sent to.
+    pub fn put_off_by_death(&mut self, site: &Site) {
+        if let Some(dead) = site.dead() {
+            let send = std::mem::take(&mut self.send);
+            let now = nightmail_commit::now();
+            self.results
+                .extend(results_of(&dead.trouble, dead.host.as_deref(), &send, now));
+        }
+    }
+
+    fn put_off(&mut self, until: Timestamp, why: &str) {
+        let now = nightmail_commit::now();
+        for index in std::mem::take(&mut self.send) {
+            self.results.push(AttemptResult {
+                index,
+                ended: Ended::NotNow {
+                    until: Some(until),
+                    waiting: Waiting::Retry,
+                },
+                attempt: Attempt::new(now, None, "4.4.5", None, why),
+            });
+        }
+    }
+}
+
+impl Worker {
+    /// The next messages of the site, the most urgent first; none when there is nothing to do.
+    pub(crate) async fn take(&mut self) -> VecDeque<Task> {
+        while let Some(destination) = self.site.next_destination() {
+            if self.channel.is_stopping() {
+                break;
+            }
+            let room = self.channel.flights.room();
+            if room == (false, false) {
+                self.wait_for_room().await;
+                continue;
+            }
+            match self.take_for(&destination, room).await {
+                Ok(tasks) if !tasks.is_empty() => {
+                    self.ask_for_help();
+                    return tasks;
+                }
+                Ok(_) if room != (true, true) && self.site.has_work() => {
+                    self.wait_for_room().await;
+                }
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => {
+                    tracing::error!(%destination, %error, "the queue could not be read; it is tried again");
+                    self.channel.pause().await;
+                }
+            }
+        }
+        VecDeque::new()
+    }
+
+    async fn wait_for_room(&self) {
+        tokio::select! {
+            () = self.channel.flights.freed() => {}
+            () = self.channel.stopped() => {}
+        }
+    }
+
+    fn ask_for_help(&self) {
+        if self.site.has_work() {
+            self.channel.call(Call::Staff(Arc::clone(&self.site)));
+        }
+    }
+
+    async fn take_for(
+        &self,
+        destination: &Destination,
+        (pending, deferred): (bool, bool),
+    ) -> Result<VecDeque<Task>, nightmail_queue::QueueError> {
+        let (channel, site) = (&self.channel, &self.site);
+        let now = nightmail_commit::now();
+        let limits = &channel.options.limits;
+        let limit = match site.only_puts_off(now) {
+            true => limits.bulk_max,
+            false => limits.batch_max,
+        };
+        let taken = channel
+            .queue
+            .take(destination, now, limit.max(1), pending, deferred)
+            .await;
+        site.taken(&channel.queue, destination);
+        let taken: Vec<Taken> = taken?
+            .into_iter()
+            .map(|ticket| channel.flights.begin(ticket))
+            .collect();
+        let ids: Vec<QueueId> = taken.iter().map(|taken| taken.ticket.id()).collect();
+        let messages = channel.queue.load(&ids).await?;
+        let rules = channel.rules().await?;
+        let mut tasks = VecDeque::with_capacity(taken.len());
+        for (taken, message) in taken.into_iter().zip(messages) {
+            match message {
+                Some(message) => {
+                    let task = channel.pick_up(site, taken, message, rules.as_deref(), now);
+                    tasks.extend(task.await);
+                }
+                None => taken.is_done(),
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// Puts a message off whose source or sender has sent too many.
+    pub(crate) fn check_rates(&self, task: &mut Task) {
+        let Some(rates) = self
+            .channel
+            .rates
+            .as_ref()
+            .filter(|_| !task.send.is_empty())
+        else {
+            return;
+        };
+        let message = &task.job.message;
+        let source = match message.source {
+            Source::Submission(_) => MailSource::Submission,
+            Source::Relay => MailSource::Relay,
+            Source::Local => MailSource::Local,
+        };
+        if let Err(wait) = rates.take(source, &message.reverse_path, Instant::now()) {
+            let until = nightmail_commit::now().plus_millis(millis(wait).max(1));
+            task.put_off(until, "its source or sender has sent too many messages");
+        }
+    }
+}
+
+impl Channel {
+    async fn rules(&self) -> Result<Option<Arc<StandingRules>>, nightmail_queue::QueueError> {
+        match &self.options.standing {
+            Some(book) => Ok(Some(book.current().await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Sorts the due recipients of one destination of a message.
+    async fn pick_up(
+        &self,
+        site: &Site,
+        taken: Taken,
+        message: QueueMessage,
+        rules: Option<&StandingRules>,
+        now: Timestamp,
+    ) -> Option<Task> {
+        let destination = taken.ticket.destination().clone();
+        let id = taken.ticket.id();
+        let mut task = Task {
+            job: Job {
+                id,
+                message: Arc::new(message),
+                hold: taken.ticket.hold().clone(),
+            },
+            taken: vec![taken],
+            send: Vec::new(),
+            results: Vec::new(),
+        };
+        let message = Arc::clone(&task.job.message);
+        let mut rerouted = false;
+        for (index, recipient) in message.pending() {
+            if recipient.destination() != destination || !is_due(recipient, now) {
+                continue;
+            }
+            match self.decide(site, id, &message, (index, recipient), rules, now) {
+                Decision::Send => task.send.push(index),
+                Decision::Settle(result) => task.results.push(result),
+                Decision::Reroute(alteration) => {
+                    rerouted = true;
+                    self.reroute(id, recipient, alteration).await;
+                }
+            }
+        }
+        if task.send.is_empty() && task.results.is_empty() {
+            // It has changed since it was entered into the index, or goes another way.
+            task.taken.into_iter().for_each(Taken::is_done);
+            return None;
+        }
+        if rerouted {
+            tracing::debug!(queue_id = %id, "a part of the message goes another way");
+        }
+        Some(task)
+    }
+
+    fn decide(
+        &self,
+        site: &Site,
+        id: QueueId,
+        message: &QueueMessage,
+        (index, recipient): (usize, &Recipient),
+        rules: Option<&StandingRules>,
+        now: Timestamp,
+    ) -> Decision {
+        let result = |ended, status, text: &str| {
+            Decision::Settle(AttemptResult {
+                index,
+                ended,
+                attempt: Attempt::new(now, None, status, None, text),
+            })
+        };
+        if is_time_over(message, now) {
+            return Decision::Settle(late_result(message, index, now));
+        }
+        if let Some(rule) = rules.and_then(|rules| rules.decide(id, message, recipient, now)) {
+            return match &rule.action {
+                StandingAction::Hold(reason) => result(Ended::Held, "4.7.0", reason),
+                StandingAction::Bounce(reason) => result(Ended::Permanent, "5.7.1", reason),
+                StandingAction::Drop => result(Ended::Dropped, "5.7.1", "dropped by a rule"),
+                StandingAction::Reroute(relay) => {
+                    Decision::Reroute(Alteration::Reroute(relay.clone()))
+                }
+            };
+        }
+        let is_hurried = recipient.waiting == Waiting::Hurried;
+        let settings = &site.settings;
+        if settings.on_request && !is_hurried {
+            let ended = Ended::NotNow {
+                until: None,
+                waiting: Waiting::Request,
+            };
+            return result(ended, "4.4.1", "nobody has asked for the mail");
+        }
+        if let Some(schedule) = settings.schedule.as_ref().filter(|_| !is_hurried)
+            && !schedule.is_open(now)
+        {
+            let ended = Ended::NotNow {
+                until: schedule.next_open(now),
+                waiting: Waiting::Window,
+            };
+            return result(ended, "4.4.1", "its schedule is closed");
+        }
+        if let Route::Nowhere(why) = &site.route {
+            // Mail that its owners fetch needs no way to them.
+            if settings.on_request {
+                let ended = Ended::NotNow {
+                    until: None,
+                    waiting: Waiting::Request,
+                };
+                return result(ended, "4.4.1", &why.text);
+            }
+            let results = results_of(&why.clone().into(), None, &[index], now);
+            return results
+                .into_iter()
+                .next()
+                .map_or(Decision::Send, Decision::Settle);
+        }
+        if is_hurried && let Some(asked) = recipient.next_attempt() {
+            site.revive(asked);
+        }
+        match site.dead() {
+            Some(dead) => results_of(&dead.trouble, dead.host.as_deref(), &[index], now)
+                .into_iter()
+                .next()
+                .map_or(Decision::Send, Decision::Settle),
+            None => Decision::Send,
+        }
+    }
+
+    async fn reroute(&self, id: QueueId, recipient: &Recipient, alteration: Alteration) {
+        let address = recipient.address.clone();
+        let whom = move |_: &QueueMessage, recipient: &Recipient| recipient.address == address;
+        if let Err(error) = self.queue.alter(id, alteration, whom).await {
+            tracing::error!(queue_id = %id, %error, "a recipient could not be sent another way");
+        }
+    }
+
+    /// Takes the other destinations of a message that go to the same site along.
+    pub(crate) async fn take_along(&self, site: &Arc<Site>, task: &mut Task) {
+        let now = nightmail_commit::now();
+        let others = other_destinations(task, now);
+        if others.is_empty() {
+            return;
+        }
+        let ways = async {
+            let mut found = Vec::new();
+            for destination in &others {
+                found.push(self.site_of(destination).await);
+            }
+            found
+        };
+        let Ok(ways) = tokio::time::timeout(TOGETHER_WAIT, Box::pin(ways)).await else {
+            return;
+        };
+        let same = others
+            .iter()
+            .zip(ways)
+            .filter(|(destination, way)| {
+                Arc::ptr_eq(way, site) && !self.sites.is_fetched(destination)
+            })
+            .map(|(destination, _)| destination);
+        let taken: Vec<Taken> = same
+            .filter_map(|destination| {
+                let message = &task.job.message;
+                let ticket = self
+                    .queue
+                    .take_also(task.job.id, message, destination, now)?;
+                Some(self.flights.begin(ticket))
+            })
+            .collect();
+        if !taken.is_empty() && self.add_along(site, task, taken, now).await.is_none() {
+            tracing::debug!(queue_id = %task.job.id, "the message is sent to one destination only");
+        }
+    }
+
+    /// Adds what was taken along. The message is read again: others may have sent to these destinations since.
+    async fn add_along(
+        &self,
+        site: &Site,
+        task: &mut Task,
+        taken: Vec<Taken>,
+        now: Timestamp,
+    ) -> Option<()> {
+        let id = task.job.id;
+        let rules = self.rules().await.ok()?;
+        let message = self.queue.load(&[id]).await.ok()?.pop()??;
+        for (index, recipient) in message.pending() {
+            let destination = recipient.destination();
+            let is_taken = taken
+                .iter()
+                .any(|taken| *taken.ticket.destination() == destination);
+            if !is_taken || !is_due(recipient, now) {
+                continue;
+            }
+            let one = (index, recipient);
+            match self.decide(site, id, &message, one, rules.as_deref(), now) {
+                Decision::Send => task.send.push(index),
+                Decision::Settle(result) => task.results.push(result),
+                Decision::Reroute(alteration) => self.reroute(id, recipient, alteration).await,
+            }
+        }
+        task.send.sort_unstable();
+        task.taken.extend(taken);
+        task.job.message = Arc::new(message);
+        Some(())
+    }
+}
+
+/// The destinations of a message beside the one it was taken for.
+fn other_destinations(task: &Task, now: Timestamp) -> Vec<Destination> {
+    let own = task.taken.first().map(|taken| taken.ticket.destination());
+    let mut others: Vec<Destination> = Vec::new();
+    let due = task.job.message.pending();
+    for (_, recipient) in due.filter(|(_, recipient)| is_due(recipient, now)) {
+        let destination = recipient.destination();
+        if Some(&destination) != own && !others.contains(&destination) {
+            others.push(destination);
+        }
+        if others.len() >= TOGETHER_MAX {
+            break;
+        }
+    }
+    others
+}

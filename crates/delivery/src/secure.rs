@@ -1,0 +1,232 @@
+//! What TLS must come to before mail goes to a host, and telling domains what came of it.
+//!
+//! DANE decides alone where a host has TLSA records that can be used (RFC 7672); otherwise the domain's MTA-STS policy
+//! (RFC 8461), and what this site's own settings ask for. What must be proven for a message that demands TLS
+//! (RFC 8689) is proven in the same ways.
+
+use std::net::IpAddr;
+
+use nightmail_core::Domain;
+use nightmail_dns::Mx;
+use nightmail_pace::TlsRule;
+use nightmail_tlspolicy::{
+    Dane, Policy, PolicyType, ResultType, StsDecision, TlsFailure, TlsOutcome, TlsResult,
+    dane_verifier,
+};
+
+use crate::channel::Channel;
+use crate::options::SmarthostTls;
+use crate::route::{Candidate, Exchangers, Route, Target};
+use crate::site::Site;
+use crate::tls::Protection;
+use crate::trouble::Trouble;
+
+/// What a domain says of TLS towards a host, and what came of it.
+pub(crate) struct Watched {
+    domain: Option<Domain>,
+    policy: PolicyType,
+    policy_strings: Vec<String>,
+    mx_host: String,
+    receiving_ip: IpAddr,
+}
+
+/// A target, and whom to tell what comes of it.
+pub(crate) struct Secured {
+    pub target: Target,
+    pub watched: Watched,
+}
+
+impl Channel {
+    /// How `candidate` of a site is to be reached with mail for `domain`; an error when nothing may go there now.
+    /// `strict`: whether nothing goes there unless it has proven who it is.
+    pub(crate) async fn secure(
+        &self,
+        site: &Site,
+        candidate: Candidate,
+        domain: Option<&Domain>,
+        strict: bool,
+    ) -> Result<Secured, Trouble> {
+        let watched = Watched {
+            domain: domain.cloned(),
+            policy: PolicyType::NoPolicyFound,
+            policy_strings: Vec::new(),
+            mx_host: candidate.host.clone(),
+            receiving_ip: candidate.address.ip(),
+        };
+        let secured = |protection, watched: Watched| Secured {
+            target: Target {
+                host: candidate.host.clone(),
+                server_name: watched.mx_host.clone(),
+                address: candidate.address,
+                protection,
+            },
+            watched,
+        };
+        match &site.route {
+            Route::Relay(name) => Ok(secured(self.relay_protection(name, strict), watched)),
+            Route::Hosts(exchangers) => {
+                let (protection, watched) = self
+                    .exchanger_protection(site, exchangers, &candidate, watched, strict)
+                    .await?;
+                Ok(secured(protection, watched))
+            }
+            Route::Literal(_) | Route::Nowhere(_) => {
+                let protection = self.by_settings(site.settings.tls, strict);
+                Ok(secured(protection, watched))
+            }
+        }
+    }
+
+    fn relay_protection(&self, name: &str, strict: bool) -> Protection {
+        let relay = Some(name);
+        let wanted = self.options.relays.get(name).map(|relay| relay.tls);
+        match wanted {
+            Some(SmarthostTls::Implicit) => Protection::Implicit(self.tls.verified(relay)),
+            Some(SmarthostTls::StartTls) => Protection::Required(self.tls.verified(relay)),
+            _ if strict => Protection::Required(self.tls.verified(relay)),
+            Some(SmarthostTls::Opportunistic) => {
+                Protection::Opportunistic(self.tls.unverified(relay))
+            }
+            Some(SmarthostTls::None) | None => Protection::None,
+        }
+    }
+
+    fn by_settings(&self, rule: TlsRule, strict: bool) -> Protection {
+        match rule {
+            _ if strict => Protection::Required(self.tls.verified(None)),
+            TlsRule::Never => Protection::None,
+            TlsRule::Opportunistic => Protection::Opportunistic(self.tls.unverified(None)),
+            TlsRule::Encrypt => Protection::Required(self.tls.unverified(None)),
+            TlsRule::Verify | TlsRule::Dane => Protection::Required(self.tls.verified(None)),
+        }
+    }
+
+    async fn exchanger_protection(
+        &self,
+        site: &Site,
+        exchangers: &Exchangers,
+        candidate: &Candidate,
+        mut watched: Watched,
+        strict: bool,
+    ) -> Result<(Protection, Watched), Trouble> {
+        let rule = site.settings.tls;
+        let asks_dane = self.options.tls_policies.is_some() && site.settings.dane;
+        let dane = match asks_dane && rule != TlsRule::Never {
+            true => self.dane(exchangers, candidate).await,
+            false => Dane::None,
+        };
+        match dane {
+            Dane::Usable(records) => {
+                watched.policy = PolicyType::Tlsa;
+                watched.policy_strings = records.texts();
+                records.base().clone_into(&mut watched.mx_host);
+                let names = watched.domain.as_ref().map(Domain::as_str);
+                let verifier = dane_verifier(records, names.as_slice());
+                let guard = self.tls.verified_by(verifier);
+                let guard =
+                    guard.map_err(|error| Trouble::temporary("4.3.0", error.to_string()))?;
+                return Ok((Protection::Required(guard), watched));
+            }
+            Dane::Failed(text) => {
+                watched.policy = PolicyType::Tlsa;
+                self.note_tls(&watched, Err((ResultType::DnssecInvalid, text.clone())));
+                return Err(Trouble::temporary("4.7.5", text));
+            }
+            Dane::Unusable | Dane::None if rule == TlsRule::Dane => {
+                let text = format!("{} has no TLSA records that can be used", candidate.host);
+                self.note_tls(&watched, Err((ResultType::DaneRequired, text.clone())));
+                return Err(Trouble::temporary("4.7.5", text));
+            }
+            Dane::Unusable => {
+                watched.policy = PolicyType::Tlsa;
+                let guard = match strict || rule == TlsRule::Verify {
+                    true => self.tls.verified(None),
+                    false => self.tls.unverified(None),
+                };
+                return Ok((Protection::Required(guard), watched));
+            }
+            Dane::None => {}
+        }
+        match &exchangers.sts {
+            StsDecision::Enforce(policy) => {
+                watched.follow(policy);
+                Ok((Protection::Required(self.tls.verified(None)), watched))
+            }
+            StsDecision::Testing(policy) => {
+                watched.follow(policy);
+                if !policy.allows(&candidate.host) {
+                    let text = format!("the policy does not allow {}", candidate.host);
+                    self.note_tls(&watched, Err((ResultType::StsPolicyInvalid, text)));
+                }
+                // Whether its certificate would do is found out and told; without, the settings decide.
+                let protection = match self.by_settings(rule, strict) {
+                    Protection::Opportunistic(_) => {
+                        Protection::Opportunistic(self.tls.verified(None))
+                    }
+                    protection => protection,
+                };
+                Ok((protection, watched))
+            }
+            StsDecision::None => Ok((self.by_settings(rule, strict), watched)),
+        }
+    }
+
+    async fn dane(&self, exchangers: &Exchangers, candidate: &Candidate) -> Dane {
+        let port = candidate.address.port();
+        let dns = self.dns.resolver();
+        nightmail_tlspolicy::dane_of(dns, &candidate.host, port, exchangers.secure).await
+    }
+
+    /// Hosts that an MTA-STS policy does not allow are passed over, and the domain is told.
+    pub(crate) fn note_hosts_not_allowed(&self, domain: &Domain, policy: &Policy, hosts: &[Mx]) {
+        let Some(reports) = &self.options.tls_reports else {
+            return;
+        };
+        for mx in hosts.iter().filter(|mx| !policy.allows(&mx.host)) {
+            reports.record(&TlsResult {
+                domain: domain.clone(),
+                policy: PolicyType::Sts,
+                policy_strings: policy.strings(),
+                mx_host: mx.host.clone(),
+                outcome: TlsOutcome::Failure(TlsFailure {
+                    kind: ResultType::StsPolicyInvalid,
+                    receiving_ip: None,
+                    receiving_helo: None,
+                    sending_ip: None,
+                    reason: format!("the policy does not allow {}", mx.host),
+                }),
+            });
+        }
+    }
+
+    /// Counts what came of TLS with a host.
+    pub(crate) fn note_tls(&self, watched: &Watched, came: Result<(), (ResultType, String)>) {
+        let (Some(reports), Some(domain)) = (&self.options.tls_reports, &watched.domain) else {
+            return;
+        };
+        let outcome = match came {
+            Ok(()) => TlsOutcome::Ok,
+            Err((kind, reason)) => TlsOutcome::Failure(TlsFailure {
+                kind,
+                receiving_ip: Some(watched.receiving_ip),
+                receiving_helo: None,
+                sending_ip: None,
+                reason,
+            }),
+        };
+        reports.record(&TlsResult {
+            domain: domain.clone(),
+            policy: watched.policy,
+            policy_strings: watched.policy_strings.clone(),
+            mx_host: watched.mx_host.clone(),
+            outcome,
+        });
+    }
+}
+
+impl Watched {
+    fn follow(&mut self, policy: &Policy) {
+        self.policy = PolicyType::Sts;
+        self.policy_strings = policy.strings();
+    }
+}

@@ -1,0 +1,150 @@
+//! Mail that a customer fetches over a session turned around (ATRN, RFC 2645).
+//!
+//! The mail of the domains fetched is this session's while it lasts: nobody else begins to send it.
+
+use std::sync::Arc;
+
+use nightmail_core::{Domain, QueueId};
+use nightmail_queue::{Destination, HurryTarget, QueueMessage};
+use nightmail_smtp::client::{Config, Protocol, TlsPolicy};
+
+use crate::attempt::Job;
+use crate::channel::Delivery;
+use crate::connection::Connection;
+use crate::error::DeliveryError;
+use crate::retry::Ended;
+use crate::route::{Target, is_due};
+use crate::tls::Protection;
+use crate::wire::{AsyncStream, Wire};
+
+/// Messages read from the index at once.
+const PAGE: usize = 100;
+
+/// What a session that was turned around came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TurnReport {
+    /// Recipients that the customer has taken.
+    pub delivered: u64,
+    /// Recipients that it has not.
+    pub left: u64,
+}
+
+impl Delivery {
+    /// Sends the mail that waits for `domains` over `stream`, whose other end speaks as a server from here on: it greets
+    /// first. The stream may be under TLS already. Ends when there is no more mail or the customer goes.
+    pub async fn turn(
+        &self,
+        stream: Box<dyn AsyncStream>,
+        domains: Vec<Domain>,
+    ) -> Result<TurnReport, DeliveryError> {
+        let channel = &self.channel;
+        let destinations = domains.into_iter().map(Destination::Domain).collect();
+        let fetched = channel.sites.fetch(destinations);
+        for destination in &fetched.destinations {
+            if let Destination::Domain(domain) = destination {
+                let target = HurryTarget::Domain(domain.clone());
+                channel.queue.hurry(&target).await?;
+            }
+        }
+        let mut report = TurnReport::default();
+        let mut config = Config::new(Protocol::Smtp, channel.hello.clone());
+        config.timeouts = channel.options.timeouts.clone();
+        config.tls = TlsPolicy::Never;
+        let name = "customer".to_owned();
+        let target = Target {
+            host: name.clone(),
+            server_name: name,
+            address: ([0, 0, 0, 0], 0).into(),
+            protection: Protection::None,
+        };
+        let wire = Wire::Turned(stream);
+        let opened = Connection::open(Arc::clone(channel), target, Arc::new(config), wire, None);
+        let Ok(mut connection) = Box::pin(opened).await else {
+            return Ok(report);
+        };
+        for destination in &fetched.destinations {
+            Box::pin(self.send_all(&mut connection, destination, &mut report)).await?;
+            if !connection.is_open() {
+                break;
+            }
+        }
+        Box::pin(connection.close()).await;
+        Ok(report)
+    }
+
+    async fn send_all(
+        &self,
+        connection: &mut Connection,
+        destination: &Destination,
+        report: &mut TurnReport,
+    ) -> Result<(), DeliveryError> {
+        let queue = &self.channel.queue;
+        let mut after = None;
+        loop {
+            let (ids, next) = queue.list_destination(destination, after, PAGE).await?;
+            let messages = queue.load(&ids).await?;
+            for (id, message) in ids.into_iter().zip(messages) {
+                if let Some(message) = message {
+                    self.send_one(connection, destination, (id, message), report)
+                        .await?;
+                }
+                if !connection.is_open() || self.channel.is_stopping() {
+                    return Ok(());
+                }
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends one message, where nobody else is at it.
+    async fn send_one(
+        &self,
+        connection: &mut Connection,
+        destination: &Destination,
+        (id, message): (QueueId, QueueMessage),
+        report: &mut TurnReport,
+    ) -> Result<(), DeliveryError> {
+        let channel = &self.channel;
+        let now = nightmail_commit::now();
+        let Some(ticket) = channel.queue.take_also(id, &message, destination, now) else {
+            return Ok(());
+        };
+        let mut taken = channel.flights.begin(ticket);
+        // Somebody may have been at it between the look and the claim.
+        let Some(message) = channel.queue.load(&[id]).await?.pop().flatten() else {
+            taken.is_done();
+            return Ok(());
+        };
+        let indexes: Vec<usize> = message
+            .pending()
+            .filter(|(_, one)| one.destination() == *destination && is_due(one, now))
+            .map(|(index, _)| index)
+            .collect();
+        let job = Job {
+            id,
+            message: Arc::new(message),
+            hold: taken.ticket.hold().clone(),
+        };
+        let domain = match destination {
+            Destination::Domain(domain) => domain.as_str(),
+            Destination::Relay(_) | Destination::Unrouted => "",
+        };
+        let settings = channel.options.policies.of(domain, &[]);
+        let usual_max = settings.recipients_per_transaction;
+        let verp = channel.options.verp.as_ref();
+        let sent = connection.deliver(&job.message, &indexes, usual_max, verp);
+        let results = Box::pin(sent).await.into_results("customer");
+        for result in &results {
+            match result.ended {
+                Ended::Delivered { .. } => report.delivered += 1,
+                _ => report.left += 1,
+            }
+        }
+        channel.settle(&job, results, &settings).await?;
+        taken.ticket.set_due(None);
+        Ok(())
+    }
+}
