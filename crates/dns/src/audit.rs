@@ -2,6 +2,7 @@
 //!
 //! Looks only, from outside: every finding rests on what any other site would be answered now.
 
+mod dane;
 mod policy;
 mod route;
 mod spf;
@@ -55,7 +56,8 @@ impl Verdict {
 pub struct Finding {
     /// The name it stands at.
     pub name: String,
-    /// Its kind: "MX", "A/AAAA", "PTR", "SPF", "DKIM", "DMARC", "MTA-STS", "TLS-RPT" or "CAA".
+    /// Its kind: "MX", "A/AAAA", "PTR", "SPF", "DKIM", "DMARC", "MTA-STS", "TLS-RPT", "TLSA" or
+    /// "CAA".
     pub kind: &'static str,
     /// What should stand there.
     pub wanted: String,
@@ -120,6 +122,7 @@ pub async fn audit(dns: &Dns, question: &AuditQuestion) -> Vec<Finding> {
     findings.push(policy::dmarc(dns, question).await);
     findings.push(policy::mta_sts(dns, question).await);
     findings.push(policy::tls_reports(dns, question).await);
+    findings.push(Box::pin(dane::look(dns, question)).await);
     findings.push(policy::certificate_authorities(dns, question).await);
     findings
 }

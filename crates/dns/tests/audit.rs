@@ -32,6 +32,8 @@ fn perfect() -> NameServer {
     let six = "2001:db8::1".parse().unwrap();
     server
         .keep_for(0, 0)
+        .signed_zone("x.test")
+        .tlsa("mail.x.test", 25, [3, 1, 1], &[7; 32])
         .mx("x.test", 10, "mail.x.test")
         .a("mail.x.test", ipv4("192.0.2.1"))
         .aaaa("mail.x.test", six)
@@ -49,10 +51,13 @@ fn perfect() -> NameServer {
 }
 
 async fn look(server: &NameServer, question: &AuditQuestion) -> Vec<Finding> {
+    let anchor = server.signed_zone("").trust_anchor();
     let dns = Dns::new(&DnsOptions {
         name_servers: vec![server.address()],
         timeout: Duration::from_millis(500),
         attempts: 0,
+        dnssec: true,
+        trust_anchors: Some(anchor),
         ..DnsOptions::default()
     })
     .unwrap();
@@ -75,7 +80,8 @@ async fn a_domain_that_has_everything_is_good() {
     assert_eq!(
         kinds,
         [
-            "MX", "A/AAAA", "PTR", "PTR", "SPF", "DKIM", "DMARC", "MTA-STS", "TLS-RPT", "CAA"
+            "MX", "A/AAAA", "PTR", "PTR", "SPF", "DKIM", "DMARC", "MTA-STS", "TLS-RPT", "TLSA",
+            "CAA"
         ]
     );
     for finding in findings {
@@ -87,11 +93,11 @@ async fn a_domain_that_has_everything_is_good() {
 #[tokio::test]
 async fn a_domain_that_has_nothing_misses_everything() {
     let findings = look(&NameServer::start(), &question()).await;
-    assert_eq!(findings.len(), 10);
+    assert_eq!(findings.len(), 11);
     for finding in findings {
         assert_eq!(finding.verdict, Verdict::Missing, "{finding:?}");
         assert!(!finding.advice.is_empty() && finding.found.is_empty());
-        let optional = ["MTA-STS", "TLS-RPT", "CAA"].contains(&finding.kind);
+        let optional = ["MTA-STS", "TLS-RPT", "TLSA", "CAA"].contains(&finding.kind);
         assert_eq!(finding.optional, optional);
     }
 }
@@ -105,11 +111,12 @@ async fn what_dns_does_not_say_is_unclear() {
         "1.2.0.192.in-addr.arpa",
         "s1._domainkey.x.test",
         "_dmarc.x.test",
+        "_25._tcp.mail.x.test",
     ] {
         server.servfail(name);
     }
     let findings = look(&server, &question()).await;
-    for kind in ["MX", "A/AAAA", "PTR", "SPF", "DKIM", "DMARC", "CAA"] {
+    for kind in ["MX", "A/AAAA", "PTR", "SPF", "DKIM", "DMARC", "TLSA", "CAA"] {
         let finding = findings
             .iter()
             .find(|finding| finding.kind == kind)
@@ -247,4 +254,43 @@ async fn keys_and_policies_that_are_wrong_are_told() {
         .find(|finding| finding.kind == "DKIM")
         .unwrap();
     assert_eq!(dkim.verdict, Verdict::Missing);
+}
+
+#[tokio::test]
+async fn records_for_dane_must_be_usable_and_signed() {
+    let server = perfect();
+    let name = "_25._tcp.mail.x.test";
+    for (fields, data) in [
+        ([1, 1, 1], &[7; 32][..]),
+        ([3, 2, 1], &[7; 32]),
+        ([3, 1, 1], &[7; 31]),
+        ([3, 1, 2], &[7; 32]),
+    ] {
+        server.remove(name).tlsa("mail.x.test", 25, fields, data);
+        let found = one(&server, "TLSA").await;
+        assert_eq!(found.verdict, Verdict::Wrong, "{found:?}");
+    }
+    server
+        .remove(name)
+        .tlsa("mail.x.test", 25, [2, 0, 1], &[0xab; 32]);
+    let found = one(&server, "TLSA").await;
+    assert_eq!(found.verdict, Verdict::Good);
+    assert_eq!(found.found, [format!("2 0 1 {}", "ab".repeat(32))]);
+    server.forged(name);
+    assert_eq!(one(&server, "TLSA").await.verdict, Verdict::Unclear);
+    server
+        .remove(name)
+        .tlsa("mail.x.test", 25, [3, 1, 1], &[7; 32])
+        .unsigned_zone("x.test");
+    let found = one(&server, "TLSA").await;
+    assert_eq!(found.verdict, Verdict::Wrong);
+    assert!(found.advice.contains("not signed"));
+    let dns = Dns::new(&DnsOptions {
+        name_servers: vec![server.address()],
+        ..DnsOptions::default()
+    })
+    .unwrap();
+    let findings = audit(&dns, &question()).await;
+    let found = findings.iter().find(|finding| finding.kind == "TLSA");
+    assert_eq!(found.unwrap().verdict, Verdict::Unclear);
 }

@@ -100,6 +100,28 @@ async fn below_an_unsigned_delegation_nothing_is_secure_and_all_is_found() {
 }
 
 #[tokio::test]
+async fn a_signed_zone_that_nobody_vouches_for_is_as_an_unsigned_one() {
+    let server = site();
+    server
+        .island_zone("island.test")
+        .island_zone("deep.plain.test");
+    for zone in ["island.test", "deep.plain.test"] {
+        server.mx(zone, 10, "mx.good.test").a(zone, IP);
+    }
+    let dns = resolver(&server);
+    for zone in ["island.test", "deep.plain.test"] {
+        let found = dns.secure_mx(zone).await;
+        assert_eq!(found.value.unwrap()[0].host, "mx.good.test");
+        assert!(!found.secure, "{zone}");
+        let none = dns.secure_mx(&format!("none.{zone}")).await;
+        assert_eq!(none, insecure(Err(Nothing::NoName)), "{zone}");
+        let none = dns.tlsa(zone, 25).await;
+        assert_eq!(none, insecure(Err(Nothing::NoName)), "{zone}");
+        assert!(dns.tlsa_bases(zone).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn that_there_is_nothing_is_proven_too() {
     let server = site();
     server.a("far.below.good.test", IP);

@@ -200,6 +200,11 @@ impl NameServer {
         self.zone(apex, Signing::None)
     }
 
+    /// Signs a zone that the zone above does not vouch for: nothing in it is proven.
+    pub fn island_zone(&self, apex: &str) -> &Self {
+        self.zone(apex, Signing::Island)
+    }
+
     /// Has the zone above vouch for a zone, and keeps the zone's signatures back.
     pub fn stripped_zone(&self, apex: &str) -> &Self {
         self.zone(apex, Signing::Stripped)

@@ -35,8 +35,20 @@ pub(super) enum Signing {
     Whole,
     /// The zone above vouches for a key, and no signature is given out.
     Stripped,
-    /// The zone above says that there is no key.
+    /// It signs, and the zone above says that there is no key.
+    Island,
+    /// The zone above says that there is no key, and it has none.
     None,
+}
+
+impl Signing {
+    const fn is_vouched_for(self) -> bool {
+        matches!(self, Self::Whole | Self::Stripped)
+    }
+
+    const fn gives_signatures(self) -> bool {
+        matches!(self, Self::Whole | Self::Island)
+    }
 }
 
 struct Zone {
@@ -160,7 +172,7 @@ impl Answering<'_> {
             }
             RecordType::SOA if is_apex => vec![self.start()],
             RecordType::DS => match self.zones.zones.get(name) {
-                Some(child) if !is_apex && child.signing != Signing::None => {
+                Some(child) if !is_apex && child.signing.is_vouched_for() => {
                     vec![RData::DNSSEC(DNSSECRData::DS(child.ds(name)))]
                 }
                 _ => Vec::new(),
@@ -190,7 +202,7 @@ impl Answering<'_> {
         if !exists {
             response.metadata.response_code = ResponseCode::NXDomain;
         }
-        if self.wants_proof && zone.signing == Signing::Whole {
+        if self.wants_proof && zone.signing.gives_signatures() {
             let denied = match exists {
                 true => vec![name.clone()],
                 false => vec![name.clone(), wildcard_for(name, apex, &names)],
@@ -261,7 +273,7 @@ impl Answering<'_> {
             .into_iter()
             .map(|data| Record::from_rdata(name.clone(), ttl, data))
             .collect();
-        if self.wants_proof && zone.signing == Signing::Whole {
+        if self.wants_proof && zone.signing.gives_signatures() {
             let signature = self.signature(apex, zone, name, &records);
             records.push(signature);
         }
