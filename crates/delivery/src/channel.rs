@@ -8,6 +8,7 @@ use nightmail_core::{Domain, QueueId};
 use nightmail_pace::{Buckets, Rates};
 use nightmail_queue::{Attempt, Destination, Queue, QueueError, QueueMessage, Recipient};
 use nightmail_smtp::command::HelloName;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -90,7 +91,7 @@ impl Channel {
 pub struct Delivery {
     pub(crate) channel: Arc<Channel>,
     stop: watch::Sender<bool>,
-    runner: JoinHandle<Workforce>,
+    runner: Mutex<Option<JoinHandle<Workforce>>>,
 }
 
 impl Delivery {
@@ -133,14 +134,17 @@ impl Delivery {
         Ok(Self {
             channel,
             stop,
-            runner,
+            runner: Mutex::new(Some(runner)),
         })
     }
 
-    /// Stops handing out work, waits at most `grace` for transactions under way, and breaks off the rest.
-    pub async fn stop(self, grace: Duration) {
+    /// Stops handing out work, waits at most `grace` for transactions under way, and breaks off the rest. Whoever calls
+    /// it again returns at once.
+    pub async fn stop(&self, grace: Duration) {
         let _ = self.stop.send(true);
-        if let Ok(workforce) = self.runner.await {
+        let runner = self.runner.lock().take();
+        let Some(runner) = runner else { return };
+        if let Ok(workforce) = runner.await {
             workforce.finish(grace).await;
         }
     }
