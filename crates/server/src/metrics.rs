@@ -102,6 +102,12 @@ metrics_table! {
     DMARC_REPORTS_LIMITED = "nightmail_dmarc_failure_reports_limited_total" Counter "";
     /// Messages not counted for aggregate reports because too much was to be counted.
     DMARC_OBSERVATIONS_DROPPED = "nightmail_dmarc_observations_dropped_total" Counter "";
+    /// Attempts to fetch an MTA-STS policy, by result: fetched or failed.
+    STS_FETCHES = "nightmail_sts_fetches_total" Counter "result";
+    /// Reports on TLS sent to other sites, by kind: mail or https.
+    TLS_REPORTS = "nightmail_tls_reports_total" Counter "kind";
+    /// Sessions not counted for reports on TLS because too much was to be counted.
+    TLS_RESULTS_DROPPED = "nightmail_tls_results_dropped_total" Counter "";
     /// Messages signed with DKIM.
     DKIM_SIGNED = "nightmail_dkim_signed_total" Counter "";
     /// Messages sealed with ARC.
@@ -142,6 +148,8 @@ metrics_table! {
     IMAP_IDLE = "nightmail_imap_idle_sessions" Gauge "";
     /// Messages sent to POP3 clients.
     POP3_RETRIEVED = "nightmail_pop3_messages_retrieved_total" Counter "";
+    /// Connections that customers have turned around to be sent their mail.
+    ODMR_TURNS = "nightmail_odmr_turns_total" Counter "";
     /// Commits of the index.
     ENGINE_COMMITS = "nightmail_engine_commits_total" Counter "";
     /// Times the index was brought to stable storage.

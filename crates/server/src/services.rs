@@ -1,10 +1,11 @@
 //! What the drivers of all protocols share: the layers below, logins, limits.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nightmail_cluster::Cluster;
 use nightmail_core::Domain;
+use nightmail_delivery::Delivery;
 use nightmail_directory::Directory;
 use nightmail_journal::Journal;
 use nightmail_queue::Queue;
@@ -18,6 +19,9 @@ use crate::gate::Gate;
 use crate::net::Transport;
 use crate::tls::TlsContext;
 
+/// What sends mail, once it runs on this node. Set once.
+pub type DeliverySlot = Arc<OnceLock<Arc<Delivery>>>;
+
 /// The layers below, as the drivers use them.
 pub struct Services {
     /// Mailboxes.
@@ -28,6 +32,8 @@ pub struct Services {
     pub switch: Switch,
     /// Mail for elsewhere.
     pub queue: Arc<Queue>,
+    /// What sends mail, once it runs on this node.
+    pub delivery: DeliverySlot,
     /// What became of messages.
     pub journal: Journal,
     /// Which mail is let in.

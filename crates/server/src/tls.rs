@@ -71,7 +71,7 @@ impl TlsContext {
     /// The same for listeners of a protocol: users may show a certificate where they log in.
     pub const fn config_for(&self, protocol: Protocol) -> &Arc<ServerConfig> {
         match protocol {
-            Protocol::Submission | Protocol::Imap | Protocol::Pop3 => &self.users,
+            Protocol::Submission | Protocol::Odmr | Protocol::Imap | Protocol::Pop3 => &self.users,
             Protocol::Smtp | Protocol::Lmtp | Protocol::Admin => &self.server,
         }
     }

@@ -34,6 +34,10 @@ section! {
     Receiving {
         /// Addresses and networks whose clients pass every check and may relay: ["192.0.2.0/28"].
         trusted: Vec<IpNetwork> = Vec::new();
+        /// The hosts that all mail from other sites comes through, as addresses and networks, where there are such: a
+        /// buffer host or filter in front of this server. Mail from anywhere else is refused, except that to the
+        /// postmaster and that of clients in `trusted`. What they hand in passes the checks; they may not relay.
+        only_from: Vec<IpNetwork> = Vec::new();
         /// Addresses and networks from which XCLIENT and XFORWARD are taken: proxies and filters in front of this server.
         /// They are believed in whom they name, also as whom a client has logged in.
         xclient_from: Vec<IpNetwork> = Vec::new();

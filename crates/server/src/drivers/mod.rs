@@ -40,6 +40,8 @@ pub enum Flow {
     Continue,
     /// End the connection, after what is queued has been written.
     Close,
+    /// Leave the connection, after what is queued has been written, to somebody else.
+    HandOver,
 }
 
 /// A protocol machine with what it needs to be answered.
@@ -69,18 +71,38 @@ pub trait Session: Send {
     }
 }
 
-/// Serves one connection until the session closes it, the connection fails or the task is dropped.
+/// Serves one connection until the session closes it, the connection fails or the task is dropped. A session that
+/// leaves its connection to somebody else has it closed.
 pub async fn run<S: Session>(
+    session: &mut S,
+    transport: Box<Transport>,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    match serve(session, transport, shutdown).await? {
+        None => Ok(()),
+        Some(mut transport) => Box::pin(transport.shutdown()).await,
+    }
+}
+
+/// Serves one connection as [`run`] does. Returns it where the session leaves it to somebody else.
+pub async fn serve<S: Session>(
     session: &mut S,
     mut transport: Box<Transport>,
     mut shutdown: Shutdown,
-) -> io::Result<()> {
+) -> io::Result<Option<Box<Transport>>> {
     let mut told = false;
     loop {
-        if Box::pin(session.advance(&mut transport)).await? == Flow::Close {
-            return Box::pin(transport.shutdown()).await;
+        match Box::pin(session.advance(&mut transport)).await? {
+            Flow::Continue => transport.flush().await?,
+            Flow::Close => {
+                Box::pin(transport.shutdown()).await?;
+                return Ok(None);
+            }
+            Flow::HandOver => {
+                transport.flush().await?;
+                return Ok(Some(transport));
+            }
         }
-        transport.flush().await?;
         // A peer that sends without pause must not keep the other sessions of this thread from running.
         tokio::task::coop::consume_budget().await;
         if let Some(until) = session.pause() {

@@ -1,4 +1,4 @@
-//! Drives the SMTP, submission and LMTP machine: answers its questions from the gate, the directory and the switch.
+//! Drives the SMTP, submission, LMTP and ODMR machine: answers its questions from the gate, the directory and the switch.
 //!
 //! Message content goes chunk by chunk into a blob builder and a structure scanner; no connection holds a message.
 //!
@@ -10,6 +10,7 @@ mod acceptance;
 mod arrival;
 mod client;
 mod notes;
+mod odmr;
 mod outcome;
 mod settings;
 mod transaction;
@@ -24,7 +25,7 @@ use nightmail_smtp::{TlsFacts, replies};
 use tracing::debug;
 
 use super::incoming::IncomingMessage;
-use super::{Flow, Session, Wake, run};
+use super::{Flow, Session, Wake, serve};
 use crate::auth::Caller;
 use crate::config::{self, Protocol};
 use crate::gate::{Tarpit, Visit};
@@ -34,9 +35,10 @@ use crate::shutdown::Shutdown;
 
 use arrival::Greeting;
 use client::Client;
+use odmr::Turn;
 use transaction::Taken;
 
-/// Sessions of one SMTP, submission or LMTP listener.
+/// Sessions of one SMTP, submission, LMTP or ODMR listener.
 pub struct SmtpService {
     services: SharedServices,
     machine: Arc<Config>,
@@ -64,9 +66,16 @@ impl Service for SmtpService {
         let session = transport.session();
         let peer = transport.peer();
         debug!(%session, %peer, protocol = self.protocol.as_str(), "connected");
+        let services = Arc::clone(&self.services);
         let mut driven = SmtpSession::new(self, &transport);
-        match run(&mut driven, transport, shutdown).await {
-            Ok(()) => debug!(%session, "disconnected"),
+        match serve(&mut driven, transport, shutdown.clone()).await {
+            Ok(None) => debug!(%session, "disconnected"),
+            Ok(Some(transport)) => {
+                if let Some(turn) = driven.turn.take() {
+                    drop(driven);
+                    Box::pin(odmr::turn(services, transport, *turn, shutdown)).await;
+                }
+            }
             Err(error) => debug!(%session, %error, "connection lost"),
         }
     }
@@ -96,6 +105,8 @@ struct SmtpSession {
     /// What becomes of each accepted recipient of the transaction.
     taken: Vec<Taken>,
     body: Option<Box<IncomingMessage>>,
+    /// What a customer is granted that turns the connection around.
+    turn: Option<Box<Turn>>,
 }
 
 impl SmtpSession {
@@ -117,6 +128,7 @@ impl SmtpSession {
             tarpit: Tarpit::default(),
             taken: Vec::new(),
             body: None,
+            turn: None,
         }
     }
 }
@@ -157,7 +169,13 @@ impl Session for SmtpSession {
                     self.machine.handle(Instant::now(), Input::Answer(answer));
                 }
                 Output::StartTls => self.start_tls(transport).await?,
-                Output::Close | Output::TurnAround(_) => return Ok(Flow::Close),
+                Output::TurnAround(early) => {
+                    if let Some(turn) = &mut self.turn {
+                        turn.early = early;
+                    }
+                    return Ok(Flow::HandOver);
+                }
+                Output::Close => return Ok(Flow::Close),
             }
             if transport.is_full() {
                 transport.flush().await?;
@@ -227,7 +245,7 @@ impl SmtpSession {
             Ask::EndOfMessage(message) => self.end_of_message(*message, transport).await,
             Ask::Verify(_) => Answer::Verified(replies::CANNOT_VERIFY),
             Ask::Etrn(target) => Answer::Reply(Box::pin(self.etrn(&target, transport)).await),
-            Ask::Atrn(_) => Answer::Reject(replies::ATRN_UNABLE),
+            Ask::Atrn(domains) => Box::pin(self.atrn(domains, transport)).await,
             Ask::Xclient(said) => Box::pin(self.xclient(&said, transport)).await,
             Ask::Xforward(said) => self.xforward(&said),
         }

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use nightmail_access::{Stage, Verdict};
-use nightmail_core::{ForwardPath, ReversePath, Timestamp};
+use nightmail_core::{Domain, ForwardPath, ReversePath, Timestamp};
 use nightmail_smtp::replies;
 use tracing::warn;
 
@@ -51,9 +51,20 @@ impl Gate {
             Ruled::Route(to) => named.fate = Fate::Route(to),
         }
         if !named.exempt && !visit.is_exempt() {
+            self.direct(visit, recipient)?;
             self.probing(visit)?;
         }
         Ok(named)
+    }
+
+    /// Where mail comes through hosts that are named, nobody else hands it in. The postmaster hears from everybody.
+    fn direct(&self, visit: &Visit, recipient: &ForwardPath) -> Gated<()> {
+        if self.settings.only_from.is_empty() || is_postmaster(recipient) {
+            return Ok(());
+        }
+        let text = "Mail is not taken from you directly; use the hosts that the domain's MX names";
+        let reply = replies::POLICY.with_text(text);
+        told(visit, Stage::Rcpt, "only_from", Some(reply))
     }
 
     /// Whoever has tried too many names learns of none whether it exists.
@@ -76,6 +87,11 @@ impl Gate {
             true => Ok(()),
             false => Err(replies::ETRN_UNABLE),
         }
+    }
+
+    /// Whether mail for the domain waits until somebody asks for it.
+    pub(crate) fn waits_for_request(&self, domain: &Domain) -> bool {
+        self.destinations.of(domain.as_str(), &[]).on_request
     }
 
     /// The recipient does not exist.

@@ -138,7 +138,7 @@ impl Transport {
         }
     }
 
-    /// The connection itself, before anything has been sent through here.
+    /// The connection itself, for waiting, and before anything has been sent through here.
     pub(super) const fn stream(&self) -> &Stream {
         &self.stream
     }
@@ -322,7 +322,7 @@ impl Transport {
     }
 
     /// Writes what the socket takes; whether nothing is left.
-    fn try_flush(&mut self) -> io::Result<bool> {
+    pub(super) fn try_flush(&mut self) -> io::Result<bool> {
         match self.tls.as_deref_mut() {
             None => flush_plain(&mut self.outgoing, &self.stream),
             Some(tls) => flush_tls(tls, &mut self.outgoing, &self.stream),
@@ -363,12 +363,19 @@ impl Transport {
         timeout(handshake_timeout, shake_hands(tls, &self.stream)).await?
     }
 
+    /// Queues the word that ends TLS, where it is used.
+    pub(super) fn close_tls(&mut self) {
+        if let Some(tls) = self.tls.as_deref_mut() {
+            tls.send_close_notify();
+        }
+    }
+
     /// Ends the connection in order: writes what waits, says that there is no more, and hears the peer out for a
     /// moment, so that the last reply is not lost to a reset.
     pub async fn shutdown(&mut self) -> io::Result<()> {
         self.flush().await?;
-        if let Some(tls) = self.tls.as_deref_mut() {
-            tls.send_close_notify();
+        if self.is_tls() {
+            self.close_tls();
             self.flush().await?;
         }
         self.stream.finish()?;

@@ -170,6 +170,7 @@ async fn services(config: Config) -> Services {
     Services {
         gate,
         queue: backend.queue,
+        delivery: Default::default(),
         journal: backend.journal,
         logins: Logins::new(&config).unwrap(),
         store: backend.store,

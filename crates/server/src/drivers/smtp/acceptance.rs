@@ -245,7 +245,7 @@ impl SmtpSession {
             missing_line_ends: incoming.missing_line_ends,
             policy: match message.facts.role {
                 Role::Lmtp => QuotaPolicy::PerRecipient,
-                Role::Mta | Role::Msa => QuotaPolicy::Together,
+                Role::Mta | Role::Msa | Role::Odmr => QuotaPolicy::Together,
             },
             demands: demands(params, now),
             precedence,

@@ -12,6 +12,7 @@ pub(super) fn machine_config(services: &Services, listener: &config::Listener) -
     let role = match listener.protocol {
         Protocol::Submission => Role::Msa,
         Protocol::Lmtp => Role::Lmtp,
+        Protocol::Odmr => Role::Odmr,
         _ => Role::Mta,
     };
     let settings = &services.config;
@@ -22,9 +23,9 @@ pub(super) fn machine_config(services: &Services, listener: &config::Listener) -
         TlsMode::None | TlsMode::Implicit => TlsOffer::Off,
     };
     machine.auth = match (role, listener.plaintext_auth) {
-        (Role::Msa, true) => AuthOffer::Always,
-        (Role::Msa, false) => AuthOffer::OverTls,
-        (Role::Mta | Role::Lmtp | Role::Odmr, _) => AuthOffer::Off,
+        (Role::Msa | Role::Odmr, true) => AuthOffer::Always,
+        (Role::Msa | Role::Odmr, false) => AuthOffer::OverTls,
+        (Role::Mta | Role::Lmtp, _) => AuthOffer::Off,
     };
     machine.auth_mechanisms = services.logins.mechanisms();
     machine.extensions = extensions(settings.submission.hold_max);

@@ -145,7 +145,8 @@ impl SmtpSession {
     }
 
     /// Sends what waits for a domain now: for clients that are trusted, and for whoever names a domain that mail waits
-    /// for. It goes to that domain's own hosts in any case.
+    /// for. It goes to that domain's own hosts in any case. A stranger learns of no other domain whether mail waits for it,
+    /// but of one that has to ask.
     pub(super) async fn etrn(&self, target: &EtrnTarget, transport: &Transport) -> Reply {
         let session = transport.session();
         let services = &self.service.services;
@@ -159,8 +160,12 @@ impl SmtpSession {
         {
             return reply;
         }
+        let on_request = match target {
+            EtrnTarget::Domain(domain) => services.gate.waits_for_request(domain),
+            _ => false,
+        };
         match services.queue.hurry(&wanted).await {
-            Ok(0) if self.trusted => replies::ETRN_NOTHING,
+            Ok(0) if self.trusted || on_request => replies::ETRN_NOTHING,
             Ok(0) => replies::ETRN_DENIED,
             Ok(messages) => {
                 info!(%session, %target, messages, "waiting mail is sent now");
