@@ -11,6 +11,7 @@ use nightmail_admin::{
     execute,
 };
 use nightmail_dns::DnsOptions;
+use nightmail_server::SMARTHOST;
 use nightmail_server::auth::{HashParams, new_password};
 use nightmail_server::backend::Backend;
 use nightmail_server::config::{Config, EngineKind, ListenAddress, Protocol};
@@ -19,6 +20,7 @@ use nightmail_server::gate::greylist_options;
 use crate::cli::Place;
 use crate::commands::certificate::of_files;
 use crate::error::CommandError;
+use crate::sending::Channel;
 
 /// How long the operator waits for an answer of a name server.
 const LOOKUP_WAIT: Duration = Duration::from_secs(2);
@@ -153,6 +155,15 @@ fn site(config: &Config) -> Site {
     }
 }
 
+/// The relays that mail can be rerouted to.
+fn relays(config: &Config) -> Vec<String> {
+    let named = config.relays.iter().map(|relay| relay.name.clone());
+    let smarthost = config.smarthost.address.as_ref();
+    named
+        .chain(smarthost.map(|_| SMARTHOST.to_owned()))
+        .collect()
+}
+
 /// What requests are carried out on, over an open store.
 pub(crate) fn admin_context(
     config: &Config,
@@ -175,6 +186,8 @@ pub(crate) fn admin_context(
     )
     .with_site(site(config))
     .with_journal(backend.journal.clone())
+    .with_sending(Arc::new(Channel(Arc::clone(&backend.delivery))))
+    .with_relays(relays(config))
     .with_greylist(greylist_options(&config.receiving))
     .with_certificates(Arc::new(move || of_files(&files))))
 }

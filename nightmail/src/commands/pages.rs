@@ -5,12 +5,15 @@ use nightmail_admin::{AdminRequest, AdminResponse};
 use crate::error::CommandError;
 use crate::operator::Operator;
 
-/// Asks, and goes on asking until a list is complete.
+/// Asks, and goes on asking until a list is complete, or as long as was asked for.
 pub(crate) async fn ask_all(
     operator: &mut Operator,
     mut request: AdminRequest,
 ) -> Result<AdminResponse, CommandError> {
     let mut whole = operator.ask(request.clone()).await?;
+    if let AdminRequest::QueueList { limit: Some(_), .. } = request {
+        return Ok(whole);
+    }
     while let Some(next) = take_next(&mut whole) {
         set_after(&mut request, next);
         append(&mut whole, operator.ask(request.clone()).await?);
@@ -25,7 +28,8 @@ fn take_next(response: &mut AdminResponse) -> Option<String> {
         | AdminResponse::Accounts { next, .. }
         | AdminResponse::Aliases { next, .. }
         | AdminResponse::Greylist { next, .. }
-        | AdminResponse::Queue { next, .. } => next.take(),
+        | AdminResponse::Queue { next, .. }
+        | AdminResponse::QueueDestinations { next, .. } => next.take(),
         _ => None,
     }
 }
@@ -36,7 +40,8 @@ fn set_after(request: &mut AdminRequest, next: String) {
         | AdminRequest::AccountList { after, .. }
         | AdminRequest::AliasList { after, .. }
         | AdminRequest::GreylistList { after, .. }
-        | AdminRequest::QueueList { after, .. } => *after = Some(next),
+        | AdminRequest::QueueList { after, .. }
+        | AdminRequest::QueueDestinations { after, .. } => *after = Some(next),
         _ => {}
     }
 }
@@ -77,6 +82,16 @@ fn append(whole: &mut AdminResponse, page: AdminResponse) {
         (
             R::Queue { items, next },
             R::Queue {
+                items: more,
+                next: then,
+            },
+        ) => {
+            items.extend(more);
+            *next = then;
+        }
+        (
+            R::QueueDestinations { items, next },
+            R::QueueDestinations {
                 items: more,
                 next: then,
             },

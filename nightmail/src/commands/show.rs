@@ -1,9 +1,10 @@
 //! Answers as text for people.
 
+mod queue;
 mod sending;
 
 use nightmail_admin::{
-    AccountView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, NodeView, QueueView,
+    AccountView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, NodeView,
     QuotaUseView, QuotaView, ReclaimView, ResolvedView, StatusView,
 };
 
@@ -34,8 +35,12 @@ pub(crate) fn response(response: &AdminResponse) -> String {
         AdminResponse::Mailbox(view) => mailbox(view),
         AdminResponse::Mailboxes { items } => mailboxes(items),
         AdminResponse::Quota(view) => quota(view),
-        AdminResponse::Queued(view) => queued(view),
-        AdminResponse::Queue { items, .. } => queue(items),
+        AdminResponse::Queued(view) => queue::message(view),
+        AdminResponse::Queue { items, .. } => queue::messages(items),
+        AdminResponse::QueueAltered(view) => queue::altered(*view),
+        AdminResponse::QueueWhy(view) => queue::why(view),
+        AdminResponse::QueueDestinations { items, .. } => queue::destinations(items),
+        AdminResponse::QueueRules { items } => queue::rules(items),
         AdminResponse::Traced { items, more } => super::trace::show(items, *more),
         AdminResponse::Retried { count } => format!("{count} message(s) due now\n"),
         AdminResponse::Certificates { items } => super::certificate::show(items),
@@ -216,82 +221,6 @@ fn quota(view: &QuotaUseView) -> String {
         .add("messages", view.messages)
         .add("mailboxes", view.mailboxes);
     fields.render()
-}
-
-fn queue(items: &[QueueView]) -> String {
-    let mut table = Table::new(&[
-        "ID",
-        "ACCEPTED",
-        "SIZE",
-        "NEXT ATTEMPT",
-        "FROM",
-        "RECIPIENTS",
-    ]);
-    for view in items {
-        let pending = view
-            .recipients
-            .iter()
-            .filter(|recipient| recipient.state == "pending");
-        let pending: Vec<&str> = pending
-            .map(|recipient| recipient.address.as_str())
-            .collect();
-        table.row([
-            view.id.clone(),
-            view.created.clone(),
-            show_bytes(view.size),
-            next_attempt(view),
-            sender(view),
-            pending.join(", "),
-        ]);
-    }
-    table.render()
-}
-
-fn next_attempt(view: &QueueView) -> String {
-    match view.active {
-        true => "now".to_owned(),
-        false => view.due.clone().unwrap_or_default(),
-    }
-}
-
-fn sender(view: &QueueView) -> String {
-    if view.from.is_empty() {
-        "<>".to_owned()
-    } else {
-        view.from.clone()
-    }
-}
-
-fn queued(view: &QueueView) -> String {
-    let mut fields = Fields::new();
-    fields
-        .add("id", &view.id)
-        .add("from", sender(view))
-        .add("accepted", &view.created)
-        .add("size", show_bytes(view.size))
-        .add("next attempt", next_attempt(view));
-    if let Some(until) = &view.held_until {
-        fields.add("held until", until);
-    }
-    if view.priority != 0 {
-        fields.add("priority", view.priority);
-    }
-    if view.require_tls {
-        fields.add("goes", "over TLS only");
-    }
-    if let Some(by) = &view.deliver_by {
-        fields.add("deliver by", by);
-    }
-    let mut table = Table::new(&["RECIPIENT", "STATE", "ATTEMPTS", "LAST"]);
-    for recipient in &view.recipients {
-        table.row([
-            recipient.address.clone(),
-            recipient.state.clone(),
-            recipient.attempts.to_string(),
-            recipient.last.clone().unwrap_or_default(),
-        ]);
-    }
-    format!("{}\n{}", fields.render(), table.render())
 }
 
 fn checked(view: &CheckView) -> String {

@@ -3,11 +3,15 @@
 //! Goes through the queue in pages and changes a page in a few commits. Whom a change is about is decided anew in its
 //! commit. What comes in meanwhile may or may not be found.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
 use nightmail_core::{QueueId, Timestamp};
-use nightmail_queue::{Alteration, Altered, QueueMessage, Recipient, Selected, Selection, Waiting};
+use nightmail_journal::{Event, EventKind, Journal};
+use nightmail_queue::{
+    Alteration, Altered, Destination, QueueMessage, Recipient, Selected, Selection, Waiting,
+};
 
 use super::{gone, parse_relay, parse_selection};
 use crate::context::AdminContext;
@@ -23,6 +27,9 @@ const BOUNCED_AT_ONCE: usize = 64;
 pub(super) const HOLD_REASON: &str = "held by the operator";
 /// What senders are told where the operator gives no reason.
 pub(super) const BOUNCE_REASON: &str = "given up by the operator";
+
+/// What the log of events says where there is no more to say.
+const BY_OPERATOR: &str = "by the operator";
 
 /// What is done with each recipient.
 #[derive(Clone)]
@@ -60,12 +67,53 @@ impl Order {
         open && routed && self.selection.fits(message, id, recipient, self.now)
     }
 
-    fn count(&self, selected: &Selected) -> u64 {
+    fn concerned<'a>(&'a self, selected: &'a Selected) -> impl Iterator<Item = &'a Recipient> {
         let message = &selected.message;
-        let meant = message
-            .pending()
-            .filter(|(_, recipient)| self.concerns(message, selected.id, recipient));
-        meant.count() as u64
+        let pending = message.pending().map(|(_, recipient)| recipient);
+        pending.filter(|recipient| self.concerns(message, selected.id, recipient))
+    }
+
+    fn count(&self, selected: &Selected) -> u64 {
+        self.concerned(selected).count() as u64
+    }
+
+    /// Whether mail is to be tried now, even at a site that has just failed.
+    const fn is_hurry(&self) -> bool {
+        matches!(
+            self.deed,
+            Deed::Alter(Alteration::Retry | Alteration::Release)
+        )
+    }
+
+    fn destinations<'a>(&'a self, selected: &'a Selected) -> impl Iterator<Item = Destination> {
+        self.concerned(selected).map(Recipient::destination)
+    }
+
+    /// Notes in the log of events what was done with a message; what it does not speak of is noted by whoever sends.
+    fn note(&self, journal: &Journal, selected: &Selected) {
+        let (kind, text) = match &self.deed {
+            Deed::Alter(Alteration::Hold(reason)) => (EventKind::Held, reason.to_string()),
+            Deed::Alter(Alteration::Release) => (EventKind::Released, BY_OPERATOR.to_owned()),
+            Deed::Alter(Alteration::Reroute(Some(relay))) => {
+                (EventKind::Rerouted, format!("to the relay {relay}"))
+            }
+            Deed::Alter(Alteration::Reroute(None)) => (
+                EventKind::Rerouted,
+                "to where the configuration says".to_owned(),
+            ),
+            Deed::Alter(Alteration::Drop) => (EventKind::Dropped, BY_OPERATOR.to_owned()),
+            Deed::Alter(Alteration::Retry) | Deed::Bounce(_) => return,
+        };
+        let message = &selected.message;
+        for recipient in self.concerned(selected) {
+            journal.note(Event {
+                queue_id: Some(selected.id),
+                sender: Some(message.reverse_path.to_string()),
+                recipient: Some(recipient.address.to_string()),
+                text: Some(text.clone()),
+                ..Event::new(nightmail_commit::now(), kind)
+            });
+        }
     }
 
     /// Whether what is held can be meant.
@@ -102,22 +150,42 @@ pub(super) async fn alter(
     };
     let selection = Arc::clone(&order.selection);
     let mut walk = context.queue.walk(&selection, order.reaches_held()).await?;
-    while let Some(page) = walk.next(order.now).await? {
-        let counted = page
-            .iter()
-            .map(|selected| (selected.id, order.count(selected)));
-        let (ids, counts): (Vec<QueueId>, Vec<u64>) = counted.filter(|(_, n)| *n > 0).unzip();
+    while let Some(mut page) = walk.next(order.now).await? {
+        page.retain(|selected| order.count(selected) > 0);
         let altered = match dry_run {
             true => Altered {
-                messages: ids.len() as u64,
-                recipients: counts.iter().sum(),
+                messages: page.len() as u64,
+                recipients: page.iter().map(|selected| order.count(selected)).sum(),
             },
-            false => carry_out(context, &order, ids).await?,
+            false => alter_page(context, &order, &page).await?,
         };
         view.messages += altered.messages;
         view.recipients += altered.recipients;
     }
     Ok(AdminResponse::QueueAltered(view))
+}
+
+async fn alter_page(
+    context: &AdminContext,
+    order: &Order,
+    page: &[Selected],
+) -> Result<Altered, AdminError> {
+    let ids = page.iter().map(|selected| selected.id).collect();
+    let altered = carry_out(context, order, ids).await?;
+    for selected in page {
+        order.note(context.journal(), selected);
+    }
+    if let Some(sending) = context.sending()
+        && order.is_hurry()
+    {
+        let destinations = page
+            .iter()
+            .flat_map(|selected| order.destinations(selected));
+        for destination in destinations.collect::<BTreeSet<_>>() {
+            sending.run_now(&destination);
+        }
+    }
+    Ok(altered)
 }
 
 fn deed(context: &AdminContext, change: QueueChange) -> Result<Deed, AdminError> {

@@ -119,7 +119,7 @@ async fn sender(context: &AdminContext, id: QueueId) -> Result<Option<String>, A
     Ok(holder.map(|node| node.name.to_string()))
 }
 
-/// Adds what the channel of this process knows, before what the row says.
+/// Adds what the channel of this process knows.
 async fn explain(
     context: &AdminContext,
     id: QueueId,
@@ -128,9 +128,9 @@ async fn explain(
     let Some(sending) = context.sending() else {
         return Ok(());
     };
-    for (index, text) in sending.explain(id).await?.into_iter().rev() {
+    for (index, text) in sending.explain(id).await? {
         if let Some(recipient) = recipients.get_mut(index) {
-            recipient.because.insert(0, text);
+            recipient.because.push(format!("here: {text}"));
         }
     }
     Ok(())
