@@ -174,6 +174,11 @@ impl<'t, 'r> TableReader<'t, 'r> {
         found
     }
 
+    /// Whether the table has a key, be its value right or wrong.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.table.get(name).is_some()
+    }
+
     /// Reports something wrong with the table as a whole.
     pub(crate) fn problem(&mut self, text: &str) {
         let text = format!("{}: {text}", self.name);

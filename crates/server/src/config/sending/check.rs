@@ -12,7 +12,7 @@ use crate::outbound::{SMARTHOST, rate_of};
 
 /// A `[[destination]]` that fits nobody, or whose keys do not fit each other.
 pub(in crate::config) fn destination((table, reader): (&Destination, &mut TableReader<'_, '_>)) {
-    if table.r#match.as_ref().is_none_or(Vec::is_empty) {
+    if is_lacking(table.r#match.as_ref(), "match", reader) {
         reader.problem("give the destinations that it is about in `match`");
     }
     if table.route == Some(Route::Direct) && table.relay.is_some() {
@@ -24,12 +24,17 @@ pub(in crate::config) fn destination((table, reader): (&Destination, &mut TableR
     }
 }
 
+/// Whether a list that must hold something is absent or empty. One that cannot be read has been told of.
+fn is_lacking<T>(list: Option<&Vec<T>>, name: &str, reader: &TableReader<'_, '_>) -> bool {
+    list.map_or(!reader.has(name), Vec::is_empty)
+}
+
 /// A `[[relay]]` that cannot be reached, or whose keys do not fit each other.
 pub(in crate::config) fn relay((table, reader): (&Relay, &mut TableReader<'_, '_>)) {
     if table.name.is_empty() {
         reader.problem("give its `name`");
     }
-    if table.hosts.as_ref().is_none_or(Vec::is_empty) {
+    if is_lacking(table.hosts.as_ref(), "hosts", reader) {
         reader.problem("give its `hosts`");
     }
     if table.user.is_some() != table.password_file.is_some() {
@@ -54,16 +59,16 @@ pub(in crate::config) fn schedule((table, reader): (&Schedule, &mut TableReader<
 }
 
 /// A `[[reply_rule]]` that every reply would fit.
-pub(in crate::config) fn reply_rule((rule, reader): (&ReplyRule, &mut TableReader<'_, '_>)) {
-    let unbound = rule.code.is_none() && rule.enhanced.is_none() && rule.text.is_none();
-    if unbound {
+pub(in crate::config) fn reply_rule((_, reader): (&ReplyRule, &mut TableReader<'_, '_>)) {
+    let conditions = ["code", "enhanced", "text"];
+    if !conditions.iter().any(|name| reader.has(name)) {
         reader.problem("give at least one of `code`, `enhanced` and `text`");
     }
 }
 
 /// An `[[outbound_rate]]` without a rate, or about nobody.
 pub(in crate::config) fn outbound_rate((table, reader): (&OutboundRate, &mut TableReader<'_, '_>)) {
-    if table.rate.is_none() {
+    if table.rate.is_none() && !reader.has("rate") {
         reader.problem("give its `rate`");
     }
     if let Err(wrong) = rate_of(table) {
