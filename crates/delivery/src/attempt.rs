@@ -135,7 +135,10 @@ impl Worker {
                 // What the host has said is about this message: the connection is of use for others.
                 Next::Done if is_open => self.keep(connection),
                 Next::Done => self.drop_connection(connection).await,
-                Next::Again => self.drop_connection(connection).await,
+                Next::Again => {
+                    self.drop_connection(connection).await;
+                    hosts = None;
+                }
                 Next::OtherHost => {
                     self.drop_connection(connection).await;
                     if is_used && is_open {
@@ -235,7 +238,7 @@ impl Sent {
 enum Next {
     /// Nowhere.
     Done,
-    /// On a new connection, to the hosts from where they were.
+    /// On a new connection, to the hosts from the first.
     Again,
     /// At the next host.
     OtherHost,

@@ -105,7 +105,8 @@ impl Worker {
         }
     }
 
-    fn ask_for_help(&self) {
+    /// Has the loop see whether another worker is of use.
+    pub(crate) fn ask_for_help(&self) {
         if self.site.has_work() {
             self.channel.call(Call::Staff(Arc::clone(&self.site)));
         }
@@ -121,7 +122,7 @@ impl Worker {
         let limits = &channel.options.limits;
         let limit = match site.only_puts_off(now) {
             true => limits.bulk_max,
-            false => limits.batch_max,
+            false => self.batch,
         };
         let taken = channel
             .queue

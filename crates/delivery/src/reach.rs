@@ -84,6 +84,8 @@ impl Worker {
             match opened {
                 Ok(mut connection) => {
                     connection.link(&self.site);
+                    // A site that has answered may have more connections.
+                    self.ask_for_help();
                     return Some(connection);
                 }
                 Err(unopened) => {

@@ -40,7 +40,7 @@ mod tests {
         let recipient = "ann@far.test".parse().unwrap();
         assert_eq!(
             verp.path(&sender, &recipient).to_string(),
-            "<news+ann=far.test@lists.test>"
+            "news+ann=far.test@lists.test"
         );
         let odd = "\"a b\"@far.test".parse().unwrap();
         assert_eq!(verp.path(&sender, &odd), sender);

@@ -5,7 +5,7 @@
 //! reached, its schedule is closed or it waits to be asked, is put off without one, many messages at a time.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -23,7 +23,12 @@ pub(crate) struct Worker {
     pub site: Arc<Site>,
     settled: mpsc::Sender<Settlement>,
     connection: Option<Connection>,
+    /// Messages to be taken at once: more where they go quickly, so that a slow host keeps none from another connection.
+    pub batch: usize,
 }
+
+/// A message that takes no longer than this goes quickly.
+const QUICK: Duration = Duration::from_millis(20);
 
 impl Drop for Worker {
     fn drop(&mut self) {
@@ -41,6 +46,7 @@ impl Worker {
             site,
             settled,
             connection: None,
+            batch: 1,
         }
     }
 
@@ -54,15 +60,27 @@ impl Worker {
                 }
                 break;
             }
+            let (begun, count) = (Instant::now(), tasks.len());
             while let Some(task) = tasks.pop_front() {
                 if self.channel.is_stopping() || !Box::pin(self.carry_out(task)).await {
                     break 'work;
                 }
             }
+            self.learn(begun.elapsed(), count);
         }
         if let Some(connection) = self.connection.take() {
             Box::pin(connection.close()).await;
         }
+    }
+
+    /// So many messages have taken so long.
+    fn learn(&mut self, time: Duration, count: usize) {
+        let each = time / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+        let max = self.channel.options.limits.batch_max.max(1);
+        self.batch = match each <= QUICK {
+            true => self.batch.saturating_mul(2).min(max),
+            false => 1,
+        };
     }
 
     fn may_go_on(&self) -> bool {
@@ -219,7 +237,7 @@ impl Channel {
         let Some(rate) = &site.settings.rate else {
             return Ok(());
         };
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         self.site_rates.take(&site.name, rate, 1, now)
     }
 

@@ -1,6 +1,6 @@
 //! A mail host on loopback that does as it is told.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub enum Cut {
     HalfReply,
     /// Nothing is ever said.
     Silent,
+    /// After one message that was taken, without a word.
+    AfterOne,
 }
 
 /// What the host answers.
@@ -76,6 +78,7 @@ struct Shared {
     behaviour: Mutex<Behaviour>,
     received: Mutex<Vec<Received>>,
     lines: Mutex<Vec<String>>,
+    peers: Mutex<Vec<IpAddr>>,
     connections: AtomicUsize,
     open: AtomicUsize,
     peak: AtomicUsize,
@@ -99,7 +102,8 @@ impl Sink {
             shared: Arc::clone(&shared),
         };
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Ok((stream, peer)) = listener.accept().await {
+                shared.peers.lock().push(peer.ip());
                 tokio::spawn(connection(stream, Arc::clone(&shared)));
             }
         });
@@ -116,6 +120,11 @@ impl Sink {
 
     pub fn lines(&self) -> Vec<String> {
         self.shared.lines.lock().clone()
+    }
+
+    /// Where connections came from.
+    pub fn peers(&self) -> Vec<IpAddr> {
+        self.shared.peers.lock().clone()
     }
 
     pub fn connections(&self) -> usize {
@@ -169,6 +178,17 @@ async fn session(
     let mut tls = BufReader::new(acceptor.accept(stream).await?);
     talk(&mut tls, behaviour, shared, true).await?;
     Ok(())
+}
+
+/// Serves one stream that somebody else has opened: greets and takes mail until QUIT.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    mut stream: S,
+    behaviour: &Behaviour,
+) -> Vec<Received> {
+    let shared = Shared::default();
+    let _ = say(&mut stream, &behaviour.greeting).await;
+    let _ = talk(&mut BufReader::new(stream), behaviour, &shared, true).await;
+    shared.received.into_inner()
 }
 
 async fn say(stream: &mut (impl AsyncWrite + Unpin), reply: &str) -> std::io::Result<()> {
@@ -238,6 +258,10 @@ async fn talk<S: Io>(
                 tokio::time::sleep(behaviour.end_after).await;
                 shared.received.lock().push(received);
                 if behaviour.cut == Some(Cut::AfterContent) {
+                    return Ok(false);
+                }
+                if behaviour.cut == Some(Cut::AfterOne) {
+                    say(stream, &behaviour.end).await?;
                     return Ok(false);
                 }
                 behaviour.end.clone()
