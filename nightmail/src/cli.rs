@@ -20,6 +20,7 @@ use crate::commands::quota::QuotaCommand;
 use crate::commands::trace::TraceArgs;
 use crate::demo::DemoArgs;
 use crate::error::CommandError;
+use crate::rehearse::RehearseCommand;
 
 /// A whole Internet mail service in one program.
 #[derive(Debug, Parser)]
@@ -131,6 +132,9 @@ pub(crate) enum Command {
     /// Put load on any mail server, or take mail in and count it.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Make a queue of any size, for measurements.
+    #[command(subcommand, hide = true)]
+    Rehearse(RehearseCommand),
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,8 @@ mod error;
 mod operator;
 mod output;
 mod password;
+mod rehearse;
+mod sending;
 mod serve;
 mod size;
 

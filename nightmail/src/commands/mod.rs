@@ -26,7 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::cli::{Cli, ClusterCommand, Command, ConfigCommand, Place};
 use crate::error::CommandError;
 use crate::operator::{Operator, load_config};
-use crate::{demo, output, serve};
+use crate::{demo, output, rehearse, serve};
 
 /// Carries a command out and says what to exit with.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
@@ -47,6 +47,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         }
         Command::Config(command) => config(command, &place),
         Command::Bench(command) => bench(command, json),
+        Command::Rehearse(command) => {
+            let work = Box::pin(rehearse::run(command, &place));
+            runtime(Builder::new_multi_thread())?.block_on(work)
+        }
         Command::Access(command) => {
             let work = Box::pin(access(command, place, json));
             runtime(Builder::new_current_thread())?.block_on(work)
@@ -153,7 +157,7 @@ fn request(command: Command) -> Result<AdminRequest, CommandError> {
         Command::Account(command) => command.request()?,
         Command::Alias(command) => command.request(),
         Command::Mailbox(command) => command.request(),
-        Command::Queue(command) => command.request(),
+        Command::Queue(command) => command.request()?,
         Command::Quota(quota::QuotaCommand::Show { account }) => {
             AdminRequest::QuotaShow { account }
         }
@@ -178,7 +182,8 @@ fn request(command: Command) -> Result<AdminRequest, CommandError> {
         | Command::Config(_)
         | Command::Access(_)
         | Command::Cluster(_)
-        | Command::Bench(_) => {
+        | Command::Bench(_)
+        | Command::Rehearse(_) => {
             return Err(CommandError::Usage(
                 "not a command for the admin API".to_owned(),
             ));
