@@ -27,3 +27,4 @@ pub mod tls;
 mod trace_fields;
 
 pub use error::ServerError;
+pub use outbound::SMARTHOST;

@@ -8,6 +8,7 @@ use nightmail_certs::acme::{answer_http, answer_tls};
 use nightmail_cluster::LeaseName;
 use nightmail_commit::{Compactor, ReclaimOptions, Reclaimer};
 use nightmail_delivery::Delivery;
+use nightmail_queue::RuleBook;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
@@ -365,7 +366,10 @@ fn start_delivery(
     shutdown: &Shutdown,
     tasks: &mut Tasks,
 ) -> Result<(), ServerError> {
-    let options = delivery_options(&services.config, services.gate.dns().clone())?;
+    let mut options = delivery_options(&services.config, services.gate.dns().clone())?;
+    let rules = RuleBook::new(backend.queue.committer().clone());
+    options.journal = backend.journal.clone();
+    options.standing = Some(Arc::new(rules));
     let reports = Arc::new(SwitchedReports {
         switch: backend.switch.clone(),
         precedence: services.gate.precedences.of_reports(),
