@@ -12,7 +12,7 @@ section! {
         /// The account that it logs in as, by its address.
         account: Option<Address> = None, sample "\"uucp@example.org\"";
         /// The domains whose mail it may fetch.
-        domains: Vec<Domain> = Vec::new();
+        domains: Option<Vec<Domain>> = None, sample "[\"example.org\"]";
     }
 }
 
@@ -21,7 +21,7 @@ pub(super) fn check((customer, reader): (&Customer, &mut TableReader<'_, '_>)) {
     if customer.account.is_none() {
         reader.problem("give the `account` that it logs in as");
     }
-    if customer.domains.is_empty() {
+    if customer.domains.as_ref().is_none_or(Vec::is_empty) {
         reader.problem("give the `domains` whose mail it may fetch");
     }
 }
@@ -35,7 +35,7 @@ impl super::Config {
         };
         let customers = self.customers.iter().filter(named);
         customers
-            .flat_map(|customer| customer.domains.iter().cloned())
+            .flat_map(|customer| customer.domains.iter().flatten().cloned())
             .collect()
     }
 }
