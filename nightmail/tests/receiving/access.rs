@@ -191,3 +191,36 @@ fn trusted_clients_relay_and_pass_every_check() {
     let (reply, _) = world.arrive("ADDR=192.0.2.16");
     refused(&reply, 554, "no name");
 }
+
+#[test]
+fn where_a_buffer_host_is_named_nobody_else_hands_in_mail() {
+    let settings = [
+        ("only_from", "[\"192.0.2.0/28\"]"),
+        ("trusted", "[\"198.51.100.1\"]"),
+        ("reverse_dns", "\"reject\""),
+    ];
+    let world = World::new(&settings, &[], "");
+    let ask = |ip: &str, to: &str| {
+        let mut smtp = world.client(ip);
+        assert_eq!(smtp.say("MAIL FROM:<a@far.test>").unwrap().code, 250);
+        smtp.say(&format!("RCPT TO:<{to}>")).unwrap()
+    };
+    // The buffer host has no name, but that is not for us to judge.
+    assert_eq!(ask("192.0.2.7", "alice@example.test").code, 250);
+    assert_eq!(ask("198.51.100.1", "alice@example.test").code, 250);
+    refused(&ask("192.0.2.7", "b@remote.test"), 550, "5.7.1");
+}
+
+#[test]
+fn who_comes_past_the_buffer_host_reaches_the_postmaster_only() {
+    let settings = [("only_from", "[\"192.0.2.0/28\"]")];
+    let world = World::new(&settings, &[], "");
+    let mut smtp = world.client("203.0.113.9");
+    assert_eq!(smtp.say("MAIL FROM:<a@far.test>").unwrap().code, 250);
+    for to in ["alice@example.test", "nobody@example.test"] {
+        let reply = smtp.say(&format!("RCPT TO:<{to}>")).unwrap();
+        refused(&reply, 550, "5.7.1");
+        assert!(reply.text.contains("MX"), "{reply:?}");
+    }
+    assert_eq!(smtp.say("RCPT TO:<postmaster>").unwrap().code, 250);
+}

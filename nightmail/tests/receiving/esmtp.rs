@@ -97,6 +97,25 @@ fn etrn_sends_what_waits() {
 }
 
 #[test]
+fn etrn_for_a_domain_that_has_to_ask_says_what_there_is() {
+    let on_request = "[submission]\nsender_owned = false\n\
+                      [[destination]]\nmatch = [\"customer.test\"]\non_request = true\n";
+    let world = World::new(&[], &[], on_request);
+    let mut stranger = world.client("192.0.2.7");
+    refused(&stranger.say("ETRN customer.test").unwrap(), 251, "");
+    refused(&stranger.say("ETRN @customer.test").unwrap(), 459, "");
+    refused(&stranger.say("ETRN unknown.test").unwrap(), 459, "");
+    refused(&stranger.say("ETRN #customer").unwrap(), 459, "");
+    refused(&stranger.say("ETRN a b").unwrap(), 501, "");
+    let mut smtp = world.submission();
+    let sent = message("waits", "to be asked for");
+    let reply = smtp.send("alice@example.test", &["b@customer.test"], &sent);
+    assert_eq!(reply.unwrap().code, 250);
+    let reply = stranger.say("ETRN customer.test").unwrap();
+    refused(&reply, 253, "1 pending messages");
+}
+
+#[test]
 fn who_asked_hears_of_the_delivery() {
     let world = World::new(&[], &[], "[submission]\nsender_owned = false\n");
     let mut smtp = world.submission();
