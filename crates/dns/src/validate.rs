@@ -14,6 +14,7 @@ use hickory_resolver::net::dnssec::DnssecDnsHandle;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer, RetryDnsHandle};
 use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::dnssec::rdata::DNSSECRData;
 use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
 use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
@@ -308,16 +309,22 @@ fn judge<'a>(
 }
 
 /// The news that there is nothing; proven where records of denial are, which the validator has held against the
-/// question.
+/// question. A span of hashes that leaves unsigned zones out does not prove that a name is not there (RFC 5155 §9.2).
 fn denial(message: &DnsResponse, code: ResponseCode) -> Said {
     let nothing = match code {
         ResponseCode::NXDomain => Nothing::NoName,
         _ => Nothing::NoRecord,
     };
-    let secure = message.authorities.iter().any(|record| {
-        let kind = record.record_type();
-        record.proof.is_secure() && matches!(kind, RecordType::NSEC | RecordType::NSEC3)
-    });
+    let proofs = message.authorities.iter();
+    let secure = proofs
+        .filter(|record| record.proof.is_secure())
+        .any(|record| match &record.data {
+            RData::DNSSEC(DNSSECRData::NSEC(_)) => true,
+            RData::DNSSEC(DNSSECRData::NSEC3(hashed)) => {
+                nothing == Nothing::NoRecord || !hashed.opt_out()
+            }
+            _ => false,
+        });
     let ttl = message.negative_ttl().unwrap_or(0);
     Said {
         what: What::Nothing(nothing),

@@ -143,6 +143,51 @@ async fn that_there_is_nothing_is_proven_too() {
 }
 
 #[tokio::test]
+async fn hashes_of_names_prove_as_names_do() {
+    let server = site();
+    server
+        .hashed_zone("test")
+        .hashed_zone("big.test")
+        .signed_zone("one.big.test")
+        .unsigned_zone("two.big.test")
+        .a("far.below.big.test", IP)
+        .a("one.big.test", IP)
+        .a("two.big.test", IP)
+        .cname("alias.big.test", "far.below.big.test");
+    let dns = resolver(&server);
+    for (name, nothing, is_secure) in [
+        ("big.test", Nothing::NoRecord, true),
+        ("below.big.test", Nothing::NoRecord, true),
+        ("far.below.big.test", Nothing::NoRecord, true),
+        ("alias.big.test", Nothing::NoRecord, true),
+        ("one.big.test", Nothing::NoRecord, true),
+        ("two.big.test", Nothing::NoRecord, false),
+        ("none.two.big.test", Nothing::NoName, false),
+        ("mx.plain.test", Nothing::NoRecord, false),
+    ] {
+        let found = dns.secure_mx(name).await;
+        assert_eq!(found.value, Err(nothing), "{name}");
+        assert_eq!(found.secure, is_secure, "{name}");
+    }
+    // A zone that is not vouched for could be where none is found: that it is not there is not proven.
+    for name in ["none.big.test", "a.b.big.test", "absent.test"] {
+        let found = dns.secure_mx(name).await;
+        assert_eq!(found, insecure(Err(Nothing::NoName)), "{name}");
+    }
+    for (name, is_secure) in [
+        ("one.big.test", true),
+        ("two.big.test", false),
+        ("mx.plain.test", false),
+        ("mx.good.test", true),
+        ("alias.big.test", true),
+    ] {
+        let found = dns.secure_addresses(name).await;
+        assert_eq!(found.value, Ok(vec![IpAddr::V4(IP)]), "{name}");
+        assert_eq!(found.secure, is_secure, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn signatures_that_do_not_hold_are_a_failure_and_never_an_answer() {
     let server = site();
     server

@@ -10,6 +10,7 @@
     reason = "a test that cannot listen must end, as tests do"
 )]
 
+mod hashed;
 mod zones;
 
 use std::collections::HashMap;
@@ -193,6 +194,14 @@ impl NameServer {
     /// that was named are the root's own.
     pub fn signed_zone(&self, apex: &str) -> &Self {
         self.zone(apex, Signing::Whole)
+    }
+
+    /// Signs a zone as [`Self::signed_zone`] does, and has it prove what is not there by hashes of names (NSEC3), zones
+    /// below that are not vouched for left out. Not for the root: no root is hashed, and resolvers rely on it.
+    pub fn hashed_zone(&self, apex: &str) -> &Self {
+        self.signed_zone(apex);
+        self.shared.table.lock().zones.hash(&key(apex));
+        self
     }
 
     /// Delegates a zone without a key: nothing in it is proven, and that is proven.

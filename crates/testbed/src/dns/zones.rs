@@ -1,4 +1,5 @@
-//! Zones that are signed: keys, signatures made as answers go out, and proofs that there is nothing (NSEC).
+//! Zones that are signed: keys, signatures made as answers go out, and proofs that there is nothing (NSEC; NSEC3 by
+//! `hashed`).
 //!
 //! The root is signed as soon as any zone is, and is the one trust anchor. A name belongs to the zone with the longest
 //! apex above it; a zone has a key and is vouched for by the one above, or is delegated without.
@@ -51,9 +52,11 @@ impl Signing {
     }
 }
 
-struct Zone {
+pub(super) struct Zone {
     signing: Signing,
     key: EcdsaSigningKey,
+    /// Whether it proves what is not there by hashes of names.
+    is_hashed: bool,
 }
 
 /// The zones of a server; none until one is signed.
@@ -70,7 +73,11 @@ impl Zone {
     fn new(signing: Signing) -> Self {
         let pkcs8 = EcdsaSigningKey::generate_pkcs8(ALGORITHM).expect("a key is made");
         let key = EcdsaSigningKey::from_pkcs8(&pkcs8, ALGORITHM).expect("a key that was made");
-        Self { signing, key }
+        Self {
+            signing,
+            key,
+            is_hashed: false,
+        }
     }
 
     fn dnskey(&self) -> DNSKEY {
@@ -98,6 +105,13 @@ impl Zones {
             .or_insert_with(|| Zone::new(Signing::Whole));
         if !apex.is_empty() {
             self.zones.insert(wire(apex), Zone::new(signing));
+        }
+    }
+
+    /// Has a zone prove what is not there by hashes.
+    pub(super) fn hash(&mut self, apex: &str) {
+        if let Some(zone) = self.zones.get_mut(&wire(apex)) {
+            zone.is_hashed = true;
         }
     }
 
@@ -203,11 +217,14 @@ impl Answering<'_> {
             response.metadata.response_code = ResponseCode::NXDomain;
         }
         if self.wants_proof && zone.signing.gives_signatures() {
-            let denied = match exists {
-                true => vec![name.clone()],
-                false => vec![name.clone(), wildcard_for(name, apex, &names)],
+            let proofs = match zone.is_hashed {
+                true => self.hashed_proofs(apex, zone, &names, name),
+                false if exists => self.proofs(apex, zone, &names, &[name.clone()]),
+                false => {
+                    let wildcard = wildcard_for(name, apex, &names);
+                    self.proofs(apex, zone, &names, &[name.clone(), wildcard])
+                }
             };
-            let proofs = self.proofs(apex, zone, &names, &denied);
             response.add_authorities(proofs);
         }
     }
@@ -247,7 +264,7 @@ impl Answering<'_> {
     }
 
     /// The types of record that a zone has of a name, as its denials list them.
-    fn kinds(&self, apex: &Name, name: &Name) -> Vec<RecordType> {
+    pub(super) fn kinds(&self, apex: &Name, name: &Name) -> Vec<RecordType> {
         if name != apex && self.zones.zones.contains_key(name) {
             let (_, zone) = self.zones.of(name, RecordType::DS);
             let ds = self.records(apex, zone, name, RecordType::DS);
@@ -266,8 +283,20 @@ impl Answering<'_> {
         kinds
     }
 
+    /// Whether a name is a zone below that is not vouched for.
+    pub(super) fn is_left_out(&self, apex: &Name, name: &Name) -> bool {
+        let below = self.zones.zones.get(name).filter(|_| name != apex);
+        below.is_some_and(|zone| !zone.signing.is_vouched_for())
+    }
+
     /// A set of records, and the signature over it where one is wanted.
-    fn signed(&self, apex: &Name, zone: &Zone, name: &Name, data: Vec<RData>) -> Vec<Record> {
+    pub(super) fn signed(
+        &self,
+        apex: &Name,
+        zone: &Zone,
+        name: &Name,
+        data: Vec<RData>,
+    ) -> Vec<Record> {
         let ttl = self.zones.ttl_secs;
         let mut records: Vec<Record> = data
             .into_iter()
