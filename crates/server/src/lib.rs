@@ -18,11 +18,14 @@ pub mod metrics;
 pub mod net;
 pub mod node;
 mod outbound;
+mod outbound_tls;
 mod reports;
 pub mod services;
 pub mod shared;
 pub mod shutdown;
 pub mod system;
+#[cfg(test)]
+mod test_services;
 pub mod tls;
 mod trace_fields;
 

@@ -27,6 +27,7 @@ use crate::membership::{Reach, start_membership};
 use crate::metrics::{self, Metrics};
 use crate::net::{BoundListener, ServiceOptions, Sockets};
 use crate::outbound::delivery_options;
+use crate::outbound_tls::{self, OutboundTls};
 use crate::reports::SwitchedReports;
 use crate::services::{Services, SharedServices};
 use crate::shutdown::{
@@ -102,8 +103,9 @@ pub async fn serve(
     let gate_upkeep = upkeep(Arc::clone(&services), shutdown.clone());
     tasks.background.spawn(gate_upkeep);
     start_admin(admin.socket, admin.routes, &shutdown, &mut tasks);
+    let outbound_tls = start_outbound_tls(&services, &backend, &shutdown, &mut tasks)?;
     if services.config.has_role(Role::Delivery) {
-        start_delivery(&services, &backend, &shutdown, &mut tasks)?;
+        start_delivery(&services, &backend, &outbound_tls, &shutdown, &mut tasks)?;
     }
     let reload = services.tls.clone();
     let signals = obey_signals(stopper.clone(), move || reload.reload_and_log());
@@ -360,13 +362,29 @@ async fn maintain(reclaimer: &Reclaimer, compactor: &Mutex<Compactor>) {
     }
 }
 
-fn start_delivery(
+/// What is known of TLS with other sites. It is tended on every node: which one does that for all is not known before.
+fn start_outbound_tls(
     services: &SharedServices,
     backend: &Backend,
     shutdown: &Shutdown,
     tasks: &mut Tasks,
+) -> Result<Arc<OutboundTls>, ServerError> {
+    let tls = OutboundTls::new(&services.config, services.gate.dns(), &backend.engine)?;
+    let tls = Arc::new(tls);
+    let tended = outbound_tls::upkeep(Arc::clone(services), Arc::clone(&tls), shutdown.clone());
+    tasks.background.spawn(tended);
+    Ok(tls)
+}
+
+fn start_delivery(
+    services: &SharedServices,
+    backend: &Backend,
+    outbound_tls: &OutboundTls,
+    shutdown: &Shutdown,
+    tasks: &mut Tasks,
 ) -> Result<(), ServerError> {
     let mut options = delivery_options(&services.config, services.gate.dns().clone())?;
+    outbound_tls.equip(&mut options);
     let rules = RuleBook::new(backend.queue.committer().clone());
     options.journal = backend.journal.clone();
     options.standing = Some(Arc::new(rules));

@@ -14,6 +14,7 @@ mod receiving;
 mod report;
 mod sending;
 mod suggest;
+mod tls_reports;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +44,7 @@ pub use sending::{
     PrecedenceSource, Queue, RateSubject, Relay, RelayTls, ReplyConsequence, ReplyRule, ReplyStage,
     Route, Schedule, Smarthost,
 };
+pub use tls_reports::TlsReports;
 pub use value::{ByteSize, HostPort, ListenAddress, NotThisKind, Setting, Switch};
 
 /// The name of the table that has defaults of its own where there is none.
@@ -122,6 +124,8 @@ tables! {
         smarthost: Smarthost,
         /// `[queue]`
         queue: Queue,
+        /// `[tls_reports]`
+        tls_reports: TlsReports,
         /// `[store]`
         store: Store,
         /// `[postgresql]`

@@ -143,13 +143,29 @@ impl Services {
         Ok(true)
     }
 
-    /// Signs a report and hands it to the switch.
+    /// Signs a report about DMARC and hands it to the switch.
     pub(super) async fn send_report(
         &self,
         report: &ReportMessage,
         kind: &'static str,
         now: Timestamp,
     ) -> Result<(), String> {
+        let author = self.gate.reporting.reporter.as_ref();
+        let author = author.map(|reporter| reporter.from.to_string());
+        if self.send_own(report, author.as_deref(), now).await? {
+            ::metrics::counter!(metrics::DMARC_REPORTS, "kind" => kind).increment(1);
+            info!(to = %report.to, kind, "DMARC report sent");
+        }
+        Ok(())
+    }
+
+    /// Signs a report as its author and hands it to the switch; false where it has nowhere to go.
+    pub(crate) async fn send_own(
+        &self,
+        report: &ReportMessage,
+        author: Option<&str>,
+        now: Timestamp,
+    ) -> Result<bool, String> {
         let inspector = Inspector::new(&self.gate.trust).also_to_sign();
         let mut message = IncomingMessage::new(self.store.heap()).inspected_by(inspector);
         message.push(&report.message);
@@ -162,15 +178,13 @@ impl Services {
             Ok(routed) => routed,
             Err(refusal) => {
                 // It will not be taken later either.
-                info!(to = %report.to, %refusal, "a DMARC report has nowhere to go");
-                return Ok(());
+                info!(to = %report.to, %refusal, "a report has nowhere to go");
+                return Ok(false);
             }
         };
-        let author = self.gate.reporting.reporter.as_ref();
-        let author = author.map(|reporter| reporter.from.to_string());
         let inspected = received.inspected.as_ref();
         let signers = &self.gate.signers;
-        let signature = signers.sign(author.as_deref(), inspected, b"", now).await;
+        let signature = signers.sign(author, inspected, b"", now).await;
         let envelope = Envelope {
             trace: signature.into(),
             missing_line_ends: received.missing_line_ends,
@@ -178,9 +192,7 @@ impl Services {
         };
         let accepted = self.switch.accept(envelope, received.blob).await;
         accepted.map_err(|error| error.to_string())?;
-        ::metrics::counter!(metrics::DMARC_REPORTS, "kind" => kind).increment(1);
-        info!(to = %report.to, kind, "DMARC report sent");
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -188,53 +200,13 @@ impl Services {
 mod tests {
     use std::net::IpAddr;
 
-    use nightmail_commit::Intent;
-    use nightmail_core::{AccountId, Domain};
-    use nightmail_directory::{NewAccount, NewDomain};
     use nightmail_testbed::dns::NameServer;
     use nightmail_trust::{Context, Spf, SpfQuery};
 
     use super::*;
-    use crate::auth::Logins;
-    use crate::backend::Backend;
-    use crate::drivers::pop3::MaildropLocks;
-    use crate::tls::TlsContext;
+    use crate::test_services::services;
 
     const DAY_MILLIS: i64 = 86_400_000;
-
-    /// Services over an empty store, with the domain bank.test and the account alice.
-    async fn services(data: &std::path::Path, dns: &NameServer) -> (Services, AccountId) {
-        let toml = format!(
-            "[server]\nhostname = \"mx.example.test\"\ndata = \"{}\"\n\
-             [authentication]\ndmarc_reports = true\n[delivery]\ndns_servers = [\"{}\"]\n\
-             [auth]\nargon2_memory = \"1MiB\"\nargon2_iterations = 1\n",
-            data.display(),
-            dns.address()
-        );
-        let config = Config::parse(&toml).unwrap();
-        let backend = Backend::open(&config).await.unwrap();
-        let domain = NewDomain::named(Domain::parse("bank.test").unwrap());
-        backend.directory.add_domain(domain).await.unwrap();
-        let address = Address::parse("alice@bank.test").unwrap();
-        let account = backend.directory.add_account(NewAccount::at(address));
-        let account = account.await.unwrap();
-        let made = Intent::synced(move |tx| nightmail_store::tx::create_account(tx, account));
-        backend.store.committer().submit(made).await.unwrap();
-        let services = Services {
-            gate: Gate::new(&config, &backend).unwrap(),
-            logins: Logins::new(&config).unwrap(),
-            tls: TlsContext::load(&config).unwrap(),
-            store: backend.store,
-            directory: backend.directory,
-            switch: backend.switch,
-            queue: backend.queue,
-            journal: backend.journal,
-            cluster: backend.cluster,
-            maildrops: MaildropLocks::default(),
-            config,
-        };
-        (services, account)
-    }
 
     async fn verdict(gate: &Gate, at: Timestamp) -> Verdict {
         let mut inspector = Inspector::new(&gate.trust);

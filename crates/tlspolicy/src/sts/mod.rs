@@ -23,7 +23,6 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::dane::{Dane, dane_of};
 use crate::https::{Https, TlsSetupError};
 use crate::policy::{Mode, Policy};
 use crate::report::{PolicyType, TlsFailure, TlsOutcome, TlsReports, TlsResult};
@@ -172,11 +171,6 @@ impl TlsPolicies {
             .ok()
             .and_then(|answer| answer.clone())
             .unwrap_or_default()
-    }
-
-    /// What DANE says of a host: [`dane_of`] with the resolver of these policies.
-    pub async fn dane(&self, host: &str, port: u16, mx_secure: bool) -> Dane {
-        dane_of(&self.0.dns, host, port, mx_secure).await
     }
 
     /// Joins the look-up of a domain, which begins where there is none, unless it has just ended. It goes on when nobody
