@@ -103,6 +103,7 @@ impl Scheduler {
         let queue = Arc::clone(&channel.queue);
         let mut changes = queue.subscribe();
         let mut leases = queue.leases().changes();
+        self.prepare().await;
         // Everything that was queued before this started is found by the first look.
         queue.note_change(nightmail_commit::now());
         let mut look_at = Some(nightmail_commit::now());
@@ -132,6 +133,23 @@ impl Scheduler {
             self.tidy();
         }
         self.workforce
+    }
+
+    /// Brings the index of an older store up to date, as soon as the store lets it.
+    async fn prepare(&self) {
+        while !self.channel.is_stopping() {
+            match self.channel.queue.prepare().await {
+                Ok(0) => return,
+                Ok(messages) => {
+                    tracing::info!(messages, "the queue has been indexed anew");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the queue could not be indexed; it is tried again");
+                    self.channel.pause().await;
+                }
+            }
+        }
     }
 
     /// Looks for what has become due. Returns when to look again.
