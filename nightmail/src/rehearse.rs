@@ -2,13 +2,12 @@
 //! program on a store of their own; no server may run on it.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use nightmail_cluster::LeaseGuard;
-use nightmail_commit::{Intent, NewBlob, now};
+use nightmail_commit::{Intent, NewBlob, SubmitError, now};
 use nightmail_core::{Address, QueueId, ReversePath, Timestamp};
 use nightmail_heap::BlobBuilder;
 use nightmail_queue::{
@@ -23,10 +22,8 @@ use crate::error::CommandError;
 use crate::operator::load_config;
 use crate::output;
 
-/// Messages queued by one commit.
-const BATCH: u64 = 500;
-/// Commits under way.
-const COMMITS: usize = 4;
+/// Messages that are being queued at once; the committer puts them together.
+const UNDER_WAY: usize = 1_000;
 /// Between the times at which deferred messages are due, in milliseconds.
 const SPACING_MILLIS: i64 = 10;
 const CONTENT: &[u8] =
@@ -73,7 +70,7 @@ pub(crate) struct PickArgs {
 pub(crate) async fn run(command: RehearseCommand, place: &Place) -> Result<ExitCode, CommandError> {
     let backend = Backend::open(&load_config(place)?).await?;
     match command {
-        RehearseCommand::Fill(args) => fill(&backend, Arc::new(args)).await?,
+        RehearseCommand::Fill(args) => fill(&backend, &args).await?,
         RehearseCommand::Pick(args) => {
             output::print(&format!("{}\n", pick(&backend.queue, &args).await?))?;
         }
@@ -87,56 +84,52 @@ fn failed(error: &dyn std::error::Error) -> CommandError {
     nightmail_admin::AdminError::failed(error.to_string()).into()
 }
 
-async fn fill(backend: &Backend, args: Arc<FillArgs>) -> Result<(), CommandError> {
+async fn fill(backend: &Backend, args: &FillArgs) -> Result<(), CommandError> {
     let began = now();
+    let queue = &backend.queue;
+    let first = Waits::new(queue, 0, began, args).await?;
+    let id = first.id;
+    let intent = first.intent(Content::New(0)).with_blob(content(backend)?);
+    let committed = queue.committer().submit(intent).await;
+    committed.map_err(|error| failed(&error))?;
+    let queued = queue.show(id).await.map_err(|error| failed(&error))?;
+    let blob = queued.map(|message| message.blob);
+    let blob = blob.ok_or_else(|| failed(&QueueError::NoSuchMessage))?;
     let mut commits = JoinSet::new();
-    let mut first = 0;
-    while first < args.messages || !commits.is_empty() {
-        if first < args.messages && commits.len() < COMMITS {
-            let count = BATCH.min(args.messages - first);
-            let intent = batch(backend, &args, began, first..first + count).await?;
-            let committer = backend.queue.committer().clone();
-            commits.spawn(async move { committer.submit(intent).await });
-            first += count;
-        } else if let Some(done) = commits.join_next().await {
-            let done = done.map_err(|error| failed(&error))?;
-            done.map_err(|error| failed(&error))?;
+    for number in 1..args.messages {
+        let waits = Waits::new(queue, number, began, args).await?;
+        let committer = queue.committer().clone();
+        commits.spawn(async move { committer.submit(waits.intent(Content::Stored(blob))).await });
+        if commits.len() >= UNDER_WAY {
+            join(&mut commits).await?;
         }
+    }
+    while !commits.is_empty() {
+        join(&mut commits).await?;
     }
     Ok(())
 }
 
-async fn batch(
-    backend: &Backend,
-    args: &Arc<FillArgs>,
-    began: Timestamp,
-    numbers: std::ops::Range<u64>,
-) -> Result<Intent<(), QueueError>, CommandError> {
-    let mut ids = Vec::new();
-    for _ in numbers.clone() {
-        let id = backend.queue.next_id().await;
-        ids.push(id.map_err(|error| failed(&error))?);
-    }
-    let mut messages = Vec::with_capacity(ids.len());
-    for (id, number) in ids.into_iter().zip(numbers) {
-        messages.push(Waits::new(id, number, began, args)?);
-    }
+/// Waits for one of the commits.
+async fn join(
+    commits: &mut JoinSet<Result<(), SubmitError<QueueError>>>,
+) -> Result<(), CommandError> {
+    let Some(ended) = commits.join_next().await else {
+        return Ok(());
+    };
+    let committed = ended.map_err(|error| failed(&error))?;
+    committed.map_err(|error| failed(&error))
+}
+
+/// The bytes of every message.
+fn content(backend: &Backend) -> Result<NewBlob, CommandError> {
     let mut content = BlobBuilder::new(&backend.heap);
     content.push(CONTENT).map_err(|error| failed(&error))?;
-    let content = NewBlob {
+    Ok(NewBlob {
         blob: content.finish().map_err(|error| failed(&error))?,
         envelope: Bytes::new(),
         meta: Bytes::new(),
-    };
-    let intent = Intent::soon(move |tx| {
-        for waits in &messages {
-            tx::enqueue::<QueueError>(tx, waits.id, Content::New(0), &waits.message)?;
-            let outcomes = std::slice::from_ref(&waits.outcome);
-            tx::record_attempt::<QueueError>(tx, waits.id, &LeaseGuard::none(), outcomes)?;
-        }
-        Ok(())
-    });
-    Ok(intent.with_blob(content))
+    })
 }
 
 /// A message that has been tried once.
@@ -147,8 +140,8 @@ struct Waits {
 }
 
 impl Waits {
-    fn new(
-        id: QueueId,
+    async fn new(
+        queue: &Queue,
         number: u64,
         began: Timestamp,
         args: &FillArgs,
@@ -166,6 +159,7 @@ impl Waits {
             }
             None => 0,
         };
+        let id = queue.next_id().await.map_err(|error| failed(&error))?;
         let attempt = Attempt::new(began, None, "4.4.1", None, "no connection");
         Ok(Self {
             id,
@@ -179,6 +173,15 @@ impl Waits {
                 },
                 attempt: Some(attempt),
             },
+        })
+    }
+
+    fn intent(self, content: Content) -> Intent<(), QueueError> {
+        Intent::soon(move |tx| {
+            tx::enqueue::<QueueError>(tx, self.id, content, &self.message)?;
+            let outcomes = std::slice::from_ref(&self.outcome);
+            tx::record_attempt::<QueueError>(tx, self.id, &LeaseGuard::none(), outcomes)?;
+            Ok(())
         })
     }
 }
