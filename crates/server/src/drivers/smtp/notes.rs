@@ -221,9 +221,14 @@ impl Notes {
 /// The event, with what was replied.
 fn refused(event: Event, reply: &Reply) -> Event {
     let text = reply.text().lines().next().unwrap_or_default();
+    let status = reply.enhanced().map(|code| code.to_string());
+    let said = match &status {
+        Some(status) => format!("{} {status} {text}", reply.code()),
+        None => format!("{} {text}", reply.code()),
+    };
     Event {
-        status: reply.enhanced().map(|code| code.to_string()),
-        text: Some(format!("{} {text}", reply.code())),
+        status,
+        text: Some(said),
         ..event
     }
 }
