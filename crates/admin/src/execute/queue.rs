@@ -186,7 +186,7 @@ fn view(context: &AdminContext, id: QueueId, message: &QueueMessage) -> QueueVie
         from: message.reverse_path.to_string(),
         size: message.size(),
         due: message.due().map(|due| due.to_string()),
-        active: context.queue.is_claimed(id),
+        active: context.queue.is_in_hand(id),
         priority: demands.priority,
         held_until: held.map(|until| until.to_string()),
         require_tls: demands.require_tls,
