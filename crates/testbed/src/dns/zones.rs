@@ -219,7 +219,7 @@ impl Answering<'_> {
         if self.wants_proof && zone.signing.gives_signatures() {
             let proofs = match zone.is_hashed {
                 true => self.hashed_proofs(apex, zone, &names, name),
-                false if exists => self.proofs(apex, zone, &names, &[name.clone()]),
+                false if exists => self.proofs(apex, zone, &names, std::slice::from_ref(name)),
                 false => {
                     let wildcard = wildcard_for(name, apex, &names);
                     self.proofs(apex, zone, &names, &[name.clone(), wildcard])
