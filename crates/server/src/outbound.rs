@@ -18,7 +18,7 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::config::{self, Config, ListenAddress, Protocol, RelayTls, TlsMode, read_secret};
 use crate::error::ServerError;
-use crate::tls::{TlsError, read_authorities, read_certificates};
+use crate::tls::{read_authorities, read_certificates};
 pub use rules::{SMARTHOST, policies, precedences, rate_of, weights};
 
 /// What the channel is told; it asks `dns`.
@@ -151,7 +151,7 @@ fn client_certificate(table: &config::Relay) -> Result<Option<ClientCertificate>
         ),
     })?;
     Ok(Some(ClientCertificate {
-        chain: read_certificates(certificate).map_err(TlsError::from)?,
+        chain: read_certificates(certificate)?,
         key: Arc::new(key),
     }))
 }

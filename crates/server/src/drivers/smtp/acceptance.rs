@@ -259,13 +259,7 @@ impl SmtpSession {
             Some(_) => MailSource::Submission,
             None => MailSource::Relay,
         };
-        let bulk = [
-            KnownField::ListId,
-            KnownField::ListUnsubscribe,
-            KnownField::Precedence,
-        ];
-        let structure = &incoming.structure;
-        let in_bulk = bulk.into_iter().any(|field| structure.has_field(field));
+        let in_bulk = is_bulk(&incoming.structure);
         let mail = &message.envelope.mail;
         let priority = mail.params.mt_priority.unwrap_or(0);
         let precedences = &self.service.services.gate.precedences;
@@ -341,6 +335,16 @@ fn demands(params: &MailParams, now: Timestamp) -> Demands {
     }
 }
 
+/// Whether the header says that the message is one of many: of a list, or of a mailing.
+fn is_bulk(structure: &Structure) -> bool {
+    let fields = [
+        KnownField::ListId,
+        KnownField::ListUnsubscribe,
+        KnownField::Precedence,
+    ];
+    fields.into_iter().any(|field| structure.has_field(field))
+}
+
 /// The addresses of the From field.
 fn authors(structure: &Structure) -> Vec<String> {
     let items = structure.envelope().from.iter();
@@ -366,4 +370,26 @@ fn heap_envelope(message: &EndOfMessage) -> Bytes {
         row.str(&rcpt.forward_path.to_string());
     }
     row.finish().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mail_of_lists_and_mailings_is_bulk() {
+        let is_bulk_of = |header: &str| {
+            let message = format!("From: a@b.test\r\n{header}\r\ntext\r\n");
+            is_bulk(&nightmail_mime::scan(message.as_bytes()))
+        };
+        for header in [
+            "List-Id: <news.b.test>\r\n",
+            "list-unsubscribe: <https://b.test/u>\r\n",
+            "Precedence: bulk\r\n",
+        ] {
+            assert!(is_bulk_of(header), "{header}");
+        }
+        assert!(!is_bulk_of("Subject: Precedence: bulk\r\n"));
+        assert!(!is_bulk_of(""));
+    }
 }
