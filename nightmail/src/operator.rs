@@ -131,9 +131,13 @@ fn require_own_store(data: &Path, request: &AdminRequest) -> Result<(), CommandE
 
 /// The name servers to ask: those of the configuration, or of the machine.
 pub(crate) fn dns_options(config: &Config) -> DnsOptions {
+    let anchors = config.delivery.trust_anchors.as_deref();
     DnsOptions {
         name_servers: config.delivery.dns_servers.clone(),
         timeout: LOOKUP_WAIT,
+        dnssec: config.delivery.dnssec,
+        // The server itself does not start with a file that cannot be read.
+        trust_anchors: anchors.and_then(|path| std::fs::read_to_string(path).ok()),
         ..DnsOptions::default()
     }
 }
