@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use nightmail_cluster::LeaseHold;
 use nightmail_core::{Domain, QueueId, Timestamp};
 use nightmail_queue::{Attempt, QueueMessage};
 use nightmail_smtp::client::{Fate, Stage};
 use nightmail_smtp::reply::Reply;
 
-use crate::connection::{Connection, Peer, Sent};
+use crate::connection::{Peer, Sent};
 use crate::retry::{AttemptResult, Ended};
 use crate::trouble::Trouble;
 use crate::work::Worker;
@@ -101,7 +102,12 @@ pub(crate) struct Attempted {
 impl Worker {
     /// Tries to hand the message over for the recipients at `indexes`, over the open connection where there is one, and
     /// over as many others as it takes.
-    pub(crate) async fn attempt(&mut self, job: &Job, indexes: Vec<usize>) -> Attempted {
+    pub(crate) async fn attempt(
+        &mut self,
+        job: &Job,
+        content: Option<&[Bytes]>,
+        indexes: Vec<usize>,
+    ) -> Attempted {
         let mut attempted = Attempted {
             results: Vec::new(),
             undecided: Undecided::new(indexes),
@@ -125,7 +131,9 @@ impl Worker {
                 break;
             };
             attempted.reached = true;
-            let sent = self.offer(&mut connection, job, &attempted.undecided.indexes);
+            let indexes = &attempted.undecided.indexes;
+            let usual_max = self.site.settings.recipients_per_transaction;
+            let sent = connection.deliver(&job.message, content, indexes, usual_max);
             let sent = Box::pin(sent).await;
             let is_open = connection.is_open();
             let host = connection.target().host.clone();
@@ -134,13 +142,13 @@ impl Worker {
             match verdict {
                 // What the host has said is about this message: the connection is of use for others.
                 Next::Done if is_open => self.keep(connection),
-                Next::Done => self.drop_connection(connection).await,
+                Next::Done => Box::pin(connection.close()).await,
                 Next::Again => {
-                    self.drop_connection(connection).await;
+                    Box::pin(connection.close()).await;
                     hosts = None;
                 }
                 Next::OtherHost => {
-                    self.drop_connection(connection).await;
+                    Box::pin(connection.close()).await;
                     if is_used && is_open {
                         hosts = self.hosts_but(address).await;
                     }
@@ -151,14 +159,6 @@ impl Worker {
             }
         }
         attempted
-    }
-
-    async fn offer(&self, connection: &mut Connection, job: &Job, indexes: &[usize]) -> Sent {
-        let verp = self.channel.options.verp.as_ref();
-        let usual_max = self.site.settings.recipients_per_transaction;
-        connection
-            .deliver(&job.message, indexes, usual_max, verp)
-            .await
     }
 
     /// Takes in what a host has decided, and says where to go on.

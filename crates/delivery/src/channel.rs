@@ -32,6 +32,8 @@ pub(crate) enum Call {
     Staff(Arc<Site>),
     /// The site may go on.
     Alarm(Arc<Site>),
+    /// There may be work for the destination.
+    Ready(Destination),
     /// The way to a destination has been found.
     Routed(Destination, Arc<Site>),
 }
@@ -67,6 +69,14 @@ impl Channel {
     pub fn is_stopping(&self) -> bool {
         // Without its handle nobody could stop the channel any more.
         *self.stopping.borrow() || self.stopping.has_changed().is_err()
+    }
+
+    /// Waits for something, or for the channel to stop.
+    pub async fn unless_stopped(&self, something: impl Future<Output = ()>) {
+        tokio::select! {
+            () = something => {}
+            () = self.stopped() => {}
+        }
     }
 
     /// Asks something of the loop. Each part has at most one call under way, so that their number is bounded.

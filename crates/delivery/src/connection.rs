@@ -24,7 +24,6 @@ use crate::channel::Channel;
 use crate::content::Content;
 use crate::envelope::delivery;
 use crate::error::DeliveryError;
-use crate::options::Verp;
 use crate::retry::Ended;
 use crate::route::Target;
 use crate::share::{Batch, Share};
@@ -248,15 +247,17 @@ impl Connection {
     }
 
     /// Offers the message to the recipients at `indexes`, in as many transactions as the host wants, at most
-    /// `usual_max` of them in each.
+    /// `usual_max` of them in each. `content` is all of the message, where it has been read already.
     pub async fn deliver(
         &mut self,
         message: &QueueMessage,
+        content: Option<&[Bytes]>,
         indexes: &[usize],
         usual_max: usize,
-        verp: Option<&Verp>,
     ) -> Sent {
+        let channel = Arc::clone(&self.channel);
         self.messages = self.messages.saturating_add(1);
+        let verp = channel.options.verp.as_ref();
         let verp = verp.filter(|verp| verp.fits(&message.reverse_path));
         let usual_max = if verp.is_some() { 1 } else { usual_max };
         let mut sent = Sent {
@@ -268,9 +269,10 @@ impl Connection {
         };
         let mut left = indexes.to_vec();
         sent.trouble = self.unfit(message).await;
-        let content = match sent.trouble {
-            None => self.small_content(message, &mut sent).await,
-            Some(_) => Vec::new(),
+        let content = match (&sent.trouble, content) {
+            (None, Some(content)) => content.to_vec(),
+            (None, None) => self.small_content(message, &mut sent).await,
+            (Some(_), _) => Vec::new(),
         };
         while !left.is_empty() && sent.trouble.is_none() {
             let offered = self.client.capabilities();

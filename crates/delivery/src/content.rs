@@ -3,11 +3,14 @@
 use bytes::Bytes;
 use nightmail_commit::{BlobRow, Committer, LinkError};
 use nightmail_core::BlobId;
+use nightmail_engine::RowKey;
 use nightmail_heap::{BlobReader, HeapError, Location};
 use nightmail_queue::QueueMessage;
 
 use crate::error::DeliveryError;
 
+/// Messages up to this size are read ahead, together with others.
+const SMALL_OCTETS_MAX: u64 = 16 << 10;
 /// Times a location is looked up again when compaction has moved the bytes meanwhile.
 const MOVES_MAX: usize = 5;
 
@@ -46,13 +49,46 @@ impl Content {
             let location = locate(committer, message.blob).await?;
             match committer.heap().read(&location, 0..u64::MAX).await {
                 Err(HeapError::Gone { .. }) => {}
-                read => {
-                    let pieces = [message.prefix.clone(), read?].into_iter();
-                    return Ok(pieces.filter(|piece| !piece.is_empty()).collect());
-                }
+                read => return Ok(pieces(message.prefix.clone(), read?)),
             }
         }
         Err(LinkError::NoSuchBlob.into())
+    }
+
+    /// All of each of these messages that is small, as far as they can be read at once.
+    pub async fn whole_of_small(
+        committer: &Committer,
+        messages: &[&QueueMessage],
+    ) -> Vec<Option<Vec<Bytes>>> {
+        let mut found = vec![None; messages.len()];
+        let small: Vec<(usize, &QueueMessage)> = messages
+            .iter()
+            .enumerate()
+            .filter(|(_, message)| message.size() <= SMALL_OCTETS_MAX)
+            .map(|(place, message)| (place, *message))
+            .collect();
+        let keys: Vec<RowKey> = small
+            .iter()
+            .map(|(_, message)| BlobRow::key(message.blob))
+            .collect();
+        let Ok(rows) = committer.engine().get_many(&keys).await else {
+            return found;
+        };
+        let mut places = Vec::with_capacity(small.len());
+        let mut locations = Vec::with_capacity(small.len());
+        for ((place, message), row) in small.iter().zip(rows) {
+            if let Some(Ok(row)) = row.map(|row| BlobRow::decode(&row)) {
+                places.push((*place, message.prefix.clone()));
+                locations.push(row.location);
+            }
+        }
+        let read = committer.heap().read_many(locations).await;
+        for ((place, prefix), bytes) in places.into_iter().zip(read) {
+            if let (Ok(bytes), Some(found)) = (bytes, found.get_mut(place)) {
+                *found = Some(pieces(prefix, bytes));
+            }
+        }
+        found
     }
 
     /// The next bytes; `None` after the last. An error ends the content.
@@ -93,6 +129,11 @@ impl Content {
         head.truncate(octets_max);
         Ok(head)
     }
+}
+
+fn pieces(prefix: Bytes, blob: Bytes) -> Vec<Bytes> {
+    let pieces = [prefix, blob].into_iter();
+    pieces.filter(|piece| !piece.is_empty()).collect()
 }
 
 async fn locate(committer: &Committer, blob: BlobId) -> Result<Location, DeliveryError> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nightmail_queue::Ticket;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::options::DeliveryLimits;
 
@@ -57,9 +58,9 @@ impl Flights {
         }
     }
 
-    /// Returns when a message has been counted out.
-    pub async fn freed(&self) {
-        self.freed.notified().await;
+    /// Waits, from now on, until a message is counted out.
+    pub fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
     }
 }
 
@@ -71,7 +72,7 @@ pub(crate) struct Taken {
 
 impl Taken {
     /// It is not to be tried again as it was: it has been recorded, or is not in the queue any more.
-    pub fn is_done(mut self) {
+    pub fn finish(mut self) {
         self.ticket.set_due(None);
     }
 }
@@ -81,6 +82,6 @@ impl Drop for Taken {
         self.flights
             .of(self.ticket.is_pending())
             .fetch_sub(1, Ordering::Relaxed);
-        self.flights.freed.notify_one();
+        self.flights.freed.notify_waiters();
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use nightmail_core::{QueueId, Timestamp};
 use nightmail_pace::MailSource;
 use nightmail_queue::{
@@ -13,6 +14,7 @@ use nightmail_queue::{
 
 use crate::attempt::{Job, results_of};
 use crate::channel::{Call, Channel};
+use crate::content::Content;
 use crate::flights::Taken;
 use crate::release::late_result;
 use crate::retry::{AttemptResult, Ended, is_time_over, millis};
@@ -29,6 +31,8 @@ const TOGETHER_MAX: usize = 50;
 pub(crate) struct Task {
     pub job: Job,
     pub taken: Vec<Taken>,
+    /// All of the message, where it has been read ahead.
+    pub content: Option<Vec<Bytes>>,
     /// The recipients to be sent to, by their places.
     pub send: Vec<usize>,
     /// What is decided about others.
@@ -75,9 +79,16 @@ impl Worker {
             if self.channel.is_stopping() {
                 break;
             }
-            let room = self.channel.flights.room();
+            let channel = Arc::clone(&self.channel);
+            // From before the count is read, so that nothing is missed between the two.
+            let freed = channel.flights.freed();
+            let room = channel.flights.room();
             if room == (false, false) {
-                self.wait_for_room().await;
+                channel.unless_stopped(freed).await;
+                continue;
+            }
+            if channel.sites.is_fetched(&destination) {
+                self.site.remove(&destination);
                 continue;
             }
             match self.take_for(&destination, room).await {
@@ -86,7 +97,7 @@ impl Worker {
                     return tasks;
                 }
                 Ok(_) if room != (true, true) && self.site.has_work() => {
-                    self.wait_for_room().await;
+                    channel.unless_stopped(freed).await;
                 }
                 Ok(_) => tokio::task::yield_now().await,
                 Err(error) => {
@@ -96,13 +107,6 @@ impl Worker {
             }
         }
         VecDeque::new()
-    }
-
-    async fn wait_for_room(&self) {
-        tokio::select! {
-            () = self.channel.flights.freed() => {}
-            () = self.channel.stopped() => {}
-        }
     }
 
     /// Has the loop see whether another worker is of use.
@@ -143,10 +147,32 @@ impl Worker {
                     let task = channel.pick_up(site, taken, message, rules.as_deref(), now);
                     tasks.extend(task.await);
                 }
-                None => taken.is_done(),
+                None => taken.finish(),
             }
         }
+        self.read_ahead(&mut tasks).await;
         Ok(tasks)
+    }
+
+    /// Reads what is to be sent, as far as it is small.
+    async fn read_ahead(&self, tasks: &mut VecDeque<Task>) {
+        let mut sent: Vec<&mut Task> = tasks
+            .iter_mut()
+            .filter(|task| !task.send.is_empty())
+            .collect();
+        if sent.is_empty() {
+            return;
+        }
+        let messages: Vec<Arc<QueueMessage>> = sent
+            .iter()
+            .map(|task| Arc::clone(&task.job.message))
+            .collect();
+        let messages: Vec<&QueueMessage> = messages.iter().map(Arc::as_ref).collect();
+        let committer = self.channel.queue.committer();
+        let contents = Content::whole_of_small(committer, &messages).await;
+        for (task, content) in sent.iter_mut().zip(contents) {
+            task.content = content;
+        }
     }
 
     /// Puts a message off whose source or sender has sent too many.
@@ -198,6 +224,7 @@ impl Channel {
                 hold: taken.ticket.hold().clone(),
             },
             taken: vec![taken],
+            content: None,
             send: Vec::new(),
             results: Vec::new(),
         };
@@ -218,7 +245,7 @@ impl Channel {
         }
         if task.send.is_empty() && task.results.is_empty() {
             // It has changed since it was entered into the index, or goes another way.
-            task.taken.into_iter().for_each(Taken::is_done);
+            task.taken.into_iter().for_each(Taken::finish);
             return None;
         }
         if rerouted {

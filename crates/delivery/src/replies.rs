@@ -55,7 +55,7 @@ impl Channel {
             text,
         };
         let rule = self.options.reply_rules.decide(&facts)?;
-        Some(rule.action.clone())
+        Some(rule.action)
     }
 
     /// Applies the rules to what a host has decided about a recipient. Returns whether another host is to be asked.

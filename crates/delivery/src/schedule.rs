@@ -22,6 +22,8 @@ use crate::work::Worker;
 const LOOK_EVERY_MILLIS: i64 = 20;
 /// How often sites are tidied and counted, at most.
 const TIDY_EVERY: Duration = Duration::from_secs(50);
+/// Counting the queue reads all of its index: it takes at most this part of the time.
+const COUNTING_SHARE: u32 = 200;
 /// The longest sleep, so that a step of the wall clock is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// Sites that metrics name, ever; the others are counted together.
@@ -71,6 +73,9 @@ pub(crate) struct Scheduler {
     /// Whether held messages are being let go; and whether more have become due meanwhile.
     releasing: Option<tokio::task::AbortHandle>,
     tidied: Instant,
+    /// The count under way, which gives the time it took; and when the next may begin.
+    counting: JoinSet<Duration>,
+    count_at: Instant,
     /// Names of sites that metrics have.
     named: HashSet<String>,
 }
@@ -92,6 +97,8 @@ impl Scheduler {
             routing: HashSet::new(),
             releasing: None,
             tidied: Instant::now(),
+            counting: JoinSet::new(),
+            count_at: Instant::now(),
             named: HashSet::new(),
             channel,
         }
@@ -219,6 +226,7 @@ impl Scheduler {
     fn answer(&mut self, call: Call) {
         match call {
             Call::Staff(site) => self.staff(site),
+            Call::Ready(destination) => self.activate(destination),
             Call::Alarm(site) => {
                 site.alarm_is_over();
                 self.staff(site);
@@ -282,6 +290,26 @@ impl Scheduler {
         metrics::gauge!("nightmail_queue_messages_ready").set(entries as f64);
         metrics::gauge!("nightmail_queue_destinations_ready").set(destinations as f64);
         self.publish_sites();
+        self.count();
+    }
+
+    /// Publishes the size of the queue.
+    fn count(&mut self) {
+        if let Some(Ok(took)) = self.counting.try_join_next() {
+            self.count_at = Instant::now() + took * COUNTING_SHARE;
+        }
+        if !self.counting.is_empty() || Instant::now() < self.count_at {
+            return;
+        }
+        let queue = Arc::clone(&self.channel.queue);
+        self.counting.spawn(async move {
+            let begun = Instant::now();
+            if let Ok(stats) = queue.stats(nightmail_commit::now()).await {
+                metrics::gauge!("nightmail_queue_messages").set(stats.messages as f64);
+                metrics::gauge!("nightmail_queue_messages_due").set(stats.due as f64);
+            }
+            begun.elapsed()
+        });
     }
 
     /// The connections of the busiest sites by their names, and those of all others together.

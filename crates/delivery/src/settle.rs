@@ -44,8 +44,8 @@ pub(crate) struct Settlement {
 }
 
 impl Settlement {
-    fn is_done(self) {
-        self.taken.into_iter().for_each(Taken::is_done);
+    fn finish(self) {
+        self.taken.into_iter().for_each(Taken::finish);
     }
 }
 
@@ -113,7 +113,7 @@ impl Channel {
             match recorded {
                 Ok(_) => {
                     self.count(&settlement.job, &judged);
-                    settlement.is_done();
+                    settlement.finish();
                 }
                 Err(_) => left.push(settlement),
             }
@@ -129,7 +129,7 @@ impl Channel {
             ..
         } = &settlement;
         match self.settle(job, results.clone(), settings).await {
-            Ok(()) => settlement.is_done(),
+            Ok(()) => settlement.finish(),
             Err(error) => {
                 tracing::error!(queue_id = %job.id, %error, "a message in the queue could not be worked on");
                 if !self.is_stopping() {

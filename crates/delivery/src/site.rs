@@ -120,7 +120,12 @@ impl Site {
         self.state.lock().rank(queue, destination);
     }
 
-    /// Whether mail for a destination is known to go here.
+    /// Leaves a destination alone.
+    pub fn remove(&self, destination: &Destination) {
+        self.state.lock().remove(destination);
+    }
+
+    /// Whether there is mail for it.
     pub fn has_work(&self) -> bool {
         !self.state.lock().ready.is_empty()
     }
@@ -346,6 +351,12 @@ impl State {
         }
     }
 
+    fn remove(&mut self, destination: &Destination) {
+        if let Some(known) = self.ranks.remove(destination) {
+            self.ready.remove(&(known, destination.clone()));
+        }
+    }
+
     /// Enters a destination by the rank of its best message, or takes it out where it has none.
     fn rank(&mut self, queue: &Queue, destination: &Destination) {
         let worst = Rank {
@@ -360,10 +371,7 @@ impl State {
         if known == rank {
             return;
         }
-        if let Some(known) = known {
-            self.ready.remove(&(known, destination.clone()));
-            self.ranks.remove(destination);
-        }
+        self.remove(destination);
         if let Some(rank) = rank {
             self.ready.insert((rank, destination.clone()));
             self.ranks.insert(destination.clone(), rank);

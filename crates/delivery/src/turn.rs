@@ -9,7 +9,7 @@ use nightmail_queue::{Destination, HurryTarget, QueueMessage};
 use nightmail_smtp::client::{Config, Protocol, TlsPolicy};
 
 use crate::attempt::Job;
-use crate::channel::Delivery;
+use crate::channel::{Call, Delivery};
 use crate::connection::Connection;
 use crate::error::DeliveryError;
 use crate::retry::Ended;
@@ -59,17 +59,23 @@ impl Delivery {
         };
         let wire = Wire::Turned(stream);
         let opened = Connection::open(Arc::clone(channel), target, Arc::new(config), wire, None);
-        let Ok(mut connection) = Box::pin(opened).await else {
-            return Ok(report);
-        };
-        for destination in &fetched.destinations {
-            Box::pin(self.send_all(&mut connection, destination, &mut report)).await?;
-            if !connection.is_open() {
-                break;
+        let mut sent = Ok(());
+        if let Ok(mut connection) = Box::pin(opened).await {
+            for destination in &fetched.destinations {
+                sent = Box::pin(self.send_all(&mut connection, destination, &mut report)).await;
+                if sent.is_err() || !connection.is_open() {
+                    break;
+                }
             }
+            Box::pin(connection.close()).await;
         }
-        Box::pin(connection.close()).await;
-        Ok(report)
+        let left = fetched.destinations.clone();
+        drop(fetched);
+        // What was not fetched goes on waiting as before.
+        for destination in left {
+            channel.call(Call::Ready(destination));
+        }
+        sent.map(|()| report)
     }
 
     async fn send_all(
@@ -115,7 +121,7 @@ impl Delivery {
         let mut taken = channel.flights.begin(ticket);
         // Somebody may have been at it between the look and the claim.
         let Some(message) = channel.queue.load(&[id]).await?.pop().flatten() else {
-            taken.is_done();
+            taken.finish();
             return Ok(());
         };
         let indexes: Vec<usize> = message
@@ -134,8 +140,7 @@ impl Delivery {
         };
         let settings = channel.options.policies.of(domain, &[]);
         let usual_max = settings.recipients_per_transaction;
-        let verp = channel.options.verp.as_ref();
-        let sent = connection.deliver(&job.message, &indexes, usual_max, verp);
+        let sent = connection.deliver(&job.message, None, &indexes, usual_max);
         let results = Box::pin(sent).await.into_results("customer");
         for result in &results {
             match result.ended {

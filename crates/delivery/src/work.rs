@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nightmail_pace::Via;
 use tokio::sync::mpsc;
 
 use crate::attempt::Attempted;
@@ -147,7 +148,8 @@ impl Worker {
         }
         self.channel.take_along(&self.site, &mut task).await;
         let send = std::mem::take(&mut task.send);
-        let attempted = Box::pin(self.attempt(&task.job, send)).await;
+        let attempted = self.attempt(&task.job, task.content.as_deref(), send);
+        let attempted = Box::pin(attempted).await;
         metrics::counter!("nightmail_delivery_attempts_total").increment(1);
         self.conclude(task, attempted).await
     }
@@ -201,11 +203,6 @@ impl Worker {
     pub(crate) fn keep(&mut self, connection: Connection) {
         self.connection = Some(connection);
     }
-
-    /// Ends a connection.
-    pub(crate) async fn drop_connection(&mut self, connection: Connection) {
-        Box::pin(connection.close()).await;
-    }
 }
 
 /// Counts a worker among those who rest.
@@ -243,7 +240,6 @@ impl Channel {
 
     /// Sends what cannot be routed directly to the relay that is there for it. Returns whether there is one.
     fn detour(&self, site: &Site, task: &Task) -> bool {
-        use nightmail_pace::Via;
         let (Via::MxThenRelay(relay), Route::Hosts(_)) = (&site.settings.route, &site.route) else {
             return false;
         };
@@ -253,6 +249,7 @@ impl Channel {
             let settings = Arc::clone(&site.settings);
             let destination = taken.ticket.destination();
             tracing::info!(%destination, relay, "not reachable directly: it goes by the relay");
+            site.remove(destination);
             self.sites.enter(destination, route, settings, lifetime);
         }
         true

@@ -130,8 +130,16 @@ metrics_table! {
     DELIVERY_RELEASED = "nightmail_delivery_released_total" Counter "";
     /// Messages being sent now.
     DELIVERY_ACTIVE = "nightmail_delivery_messages_active" Gauge "";
-    /// Messages that wait for a connection to their destination.
-    DELIVERY_PARKED = "nightmail_delivery_messages_parked" Gauge "";
+    /// Recipients held because of what a host replied, or a rule.
+    DELIVERY_HELD = "nightmail_delivery_held_total" Counter "";
+    /// Replies that made a site get less for a while.
+    DELIVERY_SLOWED = "nightmail_delivery_slowed_total" Counter "";
+    /// Open connections of the busiest sites; those of all others together under `other`.
+    DELIVERY_SITE_CONNECTIONS = "nightmail_delivery_site_connections" Gauge "site";
+    /// Messages that are due and in memory, once for each destination.
+    QUEUE_MESSAGES_READY = "nightmail_queue_messages_ready" Gauge "";
+    /// Destinations with such messages.
+    QUEUE_DESTINATIONS_READY = "nightmail_queue_destinations_ready" Gauge "";
     /// Messages in the queue.
     QUEUE_MESSAGES = "nightmail_queue_messages" Gauge "";
     /// Messages in the queue whose next attempt is due.
