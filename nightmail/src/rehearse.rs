@@ -87,6 +87,8 @@ fn failed(error: &dyn std::error::Error) -> CommandError {
 async fn fill(backend: &Backend, args: &FillArgs) -> Result<(), CommandError> {
     let began = now();
     let queue = &backend.queue;
+    // As a server does with a new store.
+    queue.prepare().await.map_err(|error| failed(&error))?;
     let first = Waits::new(queue, 0, began, args).await?;
     let id = first.id;
     let intent = first.intent(Content::New(0)).with_blob(content(backend)?);

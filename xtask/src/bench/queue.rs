@@ -38,9 +38,9 @@ pub(super) fn measure(program: &Path, scale: &Scale) -> Result<Figures, TaskErro
     println!("queue of {large} messages for {DOMAINS} domains");
     let mut figures = Figures::new();
     let picked = pick(program, small)?;
+    figures.insert(PICK, pick(program, large)? / picked);
     let full = Filled::new(program, large, DUE_NOW)?;
     full.serve(program, scale, &mut figures)?;
-    figures.insert(PICK, pick(program, large)? / picked);
     Ok(figures)
 }
 
@@ -60,8 +60,6 @@ fn pick(program: &Path, messages: u32) -> Result<f64, TaskError> {
 struct Filled {
     folder: tempfile::TempDir,
     config: std::path::PathBuf,
-    /// Takes the first message.
-    host: TcpListener,
     _names: NameServer,
 }
 
@@ -69,11 +67,6 @@ const NAME: &str = "nightmail";
 
 impl Filled {
     fn new(program: &Path, messages: u32, due_now: u32) -> Result<Self, TaskError> {
-        let address = SocketAddr::new(IpAddr::V4(HOST), PORT);
-        let host = TcpListener::bind(address).map_err(|source| TaskError::Start {
-            program: format!("a host on {address}"),
-            source,
-        })?;
         let names = NameServer::start();
         names.a("mx.far.test", HOST);
         for number in 1..=DOMAINS {
@@ -92,7 +85,6 @@ impl Filled {
         let filled = Self {
             config: write(&node, folder.path())?,
             folder,
-            host,
             _names: names,
         };
         let (messages, due_now) = (messages.to_string(), due_now.to_string());
@@ -128,11 +120,13 @@ impl Filled {
             host: "127.0.0.1",
             settings: "",
         };
+        let address = SocketAddr::new(IpAddr::V4(HOST), PORT);
+        let host = TcpListener::bind(address).map_err(|source| TaskError::Start {
+            program: format!("a host on {address}"),
+            source,
+        })?;
         let began = Instant::now();
-        let first = std::thread::spawn({
-            let host = self.host;
-            move || first_mail(&host, began)
-        });
+        let first = std::thread::spawn(move || first_mail(host, began));
         let mut subject = launch(program, &node, &self.config)?;
         subject.keep(self.folder);
         let first = match first.join() {
@@ -157,9 +151,8 @@ fn sample(subject: &Subject) -> Result<ProcessSample, TaskError> {
 }
 
 /// How long it took until a client began a mail transaction here. Everything is taken, now and later.
-fn first_mail(host: &TcpListener, began: Instant) -> Option<Duration> {
+fn first_mail(host: TcpListener, began: Instant) -> Option<Duration> {
     let (told, first) = std::sync::mpsc::channel();
-    let host = host.try_clone().ok()?;
     std::thread::spawn(move || {
         for stream in host.incoming().flatten() {
             let told = told.clone();
