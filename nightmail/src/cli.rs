@@ -131,7 +131,7 @@ pub(crate) enum Command {
     Status,
     /// Put load on any mail server, or take mail in and count it.
     #[command(subcommand)]
-    Bench(BenchCommand),
+    Bench(Box<BenchCommand>),
     /// Make a queue of any size, for measurements.
     #[command(subcommand, hide = true)]
     Rehearse(RehearseCommand),

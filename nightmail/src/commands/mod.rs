@@ -46,7 +46,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
             runtime(Builder::new_multi_thread())?.block_on(work)
         }
         Command::Config(command) => config(command, &place),
-        Command::Bench(command) => bench(command, json),
+        Command::Bench(command) => bench(*command, json),
         Command::Rehearse(command) => {
             let work = Box::pin(rehearse::run(command, &place));
             runtime(Builder::new_multi_thread())?.block_on(work)
