@@ -183,8 +183,10 @@ pub struct DeliveryLimits {
     pub connecting_slow: Duration,
     /// Slow ones at once; what is more is broken off.
     pub slow_max: usize,
-    /// Destinations whose way is looked up at once.
+    /// Destinations whose way is looked up at once, for as long as that is not slow.
     pub lookups_max: usize,
+    /// Slow look-ups at once. What is more keeps others from being made.
+    pub slow_lookups_max: usize,
     /// For how long the way to a destination is kept while there is mail for it.
     pub route_lifetime: Duration,
     /// Messages taken at once for one connection.
@@ -222,8 +224,9 @@ impl Default for DeliveryLimits {
             connections_max: 1000,
             connecting_max: 200,
             connecting_slow: Duration::from_secs(3),
-            slow_max: 4000,
+            slow_max: 1000,
             lookups_max: 100,
+            slow_lookups_max: 2000,
             route_lifetime: Duration::from_secs(300),
             batch_max: 16,
             bulk_max: 200,

@@ -7,6 +7,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nightmail_core::Domain;
 use nightmail_smtp::client::{Config, Login, Protocol, TlsPolicy};
@@ -39,6 +40,7 @@ pub(crate) struct Gates {
     connecting: Semaphore,
     /// To go on making one that is slow.
     slow: Semaphore,
+    connections_max: usize,
 }
 
 impl Gates {
@@ -48,7 +50,18 @@ impl Gates {
             connections: Arc::new(gate(limits.connections_max)),
             connecting: gate(limits.connecting_max),
             slow: gate(limits.slow_max),
+            connections_max: limits.connections_max.max(1),
         }
+    }
+
+    /// The part of a time that connections without mail may take of it: the fewer others there may be, the less.
+    pub fn share_of(&self, time: Duration) -> Duration {
+        let free = self
+            .connections
+            .available_permits()
+            .min(self.connections_max);
+        let share = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        time.saturating_mul(share(free)) / share(self.connections_max).max(1)
     }
 }
 

@@ -70,6 +70,7 @@ pub(crate) struct Scheduler {
     /// Destinations whose way is being looked up.
     routing: HashSet<Destination>,
     lookups: Arc<Semaphore>,
+    slow_lookups: Arc<Semaphore>,
     /// Whether held messages are being let go; and whether more have become due meanwhile.
     releasing: Option<tokio::task::AbortHandle>,
     tidied: Instant,
@@ -88,6 +89,7 @@ impl Scheduler {
         settler.spawn(Arc::clone(&channel).settle_all(settling));
         Self {
             lookups: Arc::new(Semaphore::new(limits.lookups_max.max(1))),
+            slow_lookups: Arc::new(Semaphore::new(limits.slow_lookups_max.max(1))),
             workforce: Workforce {
                 workers: JoinSet::new(),
                 settler,
@@ -210,14 +212,12 @@ impl Scheduler {
         if !self.routing.insert(destination.clone()) {
             return;
         }
-        let (channel, lookups) = (Arc::clone(&self.channel), Arc::clone(&self.lookups));
+        let channel = Arc::clone(&self.channel);
+        let (lookups, slow) = (Arc::clone(&self.lookups), Arc::clone(&self.slow_lookups));
         self.workforce.workers.spawn(async move {
-            let found = async {
-                let _turn = lookups.acquire().await;
-                channel.site_of(&destination).await
-            };
+            let found = in_turn(&channel, &destination, &lookups, &slow);
             tokio::select! {
-                site = found => channel.call(Call::Routed(destination, site)),
+                site = Box::pin(found) => channel.call(Call::Routed(destination, site)),
                 () = channel.stopped() => {}
             }
         });
@@ -334,6 +334,28 @@ impl Scheduler {
             metrics::gauge!("nightmail_delivery_site_connections", "site" => name).set(open as f64);
         }
     }
+}
+
+/// The site of a destination. Whoever waits for long gives its turn away and goes on beside, so that names whose servers
+/// do not answer hold up only each other.
+async fn in_turn(
+    channel: &Channel,
+    destination: &Destination,
+    lookups: &Semaphore,
+    slow: &Semaphore,
+) -> Arc<Site> {
+    let turn = lookups.acquire().await;
+    let mut found = Box::pin(channel.site_of(destination));
+    let time = channel.options.limits.connecting_slow;
+    if let Ok(site) = tokio::time::timeout(time, &mut found).await {
+        return site;
+    }
+    let _beside = tokio::select! {
+        beside = slow.acquire() => beside,
+        site = &mut found => return site,
+    };
+    drop(turn);
+    found.await
 }
 
 async fn sleep_until(at: Option<Timestamp>) {

@@ -92,12 +92,11 @@ impl Worker {
     /// Waits for mail over an open connection. Returns whether there may be some.
     async fn rest(&mut self) -> bool {
         let (channel, site) = (Arc::clone(&self.channel), Arc::clone(&self.site));
-        let idle = site.settings.idle;
-        let is_wanted = channel.gates.connections.available_permits() == 0;
+        let idle = channel.gates.share_of(site.settings.idle);
         let Some(connection) = &mut self.connection else {
             return false;
         };
-        if idle.is_zero() || is_wanted || !connection.is_open() {
+        if idle.is_zero() || !connection.is_open() {
             return false;
         }
         let _resting = Resting::begin(&site);

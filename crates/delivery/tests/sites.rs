@@ -343,3 +343,53 @@ async fn each_destination_has_its_source_address_and_its_name_for_us() {
     assert_ne!(other.peers(), [std::net::IpAddr::from(world.ip(200))]);
     assert!(other.lines().contains(&"EHLO mx.near.test".to_owned()));
 }
+
+#[tokio::test]
+async fn names_whose_servers_do_not_answer_hold_nobody_up() {
+    let (mut world, sink) = world_with(Behaviour::default()).await;
+    world.options.limits.lookups_max = 1;
+    world.options.limits.connecting_slow = Duration::from_millis(20);
+    world.options.dns = nightmail_dns::Dns::new(&nightmail_dns::DnsOptions {
+        name_servers: vec![world.dns.address],
+        timeout: Duration::from_secs(600),
+        attempts: 1,
+        ..nightmail_dns::DnsOptions::default()
+    })
+    .unwrap();
+    for number in 0..20 {
+        let domain = format!("d{number}.test");
+        world
+            .dns
+            .timeout_of(&domain, nightmail_testbed::dns::RecordType::MX);
+        world.enqueue(&[&format!("r@{domain}")]).await;
+    }
+    let delivery = world.start();
+    let id = world.enqueue(&["r@far.test"]).await;
+    world.gone(id).await;
+    assert_eq!(sink.received().len(), 1);
+    delivery.stop(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_host_that_is_to_be_passed_over_is() {
+    let (mut world, first) = world_with(Behaviour {
+        rcpt: |_| "550 5.7.1 not from this address",
+        ..Behaviour::default()
+    })
+    .await;
+    let second = world.sink("b.far.test", 2, Behaviour::default()).await;
+    world.dns.mx("far.test", 20, "b.far.test");
+    world.options.reply_rules = Arc::new(ReplyRules::new(vec![ReplyRule {
+        of: vec!["mx:mx.far.test".parse().unwrap()],
+        stage: None,
+        code: "550".parse().ok(),
+        enhanced: None,
+        text: None,
+        action: ReplyAction::NextHost,
+    }]));
+    let _delivery = world.start();
+    let id = world.enqueue(&["r@far.test"]).await;
+    world.gone(id).await;
+    assert_eq!((first.connections(), second.received().len()), (1, 1));
+    assert!(world.reports().await.is_empty());
+}
