@@ -206,11 +206,7 @@ impl Client {
 
     fn quit(&mut self) {
         match self.phase {
-            Phase::Idle => {
-                self.send(&Command::Quit);
-                self.phase = Phase::Quitting;
-                self.wait(self.config.timeouts.quit);
-            }
+            Phase::Idle => self.say_goodbye(),
             Phase::Quitting | Phase::Closed => {}
             _ => self.quit_wanted = true,
         }
@@ -245,9 +241,20 @@ impl Client {
         if let Some(delivery) = self.queued.take() {
             self.undelivered(&delivery, reply.clone());
         }
+        let says_goodbye = kind.leaves_in_step() && reply.as_ref().is_none_or(is_refusal);
         self.outputs
             .push_back(Output::Failed(Failure { kind, reply }));
-        self.close();
+        match says_goodbye {
+            true => self.say_goodbye(),
+            false => self.close(),
+        }
+    }
+
+    /// Also after a refusal no client goes without QUIT (RFC 5321 §4.1.1.10).
+    fn say_goodbye(&mut self) {
+        self.send(&Command::Quit);
+        self.phase = Phase::Quitting;
+        self.wait(self.config.timeouts.quit);
     }
 
     fn close(&mut self) {
@@ -278,4 +285,9 @@ impl Client {
     fn wait(&mut self, time: Duration) {
         self.deadline = Some(self.now + time);
     }
+}
+
+/// Whether a reply refuses what it answers, and lets the session go on.
+const fn is_refusal(reply: &Reply) -> bool {
+    (reply.is_temporary() || reply.is_permanent()) && !reply.closes()
 }

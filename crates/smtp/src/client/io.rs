@@ -211,3 +211,17 @@ pub enum FailureKind {
     /// The driver could not read the content.
     BodyFailed,
 }
+
+impl FailureKind {
+    /// Whether every command has had its reply, so that the next one would have its own.
+    pub(super) const fn leaves_in_step(self) -> bool {
+        matches!(
+            self,
+            Self::Greeting
+                | Self::Hello
+                | Self::TlsUnavailable
+                | Self::AuthUnavailable
+                | Self::AuthRefused
+        )
+    }
+}
