@@ -138,6 +138,7 @@ impl Sink {
 }
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+    let _ = stream.set_nodelay(true);
     shared.connections.fetch_add(1, Ordering::SeqCst);
     let open = shared.open.fetch_add(1, Ordering::SeqCst) + 1;
     shared.peak.fetch_max(open, Ordering::SeqCst);
