@@ -142,6 +142,11 @@ impl Structure {
         self.trace.has(field)
     }
 
+    /// Whether the top-level header lets the message go without TLS where nothing else would do (RFC 8689 §3).
+    pub const fn tls_is_optional(&self) -> bool {
+        self.trace.tls_is_optional()
+    }
+
     /// The addresses that Delivered-To fields of the top-level header name.
     pub fn delivered_to(&self) -> &[Vec<u8>] {
         &self.trace.delivered_to

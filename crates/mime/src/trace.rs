@@ -74,10 +74,14 @@ impl KnownField {
     }
 }
 
+/// The bit of [`Trace`] for a message that may go without TLS: above those of the known fields, and as their only one
+/// about a value.
+const TLS_OPTIONAL: u32 = 1 << 31;
+
 /// What a top-level header shows of the message's way.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Trace {
-    /// One bit for each [`KnownField`].
+    /// One bit for each [`KnownField`], and [`TLS_OPTIONAL`].
     pub(crate) present: u32,
     /// How many Received fields there are.
     pub received_count: u32,
@@ -92,6 +96,8 @@ impl Trace {
         for field in header::fields(header) {
             if let Some(known) = KnownField::parse(field.name) {
                 trace.add(known, &field, deliveries_max);
+            } else if makes_tls_optional(&field) {
+                trace.present |= TLS_OPTIONAL;
             }
         }
         trace
@@ -118,12 +124,22 @@ impl Trace {
         self.present & field.bit() != 0
     }
 
+    /// Whether the sender lets it go without TLS where nothing else would do (`TLS-Required: No`, RFC 8689 §3).
+    pub const fn tls_is_optional(&self) -> bool {
+        self.present & TLS_OPTIONAL != 0
+    }
+
     /// Whether a Delivered-To field names this address, compared without case: the message has been here.
     pub fn was_delivered_to(&self, address: &str) -> bool {
         self.delivered_to
             .iter()
             .any(|seen| seen.eq_ignore_ascii_case(address.as_bytes()))
     }
+}
+
+fn makes_tls_optional(field: &Field<'_>) -> bool {
+    field.name.eq_ignore_ascii_case(b"TLS-Required")
+        && lex::trim(&header::unfold(field.value)).eq_ignore_ascii_case(b"No")
 }
 
 #[cfg(test)]
@@ -143,8 +159,23 @@ mod tests {
     }
 
     #[test]
+    fn only_the_word_no_makes_tls_optional() {
+        let is_optional = |header: &[u8]| Trace::parse(header, 1).tls_is_optional();
+        assert!(is_optional(b"Date: x\r\nTLS-Required: No\r\n\r\n"));
+        assert!(is_optional(b"tls-required:\r\n NO \r\n\r\n"));
+        for header in [
+            &b"TLS-Required: Yes\r\n\r\n"[..],
+            b"TLS-Required: No thanks\r\n\r\n",
+            b"X-TLS-Required: No\r\n\r\n",
+            b"Date: x\r\n\r\nTLS-Required: No\r\n",
+        ] {
+            assert!(!is_optional(header), "{header:?}");
+        }
+    }
+
+    #[test]
     fn every_known_field_has_a_bit_of_its_own() {
-        let mut seen = 0u32;
+        let mut seen = TLS_OPTIONAL;
         for (field, name) in KnownField::NAMES {
             assert_eq!(
                 KnownField::parse(name.to_lowercase().as_bytes()),

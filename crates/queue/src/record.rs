@@ -94,6 +94,9 @@ pub struct Demands {
     pub priority: i8,
     /// Whether it goes only over TLS to hosts that prove their names and promise the same (RFC 8689).
     pub require_tls: bool,
+    /// Whether it goes although the TLS that the recipient's site promises is not to be had (`TLS-Required: No`,
+    /// RFC 8689 §3). Nothing where `require_tls` is set.
+    pub tls_optional: bool,
     /// By when it is to be delivered.
     pub deliver_by: Option<DeliverBy>,
     /// Until when it is held back (RFC 4865).

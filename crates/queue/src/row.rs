@@ -22,6 +22,7 @@ const DELIVER_BY_NOTIFY: u8 = 1 << 2;
 const DELIVER_BY_TRACE: u8 = 1 << 3;
 const HOLD: u8 = 1 << 4;
 const UNROUTED: u8 = 1 << 5;
+const TLS_OPTIONAL: u8 = 1 << 6;
 
 /// The key of a message's row.
 pub(crate) fn message_key(id: QueueId) -> RowKey {
@@ -118,6 +119,7 @@ fn write_demands(row: &mut RowWriter, demands: &Demands, unrouted: Option<Unrout
         (by.is_some_and(|by| by.trace), DELIVER_BY_TRACE),
         (demands.hold_until.is_some(), HOLD),
         (unrouted.is_some(), UNROUTED),
+        (demands.tls_optional, TLS_OPTIONAL),
     ];
     let set = flags.into_iter().filter(|(is_set, _)| *is_set);
     row.u8(demands.priority as u8)
@@ -149,6 +151,7 @@ fn read_demands(row: &mut RowReader<'_>) -> Result<(Demands, Option<Unrouted>), 
     let demands = Demands {
         priority,
         require_tls: has(REQUIRE_TLS),
+        tls_optional: has(TLS_OPTIONAL),
         deliver_by,
         hold_until: has(HOLD).then(|| read_time(row)).transpose()?,
     };
@@ -462,13 +465,14 @@ mod tests {
         });
         (
             any::<i8>(),
-            any::<bool>(),
+            any::<(bool, bool)>(),
             proptest::option::of(by),
             proptest::option::of(time()),
         )
-            .prop_map(|(priority, require_tls, deliver_by, hold_until)| Demands {
+            .prop_map(|(priority, tls, deliver_by, hold_until)| Demands {
                 priority,
-                require_tls,
+                require_tls: tls.0,
+                tls_optional: tls.1,
                 deliver_by,
                 hold_until,
             })

@@ -250,13 +250,10 @@ fn files(config: &Config) -> impl Iterator<Item = &Path> {
         .iter()
         .flat_map(|it| [&it.certificate, &it.key]);
     let issuers = config.token_issuers.iter().map(|it| &it.keys);
-    let relays = config.relays.iter().flat_map(|it| {
-        [
-            &it.password_file,
-            &it.client_certificate,
-            &it.client_key,
-        ]
-    });
+    let relays = config
+        .relays
+        .iter()
+        .flat_map(|it| [&it.password_file, &it.client_certificate, &it.client_key]);
     let single = [
         &config.tls.certificate,
         &config.tls.key,

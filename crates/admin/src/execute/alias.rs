@@ -5,9 +5,27 @@ use nightmail_directory::{AliasRecord, Resolution, Target, tx};
 use super::{Answer, page_limit, parse_address, parse_addresses, parse_domain_filter};
 use crate::context::AdminContext;
 use crate::error::AdminError;
+use crate::request::AdminRequest;
 use crate::response::{AdminResponse, AliasView, ResolvedView};
 
-pub(super) async fn add(context: &AdminContext, address: &str, targets: &[String]) -> Answer {
+/// Carries a request about aliases out.
+pub(super) async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
+    use AdminRequest as R;
+    match request {
+        R::AliasAdd { address, targets } => add(context, &address, &targets).await,
+        R::AliasRemove { address, targets } => remove(context, &address, &targets).await,
+        R::AliasList {
+            domain,
+            after,
+            limit,
+        } => list(context, domain, after, limit).await,
+        R::AliasShow { address } => show(context, &address).await,
+        R::Resolve { address } => resolve(context, &address).await,
+        _ => Err(AdminError::failed("not a request about an alias")),
+    }
+}
+
+async fn add(context: &AdminContext, address: &str, targets: &[String]) -> Answer {
     let (at, more) = (parse_address(address)?, parse_addresses(targets)?);
     let exists = context.directory.alias(&at).await?.is_some();
     context
@@ -20,7 +38,7 @@ pub(super) async fn add(context: &AdminContext, address: &str, targets: &[String
     show(context, address).await
 }
 
-pub(super) async fn remove(context: &AdminContext, address: &str, targets: &[String]) -> Answer {
+async fn remove(context: &AdminContext, address: &str, targets: &[String]) -> Answer {
     let (at, less) = (parse_address(address)?, parse_addresses(targets)?);
     let whole = less.is_empty();
     context
@@ -37,7 +55,7 @@ pub(super) async fn remove(context: &AdminContext, address: &str, targets: &[Str
     }
 }
 
-pub(super) async fn list(
+async fn list(
     context: &AdminContext,
     domain: Option<String>,
     after: Option<String>,
@@ -55,7 +73,7 @@ pub(super) async fn list(
     })
 }
 
-pub(super) async fn show(context: &AdminContext, address: &str) -> Answer {
+async fn show(context: &AdminContext, address: &str) -> Answer {
     let found = context.directory.alias(&parse_address(address)?).await?;
     let unknown = || AdminError::refused(format!("there is no alias {address}; see `alias list`"));
     Ok(AdminResponse::Alias(view(&found.ok_or_else(unknown)?)))
@@ -68,7 +86,7 @@ fn view(record: &AliasRecord) -> AliasView {
     }
 }
 
-pub(super) async fn resolve(context: &AdminContext, address: &str) -> Answer {
+async fn resolve(context: &AdminContext, address: &str) -> Answer {
     let resolution = context.directory.resolve(&parse_address(address)?).await?;
     let (mut accounts, mut remote) = (Vec::new(), Vec::new());
     let result = match resolution {

@@ -8,13 +8,21 @@ use nightmail_engine::EngineError;
 use super::{Answer, page_limit};
 use crate::context::AdminContext;
 use crate::error::AdminError;
+use crate::request::AdminRequest;
 use crate::response::{AdminResponse, GreylistView};
 
-pub(super) async fn list(
-    context: &AdminContext,
-    after: Option<String>,
-    limit: Option<usize>,
-) -> Answer {
+/// Carries a request about greylisting out.
+pub(super) async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
+    use AdminRequest as R;
+    match request {
+        R::GreylistList { after, limit } => list(context, after, limit).await,
+        R::GreylistAllow { client } => allow(context, client).await,
+        R::GreylistRemove { entry } => remove(context, &entry).await,
+        _ => Err(AdminError::failed("not a request about greylisting")),
+    }
+}
+
+async fn list(context: &AdminContext, after: Option<String>, limit: Option<usize>) -> Answer {
     let after = after.as_deref().map(parse_key).transpose()?;
     let limit = page_limit(limit);
     let entries = context.greylist().list(after.as_ref(), limit).await;
@@ -26,14 +34,14 @@ pub(super) async fn list(
     })
 }
 
-pub(super) async fn allow(context: &AdminContext, client: IpAddr) -> Answer {
+async fn allow(context: &AdminContext, client: IpAddr) -> Answer {
     let now = nightmail_commit::now();
     let allowed = context.greylist().allow(client, now).await;
     allowed.map_err(failed)?;
     Ok(AdminResponse::Done)
 }
 
-pub(super) async fn remove(context: &AdminContext, entry: &str) -> Answer {
+async fn remove(context: &AdminContext, entry: &str) -> Answer {
     let greylist = context.greylist();
     let count = match entry.parse() {
         Ok(client) => greylist.remove_client(client).await,

@@ -5,13 +5,27 @@ use nightmail_store::{MailboxEntry, MailboxName, MailboxState};
 use super::{Answer, find_account};
 use crate::context::AdminContext;
 use crate::error::AdminError;
+use crate::request::AdminRequest;
 use crate::response::{AdminResponse, MailboxView};
+
+/// Carries a request about mailboxes out.
+pub(super) async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
+    use AdminRequest as R;
+    match request {
+        R::MailboxList { account } => list(context, &account).await,
+        R::MailboxCreate { account, name } => create(context, &account, &name).await,
+        R::MailboxRename { account, name, to } => rename(context, &account, &name, &to).await,
+        R::MailboxDelete { account, name } => delete(context, &account, &name).await,
+        R::MailboxStatus { account, name } => status(context, &account, &name).await,
+        _ => Err(AdminError::failed("not a request about a mailbox")),
+    }
+}
 
 fn parse_name(text: &str) -> Result<MailboxName, AdminError> {
     MailboxName::parse(text).map_err(|error| AdminError::usage(format!("{text:?}: {error}")))
 }
 
-pub(super) async fn list(context: &AdminContext, account: &str) -> Answer {
+async fn list(context: &AdminContext, account: &str) -> Answer {
     let account = find_account(context, account).await?.id;
     let mut items = Vec::new();
     for listed in context.store.list(account).await? {
@@ -21,7 +35,7 @@ pub(super) async fn list(context: &AdminContext, account: &str) -> Answer {
     Ok(AdminResponse::Mailboxes { items })
 }
 
-pub(super) async fn create(context: &AdminContext, account: &str, name: &str) -> Answer {
+async fn create(context: &AdminContext, account: &str, name: &str) -> Answer {
     let id = find_account(context, account).await?.id;
     context
         .store
@@ -30,7 +44,7 @@ pub(super) async fn create(context: &AdminContext, account: &str, name: &str) ->
     status(context, account, name).await
 }
 
-pub(super) async fn rename(context: &AdminContext, account: &str, name: &str, to: &str) -> Answer {
+async fn rename(context: &AdminContext, account: &str, name: &str, to: &str) -> Answer {
     let id = find_account(context, account).await?.id;
     context
         .store
@@ -39,13 +53,13 @@ pub(super) async fn rename(context: &AdminContext, account: &str, name: &str, to
     status(context, account, to).await
 }
 
-pub(super) async fn delete(context: &AdminContext, account: &str, name: &str) -> Answer {
+async fn delete(context: &AdminContext, account: &str, name: &str) -> Answer {
     let id = find_account(context, account).await?.id;
     context.store.delete_mailbox(id, parse_name(name)?).await?;
     Ok(AdminResponse::Done)
 }
 
-pub(super) async fn status(context: &AdminContext, account: &str, name: &str) -> Answer {
+async fn status(context: &AdminContext, account: &str, name: &str) -> Answer {
     let id = find_account(context, account).await?.id;
     let name = parse_name(name)?;
     let entry = context.store.lookup(id, &name).await?;

@@ -51,38 +51,30 @@ pub async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
         | R::AccountRename { .. }
         | R::AccountLoginAdd { .. }
         | R::AccountLoginRemove { .. } => account::execute(context, request).await,
-        R::AccountSenderAdd { account, sender } => sender::add(context, &account, &sender).await,
-        R::AccountSenderRemove { account, sender } => {
-            sender::remove(context, &account, &sender).await
-        }
-        R::AccountSenderList { account } => sender::list(context, &account).await,
+        R::AccountSenderAdd { .. }
+        | R::AccountSenderRemove { .. }
+        | R::AccountSenderList { .. } => sender::execute(context, request).await,
         R::DkimNew { .. }
         | R::DkimList { .. }
         | R::DkimRotate { .. }
         | R::DkimActivate { .. }
         | R::DkimRemove { .. } => dkim::execute(context, request).await,
         R::DnsCheck { domain, server } => dns::check(context, &domain, server).await,
-        R::GreylistList { after, limit } => greylist::list(context, after, limit).await,
-        R::GreylistAllow { client } => greylist::allow(context, client).await,
-        R::GreylistRemove { entry } => greylist::remove(context, &entry).await,
+        R::GreylistList { .. } | R::GreylistAllow { .. } | R::GreylistRemove { .. } => {
+            greylist::execute(context, request).await
+        }
         R::QuotaShow { account } => account::show_quota(context, &account).await,
         R::QuotaSet { account, quota } => account::set_quota(context, &account, quota).await,
-        R::AliasAdd { address, targets } => alias::add(context, &address, &targets).await,
-        R::AliasRemove { address, targets } => alias::remove(context, &address, &targets).await,
-        R::AliasList {
-            domain,
-            after,
-            limit,
-        } => alias::list(context, domain, after, limit).await,
-        R::AliasShow { address } => alias::show(context, &address).await,
-        R::Resolve { address } => alias::resolve(context, &address).await,
-        R::MailboxList { account } => mailbox::list(context, &account).await,
-        R::MailboxCreate { account, name } => mailbox::create(context, &account, &name).await,
-        R::MailboxRename { account, name, to } => {
-            mailbox::rename(context, &account, &name, &to).await
-        }
-        R::MailboxDelete { account, name } => mailbox::delete(context, &account, &name).await,
-        R::MailboxStatus { account, name } => mailbox::status(context, &account, &name).await,
+        R::AliasAdd { .. }
+        | R::AliasRemove { .. }
+        | R::AliasList { .. }
+        | R::AliasShow { .. }
+        | R::Resolve { .. } => alias::execute(context, request).await,
+        R::MailboxList { .. }
+        | R::MailboxCreate { .. }
+        | R::MailboxRename { .. }
+        | R::MailboxDelete { .. }
+        | R::MailboxStatus { .. } => mailbox::execute(context, request).await,
         R::QueueList { .. }
         | R::QueueShow { .. }
         | R::QueueRetry { .. }

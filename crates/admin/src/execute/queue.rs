@@ -190,6 +190,7 @@ fn view(context: &AdminContext, id: QueueId, message: &QueueMessage) -> QueueVie
         priority: demands.priority,
         held_until: held.map(|until| until.to_string()),
         require_tls: demands.require_tls,
+        tls_optional: demands.tls_optional && !demands.require_tls,
         deliver_by: demands.deliver_by.map(deadline),
         recipients: message.recipients.iter().map(recipient_view).collect(),
     }

@@ -47,6 +47,9 @@ pub struct QueueView {
     /// Whether it goes over TLS only.
     #[serde(default)]
     pub require_tls: bool,
+    /// Whether it goes on although the TLS that a site promises is not to be had.
+    #[serde(default)]
+    pub tls_optional: bool,
     /// By when it is to be delivered, and what happens then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_by: Option<String>,

@@ -1,3 +1,5 @@
+//! Conditions as an operator writes them, held against messages.
+
 use bytes::Bytes;
 use nightmail_core::{AccountId, Address, BlobId, QueueId, ReversePath, Timestamp};
 use proptest::prelude::*;

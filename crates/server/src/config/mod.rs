@@ -26,9 +26,9 @@ pub use customer::Customer;
 use define::{Row, Section, TableReader, describe};
 pub use journal::Journal;
 pub use keys::{
-    Acme, AcmeChallenge, Admin, Auth, Certificate, ClientCertificates, DatabaseTls,
-    EngineKind, EventBus, Events, Limits, Listener, Log, LogFormat, Node, Objects, Postgresql,
-    Protocol, Server, Store, System, Timeouts, Tls, TlsMode,
+    Acme, AcmeChallenge, Admin, Auth, Certificate, ClientCertificates, DatabaseTls, EngineKind,
+    EventBus, Events, Limits, Listener, Log, LogFormat, Node, Objects, Postgresql, Protocol,
+    Server, Store, System, Timeouts, Tls, TlsMode,
 };
 pub use nightmail_cluster::Role;
 pub use nightmail_core::net::IpNetwork;

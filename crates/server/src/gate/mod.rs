@@ -162,7 +162,10 @@ fn holds(networks: &[IpNetwork], ip: IpAddr) -> bool {
 /// The resolver that a configuration asks for.
 fn resolver(config: &Config) -> Result<Dns, ServerError> {
     let delivery = &config.delivery;
-    let anchors = delivery.trust_anchors.as_deref().map(std::fs::read_to_string);
+    let anchors = delivery
+        .trust_anchors
+        .as_deref()
+        .map(std::fs::read_to_string);
     let trust_anchors = anchors.transpose().map_err(|source| ServerError::Io {
         what: "`trust_anchors` in [delivery] cannot be read",
         source,
@@ -175,7 +178,9 @@ fn resolver(config: &Config) -> Result<Dns, ServerError> {
     };
     let made = Dns::new(&options);
     Ok(made.map_err(|error| {
-        OpenError::Settings(format!("`dns_servers` or `trust_anchors` in [delivery]: {error}"))
+        OpenError::Settings(format!(
+            "`dns_servers` or `trust_anchors` in [delivery]: {error}"
+        ))
     })?)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nightmail_core::{Address, ForwardPath, Timestamp};
 use nightmail_engine::{Engine, EngineError};
-use nightmail_switch::Envelope;
+use nightmail_switch::{Demands, Envelope};
 use nightmail_trust::{
     DmarcPolicy, DueReport, Inspected, Inspector, ReportMessage, ReportStore, Reporter, Verdict,
 };
@@ -188,6 +188,10 @@ impl Services {
         let envelope = Envelope {
             trace: signature.into(),
             missing_line_ends: received.missing_line_ends,
+            demands: Demands {
+                tls_optional: received.structure.tls_is_optional(),
+                ..Demands::default()
+            },
             ..Envelope::of_report(routed)
         };
         let accepted = self.switch.accept(envelope, received.blob).await;

@@ -68,6 +68,9 @@ pub(super) fn message(view: &QueueView) -> String {
     if view.require_tls {
         fields.add("goes", "over TLS only");
     }
+    if view.tls_optional {
+        fields.add("goes", "without TLS where a site has none that is right");
+    }
     if let Some(by) = &view.deliver_by {
         fields.add("deliver by", by);
     }

@@ -247,7 +247,7 @@ impl SmtpSession {
                 Role::Lmtp => QuotaPolicy::PerRecipient,
                 Role::Mta | Role::Msa | Role::Odmr => QuotaPolicy::Together,
             },
-            demands: demands(params, now),
+            demands: demands(params, &incoming.structure, now),
             precedence,
             band,
         }
@@ -321,11 +321,12 @@ fn envelope_recipient(params: &RcptParams, routed: Routed) -> EnvelopeRecipient 
     }
 }
 
-/// What the parameters of MAIL ask of the message's way.
-fn demands(params: &MailParams, now: Timestamp) -> Demands {
+/// What the parameters of MAIL and the header ask of the message's way.
+fn demands(params: &MailParams, structure: &Structure, now: Timestamp) -> Demands {
     Demands {
         priority: params.mt_priority.unwrap_or(0),
         require_tls: params.require_tls,
+        tls_optional: !params.require_tls && structure.tls_is_optional(),
         deliver_by: params.deliver_by.map(|by| DeliverBy {
             deadline: now.plus_millis(by.seconds.saturating_mul(1000)),
             notify: by.mode == ByMode::Notify,
