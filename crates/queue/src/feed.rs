@@ -202,6 +202,11 @@ impl Feed {
         }
     }
 
+    /// The leases.
+    pub const fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
     fn is_ours(&self, id: QueueId) -> bool {
         // A hold is taken and given back: whether the lease is to be worked under.
         self.leases

@@ -16,7 +16,6 @@
 //! **Invariants:** a recipient is retired once; the message goes, with its reference to the blob, in the commit that
 //! retires the last. The index says of a message what follows from its row, and nothing else.
 
-mod claim;
 mod destination;
 mod error;
 mod feed;
@@ -34,7 +33,6 @@ pub mod tx;
 mod upgrade;
 mod walk;
 
-pub use claim::Claim;
 pub use destination::{Destination, RelayName};
 pub use error::QueueError;
 pub use feed::Ticket;
@@ -42,7 +40,7 @@ pub use hurry::HurryTarget;
 pub use ids::{QueueIds, accepted_at};
 pub use index::Kind;
 pub use operator::{Altered, DestinationStats};
-pub use queue::{Attempted, Look, Queue, QueueStats, Work};
+pub use queue::{Attempted, Look, Queue, QueueStats};
 pub use rank::{Rank, Weights, size_band};
 pub use record::{
     Attempt, BodyType, DIAGNOSTIC_BYTES_MAX, DeliverBy, Demands, Notify, QueueMessage, Recipient,

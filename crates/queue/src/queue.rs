@@ -7,7 +7,6 @@ use nightmail_commit::{Abort, Committer, Intent, Subscription, Topic, Tx};
 use nightmail_core::{QueueId, Timestamp};
 use nightmail_engine::{Key, KeyRange, Order, RowKey, Space, Value};
 
-use crate::claim::{Claim, Claims};
 use crate::destination::Destination;
 use crate::error::QueueError;
 use crate::feed::{Feed, Ticket};
@@ -55,22 +54,11 @@ pub struct QueueStats {
     pub earliest_due: Option<Timestamp>,
 }
 
-/// Work found by [`Queue::claim_due`].
-pub struct Work {
-    /// Messages that are due, each claimed for the caller.
-    pub claims: Vec<Claim>,
-    /// Whether the limit was reached: more may be due.
-    pub more: bool,
-    /// When to look again, if nothing changes before; `None`: only when something changes.
-    pub look_again: Option<Timestamp>,
-}
-
-/// The outbound queue of a store. One per node: the claims are its own, and of several nodes each hands out the
+/// The outbound queue of a store. One per node: what is in hand is its own, and of several nodes each hands out the
 /// messages of the shards whose leases it holds. Everything else works on every message from every node.
 pub struct Queue {
     committer: Committer,
     ids: QueueIds,
-    claims: Claims,
     feed: Feed,
     weights: Weights,
 }
@@ -85,7 +73,6 @@ impl Queue {
     pub fn in_cluster(committer: Committer, leases: Leases) -> Self {
         Self {
             ids: QueueIds::new(committer.clone()),
-            claims: Claims::new(leases.clone()),
             feed: Feed::new(leases),
             weights: Weights::default(),
             committer,
@@ -105,7 +92,7 @@ impl Queue {
 
     /// The leases under which work is handed out. When their set changes, look at once.
     pub const fn leases(&self) -> &Leases {
-        self.claims.leases()
+        self.feed.leases()
     }
 
     /// The committer, for intents that change the queue together with other things.
@@ -125,59 +112,48 @@ impl Queue {
 
     /// Takes note that something changed, so that what it brings is found even if it appears late.
     pub fn note_change(&self, now: Timestamp) {
-        self.claims.note_change(now);
         self.feed.note_change(now);
     }
 
     /// Looks at what has become due, and takes it into memory as far as there is room. What another node is to send is
     /// passed over.
     pub async fn look(&self, now: Timestamp) -> Result<Look, QueueError> {
-        let mut look = Look::default();
         let mut ready: HashSet<Destination> = HashSet::new();
+        let end = due_start(now.plus_millis(1));
         let mut range = KeyRange {
             from: self.feed.look_from(now),
-            to: None,
+            to: Some(end.clone()),
         };
-        for page in 1.. {
+        let mut more = true;
+        for _ in 0..LOOK_PAGES_MAX {
             let rows = self.page(Space::Due, &range).await?;
-            let upcoming = self.take_in(&rows, now, &mut ready);
-            look.look_again = upcoming;
+            self.take_in(&rows, &mut ready);
             match rows.last() {
-                Some((last, _)) if rows.len() == PAGE_ROWS && upcoming.is_none() => {
+                Some((last, _)) if rows.len() == PAGE_ROWS => {
                     range = range.beyond(last, Order::Ascending);
                     self.feed.raise_floor(range.from.clone());
                 }
                 _ => {
-                    self.feed.raise_floor(due_start(now.plus_millis(1)));
+                    self.feed.raise_floor(end.clone());
+                    more = false;
                     break;
                 }
             }
-            if page == LOOK_PAGES_MAX {
-                look.more = true;
-                break;
-            }
         }
-        look.look_again = look
-            .look_again
-            .into_iter()
-            .chain(self.feed.next_look())
-            .min();
-        look.ready = ready.into_iter().collect();
-        Ok(look)
+        let upcoming = match more {
+            true => Some(now),
+            false => self.first_due(end).await?,
+        };
+        Ok(Look {
+            ready: ready.into_iter().collect(),
+            more,
+            look_again: upcoming.into_iter().chain(self.feed.next_look()).min(),
+        })
     }
 
-    /// Takes in the rows that are due. Returns the time of the first that is not.
-    fn take_in(
-        &self,
-        rows: &[(Key, Value)],
-        now: Timestamp,
-        ready: &mut HashSet<Destination>,
-    ) -> Option<Timestamp> {
+    /// Takes in rows that are due.
+    fn take_in(&self, rows: &[(Key, Value)], ready: &mut HashSet<Destination>) {
         for (key, value) in rows {
-            match split_due_key(key) {
-                Ok((at, ..)) if at > now => return Some(at),
-                _ => {}
-            }
             match read_due(key, value) {
                 Ok((destination, entry)) => {
                     if self.feed.put(&destination, entry) && !ready.contains(&destination) {
@@ -189,7 +165,20 @@ impl Queue {
                 }
             }
         }
-        None
+    }
+
+    /// The time of the first row from `key` on.
+    async fn first_due(&self, key: Key) -> Result<Option<Timestamp>, QueueError> {
+        let range = KeyRange {
+            from: key,
+            to: None,
+        };
+        let engine = self.committer.engine();
+        let rows = engine.scan(Space::Due, range, Order::Ascending, 1).await?;
+        Ok(rows
+            .first()
+            .and_then(|(key, _)| split_due_key(key).ok())
+            .map(|(at, ..)| at))
     }
 
     /// Makes known what an intent has queued, once it is committed, so that it is sent without a look.
@@ -326,128 +315,6 @@ impl Queue {
     /// Entries of the queue that are in memory, and destinations that have any.
     pub fn in_memory(&self) -> (usize, usize) {
         self.feed.size()
-    }
-
-    // ---- the way of before, until nobody goes it ----
-
-    /// Claims at most `limit` messages that are due at `now`, of the shards held now: the longest due first, but where
-    /// not all fit, those of the highest priority among the next [`PAGE_ROWS`].
-    ///
-    /// A claimed message may have changed since its row was read: read it, and leave alone what is not due.
-    pub async fn claim_due(&self, now: Timestamp, limit: usize) -> Result<Work, QueueError> {
-        let mut work = Work {
-            claims: Vec::new(),
-            more: limit == 0,
-            look_again: None,
-        };
-        let mut range = KeyRange {
-            from: self.claims.scan_from(now),
-            to: None,
-        };
-        while !work.more {
-            let rows = self.page(Space::Due, &range).await?;
-            let Some((last, _)) = rows.last() else { break };
-            range = range.beyond(last, Order::Ascending);
-            let floor = self.claim_rows(&rows, now, limit, &mut work);
-            let at_end = rows.len() < PAGE_ROWS || floor.is_some();
-            self.claims
-                .raise_floor(floor.unwrap_or_else(|| range.from.clone()));
-            if at_end {
-                break;
-            }
-        }
-        work.look_again = work
-            .look_again
-            .into_iter()
-            .chain(self.claims.next_look())
-            .min();
-        Ok(work)
-    }
-
-    /// Claims what is due among `rows`. Returns the key to go on from, when that is not behind the last row.
-    fn claim_rows(
-        &self,
-        rows: &[(Key, Value)],
-        now: Timestamp,
-        limit: usize,
-        work: &mut Work,
-    ) -> Option<Key> {
-        let mut due = Vec::with_capacity(rows.len());
-        let mut left: Option<&Key> = None;
-        for (key, value) in rows {
-            let Ok((at, id)) = split_due_key(key).map(|(at, id, _)| (at, id)) else {
-                tracing::error!(?key, "a row of the due index is damaged and is passed over");
-                continue;
-            };
-            if at > now {
-                work.look_again = Some(at);
-                left = Some(key);
-                break;
-            }
-            due.push((
-                {
-                    let _ = value;
-                    0i8
-                },
-                key,
-                at,
-                id,
-            ));
-        }
-        if work.claims.len() + due.len() > limit {
-            // The sort is stable: the longest due stay first among equals.
-            due.sort_by_key(|(priority, ..)| std::cmp::Reverse(*priority));
-        }
-        for (_, key, at, id) in due {
-            if work.claims.len() < limit {
-                work.claims.extend(self.claims.claim(id, at));
-            } else {
-                work.more = true;
-                left = Some(left.map_or(key, |left| left.min(key)));
-            }
-        }
-        left.cloned()
-    }
-
-    /// Messages that are being worked on, on this node.
-    pub fn claimed(&self) -> usize {
-        self.claims.len()
-    }
-
-    /// Whether a message is being worked on, on this node.
-    pub fn is_claimed(&self, id: QueueId) -> bool {
-        self.claims.holds(id)
-    }
-
-    /// Claims one message, due or not; `None` while somebody works on it, or when its shard is not held.
-    pub fn claim(&self, id: QueueId) -> Option<Claim> {
-        self.claims.claim(id, Timestamp::default())
-    }
-
-    /// The ids that are due at `now`, claimed or not, the longest due first.
-    pub async fn next_due(
-        &self,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, QueueId)>, QueueError> {
-        let mut found = Vec::new();
-        let mut range = KeyRange::all();
-        loop {
-            let rows = self.page(Space::Due, &range).await?;
-            for (key, _) in &rows {
-                let entry = split_due_key(key).map(|(at, id, _)| (at, id))?;
-                if entry.0 > now || found.len() >= limit {
-                    return Ok(found);
-                }
-                found.push(entry);
-            }
-            match rows.last() {
-                Some((last, _)) if rows.len() == PAGE_ROWS => {
-                    range = range.beyond(last, Order::Ascending)
-                }
-                _ => return Ok(found),
-            }
-        }
     }
 
     /// Messages in the order of their acceptance, after `after`; at most `limit`.
