@@ -123,6 +123,9 @@ fn state_of(site: &Site) -> String {
         "{open} connections, {connecting} being made, {} allowed",
         condition.allowed
     ));
+    if open + connecting >= condition.allowed && condition.dead.is_none() {
+        texts.push("no more are made now".to_owned());
+    }
     texts.join(", ")
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nightmail_core::{QueueId, Timestamp};
-use nightmail_pace::MailSource;
+use nightmail_pace::{MailSource, Settings};
 use nightmail_queue::{
     Alteration, Attempt, Destination, QueueMessage, Recipient, Source, StandingAction,
     StandingRules, Waiting,
@@ -285,30 +285,13 @@ impl Channel {
         }
         let is_hurried = recipient.waiting == Waiting::Hurried;
         let settings = &site.settings;
-        if settings.on_request && !is_hurried {
-            let ended = Ended::NotNow {
-                until: None,
-                waiting: Waiting::Request,
-            };
-            return result(ended, "4.4.1", "nobody has asked for the mail");
-        }
-        if let Some(schedule) = settings.schedule.as_ref().filter(|_| !is_hurried)
-            && !schedule.is_open(now)
-        {
-            let ended = Ended::NotNow {
-                until: schedule.next_open(now),
-                waiting: Waiting::Window,
-            };
-            return result(ended, "4.4.1", "its schedule is closed");
+        if let Some((ended, why)) = not_now(settings, now).filter(|_| !is_hurried) {
+            return result(ended, "4.4.1", why);
         }
         if let Route::Nowhere(why) = &site.route {
             // Mail that its owners fetch needs no way to them.
             if settings.on_request {
-                let ended = Ended::NotNow {
-                    until: None,
-                    waiting: Waiting::Request,
-                };
-                return result(ended, "4.4.1", &why.text);
+                return result(ON_REQUEST, "4.4.1", &why.text);
             }
             let results = results_of(&why.clone().into(), None, &[index], now);
             return results
@@ -405,6 +388,24 @@ impl Channel {
         task.job.message = Arc::new(message);
         Some(())
     }
+}
+
+const ON_REQUEST: Ended = Ended::NotNow {
+    until: None,
+    waiting: Waiting::Request,
+};
+
+/// What a destination's mail waits for before it is tried at all.
+fn not_now(settings: &Settings, now: Timestamp) -> Option<(Ended, &'static str)> {
+    if settings.on_request {
+        return Some((ON_REQUEST, "nobody has asked for the mail"));
+    }
+    let schedule = settings.schedule.as_ref()?;
+    let closed = Ended::NotNow {
+        until: schedule.next_open(now),
+        waiting: Waiting::Window,
+    };
+    (!schedule.is_open(now)).then_some((closed, "its schedule is closed"))
 }
 
 /// The destinations of a message beside the one it was taken for.

@@ -2,7 +2,7 @@
 //!
 //! DANE decides alone where a host has TLSA records that can be used (RFC 7672); otherwise the domain's MTA-STS policy
 //! (RFC 8461), and what this site's own settings ask for. What must be proven for a message that demands TLS
-//! (RFC 8689) is proven in the same ways.
+//! (RFC 8689) is proven in the same ways, or by a certificate for a host that signed MX records name.
 
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ use crate::options::SmarthostTls;
 use crate::route::{Candidate, Exchangers, Route, Target};
 use crate::site::Site;
 use crate::tls::Protection;
-use crate::trouble::Trouble;
+use crate::trouble::{TLS_REQUIRED, Trouble};
 
 /// What a domain says of TLS towards a host, and what came of it.
 pub(crate) struct Watched {
@@ -148,6 +148,13 @@ impl Channel {
             Dane::None => {}
         }
         match &exchangers.sts {
+            // What shows that it is the host it is called proves nothing where its name could be anybody's.
+            StsDecision::None | StsDecision::Testing(_)
+                if strict && rule != TlsRule::Verify && !exchangers.secure =>
+            {
+                let text = format!("nothing proves that mail goes to {}", candidate.host);
+                Err(Trouble::permanent(TLS_REQUIRED, text))
+            }
             StsDecision::Enforce(policy) => {
                 watched.follow(policy);
                 Ok((Protection::Required(self.tls.verified(None)), watched))

@@ -50,6 +50,14 @@ impl Protection {
             }
         }
     }
+
+    /// Whether mail goes only to a host that has proven who it is.
+    pub const fn is_proven(&self) -> bool {
+        match self {
+            Self::None | Self::Opportunistic(_) => false,
+            Self::Required(guard) | Self::Implicit(guard) => guard.verified,
+        }
+    }
 }
 
 /// A pair of ways: any certificate, or one that authorities vouch for.

@@ -190,7 +190,7 @@ impl Worker {
         let settings = &self.site.settings;
         let is_worn = connection.messages() >= settings.messages_per_connection.max(1)
             || connection.begun().elapsed() >= settings.connection_lifetime;
-        let is_fit = !strict || connection.tls().is_some_and(|tls| tls.peer_verified);
+        let is_fit = !strict || connection.target().protection.is_proven();
         if connection.is_open() && is_fit && !is_worn {
             return Some(connection);
         }

@@ -10,9 +10,11 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nightmail_core::{Address, ReversePath, Timestamp};
 use nightmail_delivery::{Relay, SmarthostTls};
+use nightmail_pace::TlsRule;
 use nightmail_queue::{
     BodyType, DeliverBy, Demands, NewQueueMessage, NewRecipient, Notify, RecipientState, Ret,
     Unrouted,
@@ -141,18 +143,27 @@ async fn a_message_that_needs_tls_goes_only_to_a_proven_host_that_promises_it() 
     })
     .await;
     world.options.trusted_roots = vec![certificate];
-    let _delivery = world.start();
     let demands = Demands {
         require_tls: true,
         ..Demands::default()
     };
+    let delivery = world.start();
+    let report = report_on(&world, demanding(demands)).await;
+    assert_eq!(
+        field(&report, "Status"),
+        Some("5.7.30"),
+        "nothing proves that this is the host for the domain"
+    );
+    delivery.stop(Duration::ZERO).await;
+    world.settings.tls = TlsRule::Verify;
+    let _delivery = world.start();
     let id = world.enqueue_message(demanding(demands), MESSAGE).await;
     world.gone(id).await;
     assert_eq!(
         sink.received()[0].mail,
         "MAIL FROM:<s@near.test> REQUIRETLS"
     );
-    assert!(sink.received()[0].tls && world.reports().await.is_empty());
+    assert!(sink.received()[0].tls && world.reports().await.len() == 1);
 }
 
 #[tokio::test]
