@@ -147,6 +147,18 @@ impl Channel {
             }
             Dane::None => {}
         }
+        self.by_policy(exchangers, candidate, watched, rule, strict)
+    }
+
+    /// What the domain's MTA-STS policy and this site's settings want, where DANE says nothing.
+    fn by_policy(
+        &self,
+        exchangers: &Exchangers,
+        candidate: &Candidate,
+        mut watched: Watched,
+        rule: TlsRule,
+        strict: bool,
+    ) -> Result<(Protection, Watched), Trouble> {
         match &exchangers.sts {
             // What shows that it is the host it is called proves nothing where its name could be anybody's.
             StsDecision::None | StsDecision::Testing(_)
