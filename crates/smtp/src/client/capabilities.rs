@@ -9,6 +9,8 @@ const LIMIT_MAX: u32 = 999_999;
 /// The extensions of a server, from its reply to EHLO or LHLO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
+    /// The name by which the server calls itself in that reply; empty where it gives none.
+    pub name: Box<str>,
     /// PIPELINING (RFC 2920).
     pub pipelining: bool,
     /// SIZE (RFC 1870): the limit, zero where there is none.
@@ -43,10 +45,19 @@ pub struct Capabilities {
     pub auth: bool,
 }
 
+fn first_word(reply: &Reply) -> Box<str> {
+    let line = reply.lines().next().unwrap_or_default();
+    let word = line.split_ascii_whitespace().next();
+    word.unwrap_or_default().into()
+}
+
 impl Capabilities {
     /// Reads the lines after the first; unknown ones are passed over.
     pub fn parse(reply: &Reply) -> Self {
-        let mut out = Self::default();
+        let mut out = Self {
+            name: first_word(reply),
+            ..Self::default()
+        };
         for line in reply.lines().skip(1) {
             out.take(line);
         }
