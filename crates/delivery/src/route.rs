@@ -278,7 +278,14 @@ impl Channel {
         for (place, mx) in hosts.into_iter().enumerate() {
             let dns = Arc::clone(&self.dns);
             lookups.spawn(async move {
-                let addresses = dns.addresses(&mx.host).await;
+                // An MX record names a host (RFC 5321 §5.1): what looks like an address is the name of none.
+                let addresses = match mx.host.parse::<IpAddr>() {
+                    Ok(ip) => Err(NoRoute::permanent(
+                        "5.4.4",
+                        format!("the MX record names the address {ip} in place of a host"),
+                    )),
+                    Err(_) => dns.addresses(&mx.host).await,
+                };
                 (place, Resolved { mx, addresses })
             });
         }

@@ -150,11 +150,13 @@ async fn what_dns_says_for_good_is_a_permanent_failure() {
         .dns
         .mx("bare.test", 10, "mx.bare.test")
         .mx("mx.bare.test", 10, "x.test");
+    world.dns.mx("number.test", 10, &world.ip(1).to_string());
     let _delivery = world.start();
     fails_with(&world, "r@absent.test", "5.1.2").await;
     fails_with(&world, "r@null.test", "5.1.10").await;
     fails_with(&world, "r@lost.test", "5.1.2").await;
     fails_with(&world, "r@bare.test", "5.4.4").await;
+    fails_with(&world, "r@number.test", "5.4.4").await;
 }
 
 #[tokio::test]
