@@ -114,16 +114,16 @@ impl Worker {
             reached: false,
         };
         let domain = domain_of(job, &attempted.undecided.indexes);
-        let strict = insists_on_tls(&job.message);
+        let wanted = Wanted::of(&job.message);
         let mut hosts = None;
         while !attempted.undecided.indexes.is_empty() {
-            let open = self.open_connection(strict).await;
+            let open = self.open_connection(wanted).await;
             let is_used = open.is_some();
             let connection = match open {
                 Some(connection) => Some(connection),
                 None => {
                     let undecided = &mut attempted.undecided;
-                    self.connect(&mut hosts, domain.as_ref(), strict, undecided)
+                    self.connect(&mut hosts, domain.as_ref(), wanted, undecided)
                         .await
                 }
             };
@@ -248,6 +248,27 @@ enum Next {
 fn domain_of(job: &Job, indexes: &[usize]) -> Option<Domain> {
     let recipient = job.message.recipients.get(*indexes.first()?)?;
     Some(recipient.address.domain().clone())
+}
+
+/// What a message wants of TLS beside what its recipient's site and this one do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wanted {
+    /// Nothing.
+    Usual,
+    /// That the host has proven who it is.
+    Proof,
+    /// That nothing is made of what the recipient's site promises (`TLS-Required: No`, RFC 8689 §3).
+    Nothing,
+}
+
+impl Wanted {
+    pub fn of(message: &QueueMessage) -> Self {
+        match message.demands.tls_optional {
+            _ if insists_on_tls(message) => Self::Proof,
+            true => Self::Nothing,
+            false => Self::Usual,
+        }
+    }
 }
 
 /// Whether the message goes nowhere without TLS. A report goes on all the same (RFC 8689 §5).

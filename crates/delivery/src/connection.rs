@@ -20,6 +20,7 @@ use nightmail_tlspolicy::ResultType;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::attempt::Wanted;
 use crate::channel::Channel;
 use crate::content::Content;
 use crate::envelope::delivery;
@@ -124,6 +125,7 @@ pub(crate) struct Connection {
     tls_result: Option<ResultType>,
     begun: Instant,
     messages: u32,
+    opened_for: Wanted,
     permit: Option<OwnedSemaphorePermit>,
     linked: Option<Linked>,
 }
@@ -161,6 +163,7 @@ impl Connection {
             tls_result: None,
             begun: now,
             messages: 0,
+            opened_for: Wanted::Usual,
             permit: None,
             linked: None,
         };
@@ -239,6 +242,23 @@ impl Connection {
     pub fn link(&mut self, site: &Arc<Site>) {
         site.connected();
         self.linked = Some(Linked(Arc::clone(site)));
+    }
+
+    /// Takes note of what it was opened for.
+    pub const fn opened_for(&mut self, wanted: Wanted) {
+        self.opened_for = wanted;
+    }
+
+    /// Whether a message that wants that may go over it. What was opened without regard to promises is of no use to
+    /// others.
+    pub fn suits(&self, wanted: Wanted) -> bool {
+        match wanted {
+            Wanted::Nothing => true,
+            Wanted::Usual => self.opened_for != Wanted::Nothing,
+            Wanted::Proof => {
+                self.opened_for != Wanted::Nothing && self.target.protection.is_proven()
+            }
+        }
     }
 
     /// The channel that it belongs to.

@@ -302,7 +302,7 @@ impl Channel {
         if is_hurried && let Some(asked) = recipient.next_attempt() {
             site.revive(asked);
         }
-        match site.dead() {
+        match site.dead_for(message) {
             Some(dead) => results_of(&dead.trouble, dead.host.as_deref(), &[index], now)
                 .into_iter()
                 .next()

@@ -17,7 +17,7 @@ use nightmail_tlspolicy::ResultType;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::attempt::Undecided;
+use crate::attempt::{Undecided, Wanted};
 use crate::channel::Channel;
 use crate::connection::{Connection, Unopened};
 use crate::options::SmarthostTls;
@@ -72,7 +72,7 @@ impl Worker {
         &mut self,
         hosts: &mut Option<Hosts>,
         domain: Option<&Domain>,
-        strict: bool,
+        wanted: Wanted,
         undecided: &mut Undecided,
     ) -> Option<Connection> {
         if hosts.is_none() {
@@ -88,7 +88,7 @@ impl Worker {
             let host = candidate.host.clone();
             let secured = self
                 .channel
-                .secure(&self.site, candidate, domain, strict)
+                .secure(&self.site, candidate, domain, wanted)
                 .await;
             let opened = match secured {
                 Ok(secured) => self.open_secured(secured).await,
@@ -97,12 +97,13 @@ impl Worker {
             match opened {
                 Ok(mut connection) => {
                     connection.link(&self.site);
+                    connection.opened_for(wanted);
                     // A site that has answered may have more connections.
                     self.ask_for_help();
                     return Some(connection);
                 }
                 Err(unopened) => {
-                    let trouble = match strict && unopened.lacks_tls {
+                    let trouble = match wanted == Wanted::Proof && unopened.lacks_tls {
                         true => unopened.trouble.for_tls_only(),
                         false => unopened.trouble,
                     };

@@ -14,6 +14,7 @@ use nightmail_tlspolicy::{
     dane_verifier,
 };
 
+use crate::attempt::Wanted;
 use crate::channel::Channel;
 use crate::options::SmarthostTls;
 use crate::route::{Candidate, Exchangers, Route, Target};
@@ -38,13 +39,13 @@ pub(crate) struct Secured {
 
 impl Channel {
     /// How `candidate` of a site is to be reached with mail for `domain`; an error when nothing may go there now.
-    /// `strict`: whether nothing goes there unless it has proven who it is.
+    /// `wanted` is what the message wants of that.
     pub(crate) async fn secure(
         &self,
         site: &Site,
         candidate: Candidate,
         domain: Option<&Domain>,
-        strict: bool,
+        wanted: Wanted,
     ) -> Result<Secured, Trouble> {
         let watched = Watched {
             domain: domain.cloned(),
@@ -63,27 +64,27 @@ impl Channel {
             watched,
         };
         match &site.route {
-            Route::Relay(name) => Ok(secured(self.relay_protection(name, strict), watched)),
+            Route::Relay(name) => Ok(secured(self.relay_protection(name, wanted), watched)),
             Route::Hosts(exchangers) => {
                 let (protection, watched) = self
-                    .exchanger_protection(site, exchangers, &candidate, watched, strict)
+                    .exchanger_protection(site, exchangers, &candidate, watched, wanted)
                     .await?;
                 Ok(secured(protection, watched))
             }
             Route::Literal(_) | Route::Nowhere(_) => {
-                let protection = self.by_settings(site.settings.tls, strict);
+                let protection = self.by_settings(site.settings.tls, wanted);
                 Ok(secured(protection, watched))
             }
         }
     }
 
-    fn relay_protection(&self, name: &str, strict: bool) -> Protection {
+    fn relay_protection(&self, name: &str, wanted: Wanted) -> Protection {
         let relay = Some(name);
-        let wanted = self.options.relays.get(name).map(|relay| relay.tls);
-        match wanted {
+        let rule = self.options.relays.get(name).map(|relay| relay.tls);
+        match rule {
             Some(SmarthostTls::Implicit) => Protection::Implicit(self.tls.verified(relay)),
             Some(SmarthostTls::StartTls) => Protection::Required(self.tls.verified(relay)),
-            _ if strict => Protection::Required(self.tls.verified(relay)),
+            _ if wanted == Wanted::Proof => Protection::Required(self.tls.verified(relay)),
             Some(SmarthostTls::Opportunistic) => {
                 Protection::Opportunistic(self.tls.unverified(relay))
             }
@@ -91,9 +92,9 @@ impl Channel {
         }
     }
 
-    fn by_settings(&self, rule: TlsRule, strict: bool) -> Protection {
+    fn by_settings(&self, rule: TlsRule, wanted: Wanted) -> Protection {
         match rule {
-            _ if strict => Protection::Required(self.tls.verified(None)),
+            _ if wanted == Wanted::Proof => Protection::Required(self.tls.verified(None)),
             TlsRule::Never => Protection::None,
             TlsRule::Opportunistic => Protection::Opportunistic(self.tls.unverified(None)),
             TlsRule::Encrypt => Protection::Required(self.tls.unverified(None)),
@@ -107,9 +108,12 @@ impl Channel {
         exchangers: &Exchangers,
         candidate: &Candidate,
         mut watched: Watched,
-        strict: bool,
+        wanted: Wanted,
     ) -> Result<(Protection, Watched), Trouble> {
         let rule = site.settings.tls;
+        if wanted == Wanted::Nothing {
+            return Ok((self.by_settings(rule, wanted), watched));
+        }
         let asks_dane = self.options.tls_policies.is_some() && site.settings.dane;
         let dane = match asks_dane && rule != TlsRule::Never {
             true => self.dane(exchangers, candidate).await,
@@ -139,7 +143,7 @@ impl Channel {
             }
             Dane::Unusable => {
                 watched.policy = PolicyType::Tlsa;
-                let guard = match strict || rule == TlsRule::Verify {
+                let guard = match wanted == Wanted::Proof || rule == TlsRule::Verify {
                     true => self.tls.verified(None),
                     false => self.tls.unverified(None),
                 };
@@ -147,7 +151,7 @@ impl Channel {
             }
             Dane::None => {}
         }
-        self.by_policy(exchangers, candidate, watched, rule, strict)
+        self.by_policy(exchangers, candidate, watched, rule, wanted)
     }
 
     /// What the domain's MTA-STS policy and this site's settings want, where DANE says nothing.
@@ -157,12 +161,12 @@ impl Channel {
         candidate: &Candidate,
         mut watched: Watched,
         rule: TlsRule,
-        strict: bool,
+        wanted: Wanted,
     ) -> Result<(Protection, Watched), Trouble> {
         match &exchangers.sts {
             // What shows that it is the host it is called proves nothing where its name could be anybody's.
             StsDecision::None | StsDecision::Testing(_)
-                if strict && rule != TlsRule::Verify && !exchangers.secure =>
+                if wanted == Wanted::Proof && rule != TlsRule::Verify && !exchangers.secure =>
             {
                 let text = format!("nothing proves that mail goes to {}", candidate.host);
                 Err(Trouble::permanent(TLS_REQUIRED, text))
@@ -178,7 +182,7 @@ impl Channel {
                     self.note_tls(&watched, Err((ResultType::StsPolicyInvalid, text)));
                 }
                 // Whether its certificate would do is found out and told; without, the settings decide.
-                let protection = match self.by_settings(rule, strict) {
+                let protection = match self.by_settings(rule, wanted) {
                     Protection::Opportunistic(_) => {
                         Protection::Opportunistic(self.tls.verified(None))
                     }
@@ -186,7 +190,7 @@ impl Channel {
                 };
                 Ok((protection, watched))
             }
-            StsDecision::None => Ok((self.by_settings(rule, strict), watched)),
+            StsDecision::None => Ok((self.by_settings(rule, wanted), watched)),
         }
     }
 

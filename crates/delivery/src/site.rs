@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use nightmail_core::Timestamp;
 use nightmail_pace::{Concurrency, Settings};
-use nightmail_queue::{Destination, Queue, Rank};
+use nightmail_queue::{Destination, Queue, QueueMessage, Rank};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::attempt::Wanted;
 use crate::route::Route;
 use crate::trouble::Trouble;
 
@@ -232,6 +233,13 @@ impl Site {
         let state = self.state.lock();
         let now = Instant::now();
         state.dead.clone().filter(|dead| dead.until > now)
+    }
+
+    /// Why no connection is tried now for this message. One that may go without TLS is not kept by the lack of it.
+    pub fn dead_for(&self, message: &QueueMessage) -> Option<Dead> {
+        let is_optional = Wanted::of(message) == Wanted::Nothing;
+        self.dead()
+            .filter(|dead| !(is_optional && dead.trouble.status.starts_with("4.7.")))
     }
 
     /// Tries the site again at once, where it died before `asked`.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nightmail_pace::Via;
 use tokio::sync::mpsc;
 
-use crate::attempt::Attempted;
+use crate::attempt::{Attempted, Wanted};
 use crate::channel::{Call, Channel};
 use crate::connection::Connection;
 use crate::pickup::Task;
@@ -135,7 +135,7 @@ impl Worker {
             self.settle(task).await;
             return true;
         }
-        if self.site.dead().is_some() {
+        if self.site.dead_for(&task.job.message).is_some() {
             // It died while this message waited for its turn.
             task.put_off_by_death(&self.site);
             self.settle(task).await;
@@ -185,13 +185,12 @@ impl Worker {
     }
 
     /// The open connection, where it is of use for another message.
-    pub(crate) async fn open_connection(&mut self, strict: bool) -> Option<Connection> {
+    pub(crate) async fn open_connection(&mut self, wanted: Wanted) -> Option<Connection> {
         let connection = self.connection.take()?;
         let settings = &self.site.settings;
         let is_worn = connection.messages() >= settings.messages_per_connection.max(1)
             || connection.begun().elapsed() >= settings.connection_lifetime;
-        let is_fit = !strict || connection.target().protection.is_proven();
-        if connection.is_open() && is_fit && !is_worn {
+        if connection.is_open() && connection.suits(wanted) && !is_worn {
             return Some(connection);
         }
         Box::pin(connection.close()).await;

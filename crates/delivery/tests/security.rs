@@ -99,6 +99,12 @@ async fn a_host_with_tlsa_records_is_verified_by_them_alone() {
     })
     .await;
     assert_eq!(sink.received().len(), 1, "and never in plain text");
+    let mut careless = support::message(&["r@far.test"]);
+    careless.demands.tls_optional = true;
+    let careless = world.enqueue_message(careless, support::MESSAGE).await;
+    world.gone(careless).await;
+    assert!(!sink.received()[1].tls, "unless its sender does not mind");
+    assert!(world.show(id).await.is_some());
 }
 
 #[tokio::test]
