@@ -145,18 +145,18 @@ impl Worker {
     async fn open_secured(&self, secured: Secured) -> Result<Connection, Unopened> {
         let Secured {
             mut target,
-            watched,
+            mut watched,
         } = secured;
         loop {
             let opened = self.channel.reach(&self.site, target.clone()).await;
             let unopened = match opened {
                 Ok(connection) => {
                     match connection.tls() {
-                        Some(_) => self.channel.note_tls(&watched, Ok(())),
+                        Some(_) => self.channel.note_tls(&mut watched, Ok(())),
                         None if target.protection.guard().is_some() => {
                             let text = "STARTTLS is not offered".to_owned();
                             let kind = ResultType::StarttlsNotSupported;
-                            self.channel.note_tls(&watched, Err((kind, text)));
+                            self.channel.note_tls(&mut watched, Err((kind, text)));
                         }
                         None => {}
                     }
@@ -166,14 +166,14 @@ impl Worker {
             };
             if let Some(kind) = unopened.tls_result {
                 let text = unopened.trouble.text.clone();
-                self.channel.note_tls(&watched, Err((kind, text)));
+                self.channel.note_tls(&mut watched, Err((kind, text)));
             }
             target.protection = match target.protection {
                 Protection::Opportunistic(guard) if unopened.tls_failed && guard.verified => {
                     Protection::Opportunistic(self.channel.tls.unverified(None))
                 }
                 Protection::Opportunistic(_) if unopened.tls_failed => Protection::None,
-                _ => return Err(unopened),
+                _ => return Err(watched.explain(unopened)),
             };
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nightmail_core::{Address, Domain, Timestamp};
 use nightmail_pace::{Settings, Via};
 use nightmail_queue::{Destination, QueueMessage, Recipient};
-use nightmail_tlspolicy::StsDecision;
+use nightmail_tlspolicy::{Policy, StsDecision};
 use tokio::task::JoinSet;
 
 use crate::channel::Channel;
@@ -51,7 +51,10 @@ impl Route {
                 let policy = match &exchangers.sts {
                     StsDecision::None => "",
                     StsDecision::Testing(_) => "testing",
-                    StsDecision::Enforce(_) => "enforce",
+                    StsDecision::Enforce(policy) if allows_any(policy, &exchangers.hosts) => {
+                        "enforce"
+                    }
+                    StsDecision::Enforce(_) => "refuse",
                 };
                 format!("{};{policy};{}", hosts.join(","), exchangers.secure)
             }
@@ -193,13 +196,12 @@ impl Channel {
                 return Err(loops_back(domain.as_str()));
             }
         }
-        if let StsDecision::Enforce(policy) = &sts {
+        // Where it allows none, they are kept for mail that may go without TLS, and refused to other mail one by one.
+        if let StsDecision::Enforce(policy) = &sts
+            && allows_any(policy, &hosts)
+        {
             self.note_hosts_not_allowed(domain, policy, &hosts);
             hosts.retain(|mx| policy.allows(&mx.host));
-            if hosts.is_empty() {
-                let text = format!("the MTA-STS policy of {domain} allows none of its hosts");
-                return Err(NoRoute::temporary("4.7.5", text));
-            }
         }
         Ok(Exchangers { hosts, secure, sts })
     }
@@ -318,6 +320,10 @@ impl Channel {
             _ => Ok(candidates),
         }
     }
+}
+
+fn allows_any(policy: &Policy, hosts: &[Mx]) -> bool {
+    hosts.iter().any(|mx| policy.allows(&mx.host))
 }
 
 fn loops_back(destination: &str) -> NoRoute {

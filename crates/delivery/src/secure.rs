@@ -4,6 +4,7 @@
 //! (RFC 8461), and what this site's own settings ask for. What must be proven for a message that demands TLS
 //! (RFC 8689) is proven in the same ways, or by a certificate for a host that signed MX records name.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use nightmail_core::Domain;
@@ -16,6 +17,7 @@ use nightmail_tlspolicy::{
 
 use crate::attempt::Wanted;
 use crate::channel::Channel;
+use crate::connection::Unopened;
 use crate::options::SmarthostTls;
 use crate::route::{Candidate, Exchangers, Route, Target};
 use crate::site::Site;
@@ -24,11 +26,15 @@ use crate::trouble::{TLS_REQUIRED, Trouble};
 
 /// What a domain says of TLS towards a host, and what came of it.
 pub(crate) struct Watched {
+    /// Who is told; nobody of hosts that are none of the domain's.
     domain: Option<Domain>,
     policy: PolicyType,
     policy_strings: Vec<String>,
     mx_host: String,
     receiving_ip: IpAddr,
+    /// What came of it has been counted: a session counts once (RFC 8460 §4.1), and a failure more than what was done
+    /// instead.
+    is_counted: bool,
 }
 
 /// A target, and whom to tell what comes of it.
@@ -47,12 +53,15 @@ impl Channel {
         domain: Option<&Domain>,
         wanted: Wanted,
     ) -> Result<Secured, Trouble> {
+        // Mail that may go without TLS, such as a report on it, is no part of one (RFC 8460 §5.3).
+        let is_counted = matches!(site.route, Route::Hosts(_)) && wanted != Wanted::Nothing;
         let watched = Watched {
-            domain: domain.cloned(),
+            domain: domain.filter(|_| is_counted).cloned(),
             policy: PolicyType::NoPolicyFound,
             policy_strings: Vec::new(),
             mx_host: candidate.host.clone(),
             receiving_ip: candidate.address.ip(),
+            is_counted: false,
         };
         let secured = |protection, watched: Watched| Secured {
             target: Target {
@@ -133,17 +142,21 @@ impl Channel {
             }
             Dane::Failed(text) => {
                 watched.policy = PolicyType::Tlsa;
-                self.note_tls(&watched, Err((ResultType::DnssecInvalid, text.clone())));
+                self.note_tls(&mut watched, Err((ResultType::DnssecInvalid, text.clone())));
                 return Err(Trouble::temporary("4.7.5", text));
             }
             Dane::Unusable | Dane::None if rule == TlsRule::Dane => {
                 let text = format!("{} has no TLSA records that can be used", candidate.host);
-                self.note_tls(&watched, Err((ResultType::DaneRequired, text.clone())));
+                self.note_tls(&mut watched, Err((ResultType::DaneRequired, text.clone())));
                 return Err(Trouble::temporary("4.7.5", text));
             }
             Dane::Unusable => {
                 watched.policy = PolicyType::Tlsa;
-                let guard = match wanted == Wanted::Proof || rule == TlsRule::Verify {
+                let text = format!("none of the TLSA records of {} is of use", candidate.host);
+                self.note_tls(&mut watched, Err((ResultType::TlsaInvalid, text)));
+                let is_enforced = matches!(exchangers.sts, StsDecision::Enforce(_));
+                let is_verified = is_enforced || rule == TlsRule::Verify;
+                let guard = match wanted == Wanted::Proof || is_verified {
                     true => self.tls.verified(None),
                     false => self.tls.unverified(None),
                 };
@@ -151,25 +164,36 @@ impl Channel {
             }
             Dane::None => {}
         }
-        self.by_policy(exchangers, candidate, watched, rule, wanted)
+        let sts = self.policy_of(watched.domain.as_ref(), exchangers).await;
+        self.by_policy(&sts, exchangers.secure, candidate, watched, rule, wanted)
     }
 
     /// What the domain's MTA-STS policy and this site's settings want, where DANE says nothing.
     fn by_policy(
         &self,
-        exchangers: &Exchangers,
+        sts: &StsDecision,
+        is_secure: bool,
         candidate: &Candidate,
         mut watched: Watched,
         rule: TlsRule,
         wanted: Wanted,
     ) -> Result<(Protection, Watched), Trouble> {
-        match &exchangers.sts {
+        match sts {
             // What shows that it is the host it is called proves nothing where its name could be anybody's.
             StsDecision::None | StsDecision::Testing(_)
-                if wanted == Wanted::Proof && rule != TlsRule::Verify && !exchangers.secure =>
+                if wanted == Wanted::Proof && rule != TlsRule::Verify && !is_secure =>
             {
                 let text = format!("nothing proves that mail goes to {}", candidate.host);
                 Err(Trouble::permanent(TLS_REQUIRED, text))
+            }
+            StsDecision::Enforce(policy) if !policy.allows(&candidate.host) => {
+                watched.follow(policy);
+                let text = format!("the MTA-STS policy does not allow {}", candidate.host);
+                self.note_tls(
+                    &mut watched,
+                    Err((ResultType::StsPolicyInvalid, text.clone())),
+                );
+                Err(Trouble::temporary("4.7.5", text))
             }
             StsDecision::Enforce(policy) => {
                 watched.follow(policy);
@@ -179,7 +203,7 @@ impl Channel {
                 watched.follow(policy);
                 if !policy.allows(&candidate.host) {
                     let text = format!("the policy does not allow {}", candidate.host);
-                    self.note_tls(&watched, Err((ResultType::StsPolicyInvalid, text)));
+                    self.note_tls(&mut watched, Err((ResultType::StsPolicyInvalid, text)));
                 }
                 // Whether its certificate would do is found out and told; without, the settings decide.
                 let protection = match self.by_settings(rule, wanted) {
@@ -192,6 +216,20 @@ impl Channel {
             }
             StsDecision::None => Ok((self.by_settings(rule, wanted), watched)),
         }
+    }
+
+    /// The domain's own policy: that of the site may be the one of another domain with the same hosts.
+    async fn policy_of(&self, domain: Option<&Domain>, exchangers: &Exchangers) -> StsDecision {
+        let known = &exchangers.sts;
+        if let (Some(policies), Some(domain)) = (&self.options.tls_policies, domain)
+            && *known != StsDecision::None
+        {
+            let own = policies.of(domain).await;
+            if std::mem::discriminant(&own) == std::mem::discriminant(known) {
+                return own;
+            }
+        }
+        known.clone()
     }
 
     async fn dane(&self, exchangers: &Exchangers, candidate: &Candidate) -> Dane {
@@ -223,7 +261,10 @@ impl Channel {
     }
 
     /// Counts what came of TLS with a host.
-    pub(crate) fn note_tls(&self, watched: &Watched, came: Result<(), (ResultType, String)>) {
+    pub(crate) fn note_tls(&self, watched: &mut Watched, came: Result<(), (ResultType, String)>) {
+        if std::mem::replace(&mut watched.is_counted, true) {
+            return;
+        }
         let (Some(reports), Some(domain)) = (&self.options.tls_reports, &watched.domain) else {
             return;
         };
@@ -248,6 +289,19 @@ impl Channel {
 }
 
 impl Watched {
+    /// Adds who wanted the TLS that was not to be had.
+    pub(crate) fn explain(&self, mut unopened: Unopened) -> Unopened {
+        let who = match self.policy {
+            PolicyType::Tlsa => "the host's TLSA records (DANE)",
+            PolicyType::Sts => "the domain's MTA-STS policy",
+            PolicyType::NoPolicyFound => return unopened,
+        };
+        if unopened.lacks_tls {
+            let _ = write!(unopened.trouble.text, "; it is wanted by {who}");
+        }
+        unopened
+    }
+
     fn follow(&mut self, policy: &Policy) {
         self.policy = PolicyType::Sts;
         self.policy_strings = policy.strings();

@@ -16,9 +16,7 @@ use nightmail_core::ReversePath;
 use nightmail_delivery::{ClientCertificate, DoubleBounces, Relay, SmarthostTls, Verp};
 use nightmail_journal::{EventKind, Journal, JournalOptions, Query};
 use nightmail_pace::{PartialSettings, Schedule, Weekday};
-use nightmail_queue::{
-    HurryTarget, NewQueueMessage, Notify, RuleBook, Selection, StandingAction, Waiting,
-};
+use nightmail_queue::{HurryTarget, Notify, RuleBook, Selection, StandingAction, Waiting};
 use rustls::RootCertStore;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
