@@ -306,6 +306,11 @@ async fn a_policy_that_allows_none_of_the_hosts_puts_mail_off() {
     assert_eq!(sink.connections(), 0);
     let told = told(&reports).await;
     assert!(told.contains("sts-policy-invalid"), "{told}");
+    let mut careless = support::message(&["r@far.test"]);
+    careless.demands.tls_optional = true;
+    let careless = world.enqueue_message(careless, support::MESSAGE).await;
+    world.gone(careless).await;
+    assert!(sink.received().len() == 1 && world.show(id).await.is_some());
 }
 
 #[tokio::test]
