@@ -11,7 +11,7 @@
 //!
 //! Of several nodes each takes only messages of the shards whose leases it holds.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map};
 use std::sync::Arc;
 
 use nightmail_cluster::{LeaseHold, LeaseName, Leases, Shard};
@@ -24,11 +24,30 @@ use crate::destination::Destination;
 use crate::index::{Entry, Kind, Place, due_start};
 use crate::rank::Rank;
 
-/// Messages kept in memory, over all windows.
-const ENTRIES_MAX: usize = 40_000;
-/// A window has room for at least so many, and for at most so many.
-const WINDOW_MIN: usize = 16;
-const WINDOW_MAX: usize = 2_000;
+/// How much of what is ready is kept in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WindowLimits {
+    /// Messages, over all destinations, as far as each has its least.
+    pub entries_max: usize,
+    /// Messages for which each destination has room, whatever the others have.
+    pub window_min: usize,
+    /// Messages for which one destination has room.
+    pub window_max: usize,
+    /// Destinations before looks pause; before twice as many, what is announced for others is left to later looks.
+    pub destinations_max: usize,
+}
+
+impl Default for WindowLimits {
+    fn default() -> Self {
+        Self {
+            entries_max: 40_000,
+            window_min: 16,
+            window_max: 2_000,
+            destinations_max: 50_000,
+        }
+    }
+}
+
 /// Of so many that are taken, where both kinds wait, one is deferred.
 const DEFERRED_EVERY: u32 = 4;
 
@@ -49,6 +68,7 @@ const LOOK_FURTHER_BACK_MILLIS: i64 = 900_000;
 
 #[derive(Default)]
 struct State {
+    limits: WindowLimits,
     windows: HashMap<Destination, Window>,
     /// Entries in all windows.
     entries: usize,
@@ -56,6 +76,8 @@ struct State {
     announced: HashSet<Destination>,
     /// Where the next look begins.
     floor: Key,
+    /// The earliest that was announced and found no room: a look begins there.
+    put_aside: Option<Timestamp>,
     /// When to look back a little; `None` while nothing has changed since the last time.
     look_due: Option<Timestamp>,
     /// When to look back further; likewise.
@@ -71,9 +93,26 @@ struct Window {
     pending: Ready,
     deferred: Ready,
     /// Messages that somebody works on.
-    in_hand: HashSet<QueueId>,
+    in_hand: HashMap<QueueId, InHand>,
     /// Counts what was taken, to let both kinds have their share.
     turns: u32,
+}
+
+/// A message that somebody works on.
+struct InHand {
+    /// As it was when it was taken.
+    entry: Entry,
+    /// As it has been found since, where that is different: it may be ready again when it is let go.
+    changed: Option<Entry>,
+}
+
+impl InHand {
+    const fn new(entry: Entry) -> Self {
+        Self {
+            entry,
+            changed: None,
+        }
+    }
 }
 
 /// What is ready of one kind.
@@ -87,6 +126,12 @@ struct Ready {
 impl Ready {
     fn leave_out(&mut self, order: Place) {
         self.more_from = Some(self.more_from.map_or(order, |known| known.min(order)));
+    }
+
+    /// The rank of its best; of what is only in the store, as far as its place tells.
+    fn best(&self, kind: Kind) -> Option<Rank> {
+        let first = self.entries.first_key_value().map(|((rank, _), _)| *rank);
+        first.or_else(|| self.more_from.map(|from| from.rank(kind)))
     }
 }
 
@@ -109,21 +154,31 @@ impl Window {
             && self.deferred.more_from.is_none()
     }
 
-    /// Takes an entry in, in place of the last of its kind where there is no room. Returns by how many entries the
-    /// window has grown.
-    fn put(&mut self, entry: Entry, room: usize) -> usize {
-        if self.in_hand.contains(&entry.id) {
-            return 0;
+    /// Takes an entry in, in place of the last of its kind where there is no room. A message is ready in one kind only:
+    /// what was known of it before goes.
+    fn put(&mut self, entry: Entry, room: usize) {
+        if let Some(in_hand) = self.in_hand.get_mut(&entry.id) {
+            if in_hand.entry != entry {
+                in_hand.changed = Some(entry);
+            }
+            return;
         }
+        let place = (entry.rank, entry.id);
+        let other = match entry.kind {
+            Kind::Pending => &mut self.deferred,
+            Kind::Deferred => &mut self.pending,
+        };
+        other.entries.remove(&place);
         let is_full = self.len() >= room;
         let ready = self.ready(entry.kind);
-        let place = (entry.rank, entry.id);
-        if ready.entries.contains_key(&place) {
-            return 0;
+        // What was left out before it goes first, and the refill that brings that brings this one too.
+        let is_behind = ready.more_from.is_some_and(|from| entry.order() >= from);
+        if is_behind || ready.entries.contains_key(&place) {
+            return;
         }
         if !is_full {
             ready.entries.insert(place, entry);
-            return 1;
+            return;
         }
         match ready.entries.last_key_value() {
             Some((last, _)) if place < *last => {
@@ -134,7 +189,18 @@ impl Window {
             }
             _ => ready.leave_out(entry.order()),
         }
-        0
+    }
+
+    /// Takes the next of the kinds asked for in hand.
+    fn pop(&mut self, pending: bool, deferred: bool) -> Option<Entry> {
+        loop {
+            let kind = self.next_kind(pending, deferred)?;
+            let (_, entry) = self.ready(kind).entries.pop_first()?;
+            if let hash_map::Entry::Vacant(free) = self.in_hand.entry(entry.id) {
+                free.insert(InHand::new(entry));
+                return Some(entry);
+            }
+        }
     }
 
     /// Of which kind the next one is.
@@ -160,7 +226,9 @@ impl Window {
 
 impl State {
     fn room(&self) -> usize {
-        (ENTRIES_MAX / self.windows.len().max(1)).clamp(WINDOW_MIN, WINDOW_MAX)
+        let limits = &self.limits;
+        let share = limits.entries_max / self.windows.len().max(1);
+        share.min(limits.window_max).max(limits.window_min)
     }
 
     fn put(&mut self, destination: &Destination, entry: Entry) {
@@ -169,7 +237,20 @@ impl State {
             Some(window) => window,
             None => self.windows.entry(destination.clone()).or_default(),
         };
-        self.entries += window.put(entry, room);
+        let before = window.len();
+        window.put(entry, room);
+        self.entries = self.entries + window.len() - before;
+    }
+
+    /// Leaves what was announced to a look, where memory is full of other destinations.
+    fn puts_aside(&mut self, destination: &Destination, entry: &Entry) -> bool {
+        let is_full = self.windows.len() >= self.limits.destinations_max.saturating_mul(2);
+        let is_put_aside = is_full && !self.windows.contains_key(destination);
+        if is_put_aside {
+            let known = self.put_aside.unwrap_or(entry.due);
+            self.put_aside = Some(known.min(entry.due));
+        }
+        is_put_aside
     }
 
     fn drop_if_done(&mut self, destination: &Destination) {
@@ -200,6 +281,11 @@ impl Feed {
             leases,
             news: Arc::default(),
         }
+    }
+
+    /// Other bounds for what is taken in from now on.
+    pub fn limit(&self, limits: WindowLimits) {
+        self.state.lock().limits = limits;
     }
 
     /// The leases.
@@ -256,10 +342,20 @@ impl Feed {
         }
         // The clock may have been put back since the last look.
         let from = due_start(now.plus_millis(-back.unwrap_or(0)));
+        let from = match state.put_aside.take() {
+            Some(aside) => from.min(due_start(aside)),
+            None => from,
+        };
         from.min(state.floor.clone())
     }
 
-    /// Takes note that everything below `floor` has been looked at.
+    /// Whether there are so many destinations in memory that a look is better put off.
+    pub fn is_crowded(&self) -> bool {
+        let state = self.state.lock();
+        state.windows.len() >= state.limits.destinations_max
+    }
+
+    /// Takes note of where the next look begins: everything below has been looked at.
     pub fn raise_floor(&self, floor: Key) {
         self.state.lock().floor = floor;
     }
@@ -296,7 +392,9 @@ impl Feed {
     ) {
         let mut any = false;
         for (destination, entry) in entries {
-            if entry.due <= now && self.put(destination, *entry) {
+            let is_due = entry.due <= now && self.is_ours(entry.id);
+            if is_due && !self.state.lock().puts_aside(destination, entry) {
+                self.state.lock().put(destination, *entry);
                 let mut state = self.state.lock();
                 if !state.announced.contains(destination) {
                     state.announced.insert(destination.clone());
@@ -323,20 +421,19 @@ impl Feed {
     pub fn best(&self, destination: &Destination) -> Option<Rank> {
         let state = self.state.lock();
         let window = state.windows.get(destination)?;
-        let first = |ready: &Ready| ready.entries.first_key_value().map(|((rank, _), _)| *rank);
-        let ranks = first(&window.pending)
+        let pending = window.pending.best(Kind::Pending);
+        let ranks = pending
             .into_iter()
-            .chain(first(&window.deferred));
+            .chain(window.deferred.best(Kind::Deferred));
         ranks.min()
     }
 
-    /// Whether a destination has work that nobody has taken, in memory or in the store.
-    pub fn has_more(&self, destination: &Destination) -> bool {
+    /// Whether a destination has work of these kinds that nobody has taken, in memory or in the store.
+    pub fn has_more(&self, destination: &Destination, pending: bool, deferred: bool) -> bool {
         let state = self.state.lock();
         state.windows.get(destination).is_some_and(|window| {
-            window.len() > 0
-                || window.pending.more_from.is_some()
-                || window.deferred.more_from.is_some()
+            let of = |ready: &Ready| !ready.entries.is_empty() || ready.more_from.is_some();
+            (pending && of(&window.pending)) || (deferred && of(&window.deferred))
         })
     }
 
@@ -410,20 +507,14 @@ impl Feed {
     fn pop(&self, destination: &Destination, pending: bool, deferred: bool) -> Option<Entry> {
         let mut state = self.state.lock();
         let window = state.windows.get_mut(destination)?;
-        let entry = window
-            .next_kind(pending, deferred)
-            .and_then(|kind| window.ready(kind).entries.pop_first());
-        match entry {
-            Some((_, entry)) => {
-                window.in_hand.insert(entry.id);
-                state.entries -= 1;
-                Some(entry)
-            }
-            None => {
-                state.drop_if_done(destination);
-                None
-            }
+        let before = window.len();
+        let entry = window.pop(pending, deferred);
+        let taken = before - window.len();
+        state.entries -= taken;
+        if entry.is_none() {
+            state.drop_if_done(destination);
         }
+        entry
     }
 
     /// The ticket of an entry that is in hand; `None`, and the entry is let go, where the lease is not held any more.
@@ -450,9 +541,10 @@ impl Feed {
         {
             let mut state = self.state.lock();
             let window = state.windows.entry(destination.clone()).or_default();
-            if !window.in_hand.insert(entry.id) {
-                return None;
-            }
+            match window.in_hand.entry(entry.id) {
+                hash_map::Entry::Occupied(_) => return None,
+                hash_map::Entry::Vacant(free) => free.insert(InHand::new(entry)),
+            };
             let place = (entry.rank, entry.id);
             let removed = [Kind::Pending, Kind::Deferred]
                 .into_iter()
@@ -463,12 +555,13 @@ impl Feed {
         self.ticket(destination, entry)
     }
 
-    fn let_go(&self, destination: &Destination, id: QueueId) {
+    /// Gives how it has been found since it was taken, where that is different.
+    fn let_go(&self, destination: &Destination, id: QueueId) -> Option<Entry> {
         let mut state = self.state.lock();
-        if let Some(window) = state.windows.get_mut(destination) {
-            window.in_hand.remove(&id);
-        }
+        let window = state.windows.get_mut(destination)?;
+        let in_hand = window.in_hand.remove(&id);
         state.drop_if_done(destination);
+        in_hand.and_then(|in_hand| in_hand.changed)
     }
 
     /// Messages that are being worked on, counted once for each destination.
@@ -487,7 +580,7 @@ impl Feed {
         state
             .windows
             .values()
-            .any(|window| window.in_hand.contains(&id))
+            .any(|window| window.in_hand.contains_key(&id))
     }
 
     /// Entries kept in memory, and destinations that have any.
@@ -540,11 +633,12 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.feed.let_go(&self.destination, self.entry.id);
+        let changed = self.feed.let_go(&self.destination, self.entry.id);
         // What was put off is found by its time; what was not worked on is ready as it was.
-        if self.due == Some(self.entry.due) {
-            let again = (self.destination.clone(), self.entry);
-            self.feed.announce([&again], self.entry.due);
+        let unchanged = (self.due == Some(self.entry.due)).then_some(self.entry);
+        if let Some(entry) = changed.or(unchanged) {
+            let again = (self.destination.clone(), entry);
+            self.feed.announce([&again], entry.due);
         }
     }
 }
@@ -553,6 +647,7 @@ impl Drop for Ticket {
 mod tests {
     use super::*;
 
+    const WINDOW_MAX: usize = 2_000;
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
     fn entry(id: u64, kind: Kind, key: i64) -> Entry {
@@ -647,6 +742,71 @@ mod tests {
             [(Kind::Pending, left_out.order())]
         );
         assert!(feed.wants(&far(), WINDOW_MAX, true, true).is_empty());
+    }
+
+    /// Both kinds of one message were ready at a time after an operator's retry, and two took it.
+    #[test]
+    fn a_message_that_changes_its_kind_is_taken_once() {
+        let feed = feed(&[entry(1, Kind::Pending, 1)]);
+        feed.put(&far(), entry(1, Kind::Deferred, 1));
+        let taken = feed.take(&far(), 9, true, true);
+        assert_eq!(ids(&taken), [1]);
+        assert!(!taken[0].is_pending());
+        assert_eq!(feed.size(), (0, 1));
+    }
+
+    #[test]
+    fn what_changes_while_it_is_in_hand_is_ready_when_it_is_let_go() {
+        let feed = feed(&[entry(1, Kind::Pending, 1)]);
+        let mut taken = feed.take(&far(), 9, true, true);
+        feed.put(&far(), entry(1, Kind::Pending, 1));
+        let asked_for = Entry {
+            due: NOW.plus_millis(10),
+            ..entry(1, Kind::Deferred, 1)
+        };
+        feed.put(&far(), asked_for);
+        assert!(feed.take(&far(), 9, true, true).is_empty());
+        taken[0].set_due(None);
+        drop(taken);
+        assert_eq!(feed.drain_announced(), [far()]);
+        assert!(!feed.take(&far(), 9, true, true)[0].is_pending());
+    }
+
+    #[test]
+    fn what_was_left_out_is_not_overtaken_by_what_comes_later() {
+        let feed = feed(&[]);
+        feed.limit(WindowLimits {
+            window_min: 2,
+            window_max: 2,
+            ..WindowLimits::default()
+        });
+        for id in 1..=3 {
+            feed.put(&far(), entry(id, Kind::Pending, id as i64));
+        }
+        let first = feed.take(&far(), 1, true, true);
+        feed.put(&far(), entry(4, Kind::Pending, 4));
+        let second = feed.take(&far(), 9, true, true);
+        assert_eq!((ids(&first), ids(&second)), (vec![1], vec![2]));
+        // The third and the fourth are the store's, and it is known how good the third is.
+        assert_eq!(feed.best(&far()), Some(Rank { band: 4, key: 3 }));
+        let from = entry(3, Kind::Pending, 3).order();
+        assert_eq!(feed.wants(&far(), 1, true, true), [(Kind::Pending, from)]);
+    }
+
+    #[test]
+    fn what_is_announced_when_memory_is_full_of_destinations_is_left_to_a_look() {
+        let feed = feed(&[entry(1, Kind::Pending, 1)]);
+        feed.limit(WindowLimits {
+            destinations_max: 0,
+            ..WindowLimits::default()
+        });
+        feed.raise_floor(due_start(NOW.plus_millis(1)));
+        let near = Destination::Domain("near.test".parse().unwrap());
+        let later = NOW.plus_millis(50_000);
+        feed.announce([&(near.clone(), entry(2, Kind::Pending, 1))], later);
+        assert!(feed.is_crowded() && feed.drain_announced().is_empty());
+        assert_eq!(feed.look_from(later), due_start(NOW));
+        assert!(feed.look_from(later) > due_start(NOW));
     }
 
     #[test]

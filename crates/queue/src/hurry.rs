@@ -1,5 +1,7 @@
 //! Making mail for one destination due now: what ETRN asks for (RFC 1985).
 
+use std::collections::HashSet;
+
 use nightmail_core::{Domain, QueueId};
 use nightmail_engine::{KeyRange, Order, Space};
 
@@ -51,13 +53,16 @@ impl Queue {
     pub async fn hurry(&self, target: &HurryTarget) -> Result<u64, QueueError> {
         let mut hurried = 0;
         for key in target.keys() {
+            // What was due already is put behind, where it is met once more.
+            let mut seen = HashSet::new();
             let mut range = KeyRange::prefix(&key);
             loop {
                 let rows = self.page(Space::Outbound, &range).await?;
                 let ids = rows
                     .iter()
                     .map(|(key, value)| Ok(read_outbound(key, value)?.1.id));
-                let ids = ids.collect::<Result<Vec<QueueId>, QueueError>>()?;
+                let mut ids = ids.collect::<Result<Vec<QueueId>, QueueError>>()?;
+                ids.retain(|id| seen.insert(*id));
                 let whom = target.clone();
                 let meant = move |_, _: &QueueMessage, recipient: &Recipient| {
                     recipient.relay.is_none() && whom.fits(recipient.address.domain())

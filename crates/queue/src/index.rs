@@ -115,6 +115,16 @@ impl Place {
         Self { id, ..self }
     }
 
+    /// The rank of what is there. Of what is deferred only the time is told.
+    pub const fn rank(self, kind: Kind) -> Rank {
+        let band = match kind {
+            Kind::Pending => self.by.0,
+            Kind::Deferred => Rank::NORMAL,
+        };
+        let key = self.by.1;
+        Rank { band, key }
+    }
+
     /// The key of the `Outbound` row there.
     pub fn key(&self, destination_key: Vec<u8>, kind: Kind) -> Key {
         let mut key = destination_key;

@@ -35,7 +35,7 @@ mod walk;
 
 pub use destination::{Destination, RelayName};
 pub use error::QueueError;
-pub use feed::Ticket;
+pub use feed::{Ticket, WindowLimits};
 pub use hurry::HurryTarget;
 pub use ids::{QueueIds, accepted_at};
 pub use index::Kind;

@@ -1,5 +1,7 @@
 //! What operators and customers ask of the queue: changes of many messages, and what waits where.
 
+use std::collections::HashSet;
+
 use nightmail_commit::{Abort, Intent, Tx};
 use nightmail_core::{QueueId, Timestamp};
 use nightmail_engine::{KeyRange, Order, RowKey, Space};
@@ -107,10 +109,13 @@ impl Queue {
             to: None,
         };
         let mut moved = 0;
+        // What is moved may come to lie ahead again.
+        let mut seen = HashSet::new();
         loop {
             let rows = self.page(Space::Due, &range).await?;
             let ids = rows.iter().map(|(key, _)| Ok(split_due_key(key)?.1));
-            let ids = ids.collect::<Result<Vec<_>, QueueError>>()?;
+            let mut ids = ids.collect::<Result<Vec<_>, QueueError>>()?;
+            ids.retain(|id| seen.insert(*id));
             let routed = |_, message: &QueueMessage, _: &Recipient| message.unrouted.is_none();
             moved += self
                 .alter_many(ids, Alteration::Retry, routed)

@@ -9,7 +9,7 @@ use nightmail_engine::{Key, KeyRange, Order, RowKey, Space, Value};
 
 use crate::destination::Destination;
 use crate::error::QueueError;
-use crate::feed::{Feed, Ticket};
+use crate::feed::{Feed, Ticket, WindowLimits};
 use crate::ids::QueueIds;
 use crate::index::{Kind, Place, due_start, entries, read_due, read_outbound, split_due_key};
 use crate::rank::{Rank, Weights};
@@ -21,6 +21,9 @@ use crate::tx::{self, Enqueued, RecipientOutcome, Recorded, Verdict};
 pub(crate) const PAGE_ROWS: usize = 512;
 /// Pages read by one look. More are another look's.
 const LOOK_PAGES_MAX: usize = 16;
+
+/// How long a look is put off where memory is full of destinations.
+const CROWDED_MILLIS: i64 = 500;
 
 /// What a look has found.
 #[derive(Debug, Default)]
@@ -85,6 +88,13 @@ impl Queue {
         Self { weights, ..self }
     }
 
+    /// The queue, with other bounds for what is kept in memory.
+    #[must_use]
+    pub fn with_windows(self, limits: WindowLimits) -> Self {
+        self.feed.limit(limits);
+        self
+    }
+
     /// The coefficients of the weight.
     pub const fn weights(&self) -> &Weights {
         &self.weights
@@ -118,12 +128,26 @@ impl Queue {
     /// Looks at what has become due, and takes it into memory as far as there is room. What another node is to send is
     /// passed over.
     pub async fn look(&self, now: Timestamp) -> Result<Look, QueueError> {
+        if self.feed.is_crowded() {
+            return Ok(Look {
+                look_again: Some(now.plus_millis(CROWDED_MILLIS)),
+                ..Look::default()
+            });
+        }
+        let from = self.feed.look_from(now);
+        let look = self.look_on(from.clone(), now).await;
+        if look.is_err() {
+            // What has been found so far is not made known: the next look finds it again.
+            self.feed.raise_floor(from);
+        }
+        look
+    }
+
+    async fn look_on(&self, from: Key, now: Timestamp) -> Result<Look, QueueError> {
         let mut ready: HashSet<Destination> = HashSet::new();
         let end = due_start(now.plus_millis(1));
-        let mut range = KeyRange {
-            from: self.feed.look_from(now),
-            to: Some(end.clone()),
-        };
+        let to = Some(end.clone());
+        let mut range = KeyRange { from, to };
         let mut more = true;
         for _ in 0..LOOK_PAGES_MAX {
             let rows = self.page(Space::Due, &range).await?;
@@ -203,7 +227,12 @@ impl Queue {
 
     /// Whether a destination has work that is due and that nobody has taken, in memory or in the store.
     pub fn has_more(&self, destination: &Destination) -> bool {
-        self.feed.has_more(destination)
+        self.feed.has_more(destination, true, true)
+    }
+
+    /// The same for the kinds asked for alone.
+    pub fn has_more_of(&self, destination: &Destination, pending: bool, deferred: bool) -> bool {
+        self.feed.has_more(destination, pending, deferred)
     }
 
     /// Takes at most `limit` messages that are due for a destination, the best first, of the kinds asked for.
@@ -217,11 +246,14 @@ impl Queue {
         pending: bool,
         deferred: bool,
     ) -> Result<Vec<Ticket>, QueueError> {
-        for (kind, from) in self.feed.wants(destination, limit, pending, deferred) {
-            if let Err(error) = self.refill(destination, now, kind, from).await {
-                self.feed.leave_out(destination, kind, from);
-                return Err(error);
-            }
+        let mut wanted = Wanted {
+            feed: &self.feed,
+            destination,
+            places: self.feed.wants(destination, limit, pending, deferred),
+        };
+        while let Some((kind, from)) = wanted.places.last().copied() {
+            self.refill(destination, now, kind, from).await?;
+            wanted.places.pop();
         }
         Ok(self.feed.take(destination, limit, pending, deferred))
     }
@@ -245,7 +277,13 @@ impl Queue {
             let rows = self.page(Space::Outbound, &range).await?;
             let mut found = Vec::with_capacity(rows.len());
             for (key, value) in &rows {
-                let (_, entry) = read_outbound(key, value)?;
+                let entry = match read_outbound(key, value) {
+                    Ok((_, entry)) => entry,
+                    Err(error) => {
+                        tracing::error!(?key, %error, "a row of the queue's index is damaged and is passed over");
+                        continue;
+                    }
+                };
                 // What is deferred is ordered by time: from here on nothing is due.
                 if kind == Kind::Deferred && entry.due > now {
                     self.feed.refill(destination, &found);
@@ -254,13 +292,10 @@ impl Queue {
                 found.push(entry);
             }
             let has_room = self.feed.refill(destination, &found);
-            let (Some((last, _)), Some(entry)) = (rows.last(), found.last()) else {
+            let Some((last, _)) = rows.last().filter(|_| rows.len() == PAGE_ROWS) else {
                 return Ok(());
             };
-            if rows.len() < PAGE_ROWS {
-                return Ok(());
-            }
-            if !has_room {
+            if let Some(entry) = found.last().filter(|_| !has_room) {
                 self.feed.leave_out(destination, kind, entry.order().next());
                 return Ok(());
             }
@@ -293,13 +328,19 @@ impl Queue {
         entries(id, message).get(destination).map(|entry| entry.due)
     }
 
-    /// Messages by their ids; `None` for those that are not in the queue.
+    /// Messages by their ids; `None` for those that are not in the queue, or whose row is damaged.
     pub async fn load(&self, ids: &[QueueId]) -> Result<Vec<Option<QueueMessage>>, QueueError> {
         let keys: Vec<RowKey> = ids.iter().map(|id| message_key(*id)).collect();
         let rows = self.committer.engine().get_many(&keys).await?;
-        rows.into_iter()
-            .map(|row| Ok(row.map(|row| QueueMessage::decode(&row)).transpose()?))
-            .collect()
+        let read = |(id, row): (&QueueId, Option<Value>)| {
+            let message = QueueMessage::decode(&row?);
+            message
+                .inspect_err(|error| {
+                    tracing::error!(queue_id = %id, %error, "a queued message's row is damaged and is passed over");
+                })
+                .ok()
+        };
+        Ok(ids.iter().zip(rows).map(read).collect())
     }
 
     /// Messages that are being worked on, on this node, counted once for each destination.
@@ -447,5 +488,20 @@ impl Queue {
             .engine()
             .scan(space, range.clone(), Order::Ascending, PAGE_ROWS)
             .await?)
+    }
+}
+
+/// Places from which a window is to be refilled. Those that are not are kept in mind.
+struct Wanted<'a> {
+    feed: &'a Feed,
+    destination: &'a Destination,
+    places: Vec<(Kind, Place)>,
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        for (kind, from) in self.places.drain(..) {
+            self.feed.leave_out(self.destination, kind, from);
+        }
     }
 }
