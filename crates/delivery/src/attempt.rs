@@ -27,6 +27,8 @@ pub(crate) struct Job {
 pub(crate) struct Undecided {
     pub indexes: Vec<usize>,
     reason: Option<(Trouble, String)>,
+    /// Whether a host was passed over only because its TLS is not as it has to be.
+    lacks_tls: bool,
 }
 
 impl Undecided {
@@ -34,11 +36,13 @@ impl Undecided {
         Self {
             indexes,
             reason: None,
+            lacks_tls: false,
         }
     }
 
     /// A trouble that may pass outweighs one that will not: as long as one host may take the message later, it waits.
     pub fn note(&mut self, trouble: Trouble, host: &str) {
+        self.lacks_tls |= trouble.about_tls;
         let outweighed = self
             .reason
             .as_ref()
@@ -53,7 +57,11 @@ impl Undecided {
         match &self.reason {
             Some((trouble, host)) => {
                 let host = Some(host.clone()).filter(|host| !host.is_empty());
-                (trouble.clone(), host)
+                let trouble = Trouble {
+                    about_tls: self.lacks_tls,
+                    ..trouble.clone()
+                };
+                (trouble, host)
             }
             None => (
                 Trouble::temporary("4.4.1", "no host could be reached"),

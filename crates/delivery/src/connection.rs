@@ -5,6 +5,7 @@
 //! reply came, it is not known whether the peer has the message: that is a temporary failure here, never a reason to
 //! send it to another host in the same attempt.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,15 +51,27 @@ pub(crate) struct Unopened {
     pub lacks_tls: bool,
     /// What domains are told of that, where TLS failed.
     pub tls_result: Option<ResultType>,
+    /// Who has talked with whom.
+    pub peering: Peering,
+}
+
+/// Who talks with whom, as domains are told of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peering {
+    /// The address that the connection comes from.
+    pub local: Option<IpAddr>,
+    /// The name by which the host has answered EHLO.
+    pub hello: Option<String>,
 }
 
 impl Unopened {
-    pub const fn of(trouble: Trouble) -> Self {
+    pub fn of(trouble: Trouble) -> Self {
         Self {
             trouble,
             tls_failed: false,
             lacks_tls: false,
             tls_result: None,
+            peering: Peering::default(),
         }
     }
 }
@@ -115,6 +128,7 @@ pub(crate) struct Connection {
     target: Target,
     client: Client,
     wire: Wire,
+    local: Option<IpAddr>,
     buffer: Box<[u8]>,
     gathered: BytesMut,
     /// The peer no longer takes bytes; what it has said may still be read.
@@ -125,7 +139,6 @@ pub(crate) struct Connection {
     tls_result: Option<ResultType>,
     begun: Instant,
     messages: u32,
-    opened_for: Wanted,
     permit: Option<OwnedSemaphorePermit>,
     linked: Option<Linked>,
 }
@@ -153,6 +166,7 @@ impl Connection {
             channel,
             target,
             client: Client::new(config, now, tls),
+            local: wire.local_ip(),
             wire,
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             gathered: BytesMut::new(),
@@ -163,7 +177,6 @@ impl Connection {
             tls_result: None,
             begun: now,
             messages: 0,
-            opened_for: Wanted::Usual,
             permit: None,
             linked: None,
         };
@@ -192,6 +205,16 @@ impl Connection {
                 }
                 _ => None,
             },
+            peering: self.peering(),
+        }
+    }
+
+    /// Who talks with whom.
+    pub fn peering(&self) -> Peering {
+        let name = &self.offers().name;
+        Peering {
+            local: self.local,
+            hello: (!name.is_empty()).then(|| name.to_string()),
         }
     }
 
@@ -244,20 +267,13 @@ impl Connection {
         self.linked = Some(Linked(Arc::clone(site)));
     }
 
-    /// Takes note of what it was opened for.
-    pub const fn opened_for(&mut self, wanted: Wanted) {
-        self.opened_for = wanted;
-    }
-
     /// Whether a message that wants that may go over it. What was opened without regard to promises is of no use to
     /// others.
     pub fn suits(&self, wanted: Wanted) -> bool {
         match wanted {
             Wanted::Nothing => true,
-            Wanted::Usual => self.opened_for != Wanted::Nothing,
-            Wanted::Proof => {
-                self.opened_for != Wanted::Nothing && self.target.protection.is_proven()
-            }
+            Wanted::Usual => !self.target.relaxed,
+            Wanted::Proof => !self.target.relaxed && self.target.protection.is_proven(),
         }
     }
 

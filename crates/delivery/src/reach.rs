@@ -96,10 +96,12 @@ impl Worker {
             };
             match opened {
                 Ok(mut connection) => {
-                    connection.link(&self.site);
-                    connection.opened_for(wanted);
-                    // A site that has answered may have more connections.
-                    self.ask_for_help();
+                    // One that only some mail may use says nothing of those for all mail.
+                    if !connection.target().relaxed {
+                        connection.link(&self.site);
+                        // A site that has answered may have more connections.
+                        self.ask_for_help();
+                    }
                     return Some(connection);
                 }
                 Err(unopened) => {
@@ -151,6 +153,7 @@ impl Worker {
             let opened = self.channel.reach(&self.site, target.clone()).await;
             let unopened = match opened {
                 Ok(connection) => {
+                    watched.peering = connection.peering();
                     match connection.tls() {
                         Some(_) => self.channel.note_tls(&mut watched, Ok(())),
                         None if target.protection.guard().is_some() => {
@@ -166,6 +169,7 @@ impl Worker {
             };
             if let Some(kind) = unopened.tls_result {
                 let text = unopened.trouble.text.clone();
+                watched.peering = unopened.peering.clone();
                 self.channel.note_tls(&mut watched, Err((kind, text)));
             }
             target.protection = match target.protection {

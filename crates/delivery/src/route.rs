@@ -106,6 +106,8 @@ pub(crate) struct Target {
     pub address: SocketAddr,
     /// How the connection is protected.
     pub protection: Protection,
+    /// Whether that may be less than what the recipient's site promises: it is for mail that may go so.
+    pub relaxed: bool,
 }
 
 /// A host and what its addresses turned out to be.

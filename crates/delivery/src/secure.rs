@@ -17,6 +17,7 @@ use nightmail_tlspolicy::{
 
 use crate::attempt::Wanted;
 use crate::channel::Channel;
+use crate::connection::Peering;
 use crate::connection::Unopened;
 use crate::options::SmarthostTls;
 use crate::route::{Candidate, Exchangers, Route, Target};
@@ -32,6 +33,7 @@ pub(crate) struct Watched {
     policy_strings: Vec<String>,
     mx_host: String,
     receiving_ip: IpAddr,
+    pub peering: Peering,
     /// What came of it has been counted: a session counts once (RFC 8460 §4.1), and a failure more than what was done
     /// instead.
     is_counted: bool,
@@ -55,12 +57,14 @@ impl Channel {
     ) -> Result<Secured, Trouble> {
         // Mail that may go without TLS, such as a report on it, is no part of one (RFC 8460 §5.3).
         let is_counted = matches!(site.route, Route::Hosts(_)) && wanted != Wanted::Nothing;
+        let relaxed = wanted == Wanted::Nothing && self.promises_tls(site);
         let watched = Watched {
             domain: domain.filter(|_| is_counted).cloned(),
             policy: PolicyType::NoPolicyFound,
             policy_strings: Vec::new(),
             mx_host: candidate.host.clone(),
             receiving_ip: candidate.address.ip(),
+            peering: Peering::default(),
             is_counted: false,
         };
         let secured = |protection, watched: Watched| Secured {
@@ -69,22 +73,39 @@ impl Channel {
                 server_name: watched.mx_host.clone(),
                 address: candidate.address,
                 protection,
+                relaxed,
             },
             watched,
         };
         match &site.route {
             Route::Relay(name) => Ok(secured(self.relay_protection(name, wanted), watched)),
-            Route::Hosts(exchangers) => {
+            Route::Hosts(exchangers) if !relaxed => {
                 let (protection, watched) = self
                     .exchanger_protection(site, exchangers, &candidate, watched, wanted)
                     .await?;
                 Ok(secured(protection, watched))
             }
-            Route::Literal(_) | Route::Nowhere(_) => {
+            Route::Hosts(_) | Route::Literal(_) | Route::Nowhere(_) => {
                 let protection = self.by_settings(site.settings.tls, wanted);
                 Ok(secured(protection, watched))
             }
         }
+    }
+
+    /// Whether the site says, or may say, what has to hold of TLS towards it. Where nothing but DANE will do here, that
+    /// holds for all mail.
+    fn promises_tls(&self, site: &Site) -> bool {
+        let Route::Hosts(exchangers) = &site.route else {
+            return false;
+        };
+        let may_have_records = self.asks_dane(site) && exchangers.secure;
+        let promises = may_have_records || exchangers.sts != StsDecision::None;
+        promises && site.settings.tls != TlsRule::Dane
+    }
+
+    fn asks_dane(&self, site: &Site) -> bool {
+        let settings = &site.settings;
+        self.options.tls_policies.is_some() && settings.dane && settings.tls != TlsRule::Never
     }
 
     fn relay_protection(&self, name: &str, wanted: Wanted) -> Protection {
@@ -120,11 +141,7 @@ impl Channel {
         wanted: Wanted,
     ) -> Result<(Protection, Watched), Trouble> {
         let rule = site.settings.tls;
-        if wanted == Wanted::Nothing {
-            return Ok((self.by_settings(rule, wanted), watched));
-        }
-        let asks_dane = self.options.tls_policies.is_some() && site.settings.dane;
-        let dane = match asks_dane && rule != TlsRule::Never {
+        let dane = match self.asks_dane(site) {
             true => self.dane(exchangers, candidate).await,
             false => Dane::None,
         };
@@ -143,12 +160,12 @@ impl Channel {
             Dane::Failed(text) => {
                 watched.policy = PolicyType::Tlsa;
                 self.note_tls(&mut watched, Err((ResultType::DnssecInvalid, text.clone())));
-                return Err(Trouble::temporary("4.7.5", text));
+                return Err(Trouble::of_tls(text));
             }
             Dane::Unusable | Dane::None if rule == TlsRule::Dane => {
                 let text = format!("{} has no TLSA records that can be used", candidate.host);
                 self.note_tls(&mut watched, Err((ResultType::DaneRequired, text.clone())));
-                return Err(Trouble::temporary("4.7.5", text));
+                return Err(Trouble::of_tls(text));
             }
             Dane::Unusable => {
                 watched.policy = PolicyType::Tlsa;
@@ -193,7 +210,7 @@ impl Channel {
                     &mut watched,
                     Err((ResultType::StsPolicyInvalid, text.clone())),
                 );
-                Err(Trouble::temporary("4.7.5", text))
+                Err(Trouble::of_tls(text))
             }
             StsDecision::Enforce(policy) => {
                 watched.follow(policy);
@@ -273,8 +290,8 @@ impl Channel {
             Err((kind, reason)) => TlsOutcome::Failure(TlsFailure {
                 kind,
                 receiving_ip: Some(watched.receiving_ip),
-                receiving_helo: None,
-                sending_ip: None,
+                receiving_helo: watched.peering.hello.clone(),
+                sending_ip: watched.peering.local,
                 reason,
             }),
         };

@@ -239,7 +239,7 @@ impl Site {
     pub fn dead_for(&self, message: &QueueMessage) -> Option<Dead> {
         let is_optional = Wanted::of(message) == Wanted::Nothing;
         self.dead()
-            .filter(|dead| !(is_optional && dead.trouble.status.starts_with("4.7.")))
+            .filter(|dead| !(is_optional && dead.trouble.about_tls))
     }
 
     /// Tries the site again at once, where it died before `asked`.

@@ -7,6 +7,9 @@ use crate::route::Target;
 /// The message needs a host that keeps it under TLS (RFC 8689 §4.2.1).
 pub(crate) const TLS_REQUIRED: &str = "5.7.30";
 
+/// TLS is not as it has to be (RFC 3463 §3.8: a cryptographic failure).
+pub(crate) const TLS_NOT_RIGHT: &str = "4.7.5";
+
 /// Why a session ended without deciding everything.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Trouble {
@@ -18,6 +21,8 @@ pub(crate) struct Trouble {
     pub reply: Option<String>,
     /// What to tell a person.
     pub text: String,
+    /// Whether it is only that TLS is not as it has to be: mail that may go without is not held up.
+    pub about_tls: bool,
 }
 
 impl Trouble {
@@ -34,6 +39,15 @@ impl Trouble {
             status: status.into(),
             reply: None,
             text: text.into(),
+            about_tls: false,
+        }
+    }
+
+    /// TLS is not as the recipient's site promises.
+    pub fn of_tls(text: impl Into<String>) -> Self {
+        Self {
+            about_tls: true,
+            ..Self::temporary(TLS_NOT_RIGHT, text)
         }
     }
 
@@ -46,7 +60,7 @@ impl Trouble {
                 ("4.7.4", "TLS is required and was not to be had".to_owned())
             }
             FailureKind::TlsFailed => (
-                "4.7.5",
+                TLS_NOT_RIGHT,
                 format!("TLS failed: {}", tls_error.unwrap_or("no reason given")),
             ),
             FailureKind::AuthUnavailable => ("4.7.4", "no way to authenticate".to_owned()),
@@ -74,6 +88,10 @@ impl Trouble {
             status,
             reply: reply.map(ToString::to_string),
             text: format!("{}[{}]: {text}", target.host, target.address.ip()),
+            about_tls: matches!(
+                failure.kind,
+                FailureKind::TlsUnavailable | FailureKind::TlsFailed
+            ),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nightmail_core::{Domain, QueueId};
 use nightmail_queue::{Destination, HurryTarget, QueueMessage};
+use nightmail_smtp::TlsFacts;
 use nightmail_smtp::client::{Config, Protocol, TlsPolicy};
 
 use crate::attempt::Job;
@@ -31,10 +32,12 @@ pub struct TurnReport {
 
 impl Delivery {
     /// Sends the mail that waits for `domains` over `stream`, whose other end speaks as a server from here on: it greets
-    /// first. The stream may be under TLS already. Ends when there is no more mail or the customer goes.
+    /// first. `tls` is what the stream is under, with `peer_verified` where the customer has proven who it is, such as by
+    /// logging in: then it is also sent mail that demands TLS. Ends when there is no more mail or the customer goes.
     pub async fn turn(
         &self,
         stream: Box<dyn AsyncStream>,
+        tls: Option<TlsFacts>,
         domains: Vec<Domain>,
     ) -> Result<TurnReport, DeliveryError> {
         let channel = &self.channel;
@@ -56,9 +59,10 @@ impl Delivery {
             server_name: name,
             address: ([0, 0, 0, 0], 0).into(),
             protection: Protection::None,
+            relaxed: false,
         };
         let wire = Wire::Turned(stream);
-        let opened = Connection::open(Arc::clone(channel), target, Arc::new(config), wire, None);
+        let opened = Connection::open(Arc::clone(channel), target, Arc::new(config), wire, tls);
         let mut sent = Ok(());
         if let Ok(mut connection) = Box::pin(opened).await {
             for destination in &fetched.destinations {

@@ -1,6 +1,7 @@
 //! The bytes between this host and a peer: plain, under TLS, or a stream that somebody else has opened.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -20,6 +21,18 @@ pub(crate) enum Wire {
     Turned(Box<dyn AsyncStream>),
     /// Taken away for a handshake that failed.
     Gone,
+}
+
+impl Wire {
+    /// The address that this end has, where it was opened here.
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Turned(_) | Self::Gone => return None,
+        };
+        stream.local_addr().ok().map(|address| address.ip())
+    }
 }
 
 impl AsyncRead for Wire {

@@ -20,24 +20,10 @@ use nightmail_pace::TlsRule;
 use nightmail_testbed::https::{HttpsServer, Page};
 use nightmail_tlspolicy::{TlsPolicies, TlsPolicyOptions, TlsReport, TlsReportOptions, TlsReports};
 use nightmail_trust::Reporter;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::CertificateDer;
 use support::World;
 use support::sink::{Behaviour, Sink};
-use tokio_rustls::TlsAcceptor;
-
-fn tls_for(name: &str) -> (TlsAcceptor, CertificateDer<'static>) {
-    let generated = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let certificate = generated.cert.der().clone();
-    let key = PrivatePkcs8KeyDer::from(generated.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], PrivateKeyDer::Pkcs8(key))
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), certificate)
-}
+use support::tls::tls_for;
 
 /// A world whose far.test has one host, which shows a certificate that nobody vouches for.
 async fn world_with(name: &str) -> (World, Sink, CertificateDer<'static>) {
@@ -311,6 +297,36 @@ async fn a_policy_that_allows_none_of_the_hosts_puts_mail_off() {
     let careless = world.enqueue_message(careless, support::MESSAGE).await;
     world.gone(careless).await;
     assert!(sink.received().len() == 1 && world.show(id).await.is_some());
+    let id = world.enqueue(&["r@far.test"]).await;
+    refused(&world, id).await;
+    assert_eq!(
+        sink.received().len(),
+        1,
+        "nor over the connection that is there"
+    );
+}
+
+#[tokio::test]
+async fn a_domain_is_told_who_talked_with_whom_when_tls_failed() {
+    let (mut world, sink, _) = world_with("mx.far.test").await;
+    let https = HttpsServer::start();
+    announce(&world, &https, "enforce", "mx.far.test");
+    world.dns.unsigned_zone("far.test");
+    heed(&mut world, Some(&https));
+    let reports = count(&mut world);
+    let _delivery = world.start();
+    let id = world.enqueue(&["r@far.test"]).await;
+    refused(&world, id).await;
+    let told = told(&reports).await;
+    let ip = sink.address.ip();
+    for field in [
+        r#""receiving-mx-helo":"sink.test""#,
+        r#""receiving-mx-hostname":"mx.far.test""#,
+        &format!(r#""receiving-ip":"{ip}""#),
+        r#""sending-mta-ip":"127."#,
+    ] {
+        assert!(told.contains(field), "{field} in {told}");
+    }
 }
 
 #[tokio::test]
@@ -336,4 +352,29 @@ async fn what_a_domain_says_of_its_hosts_does_not_matter_to_a_relay() {
     world.gone(id).await;
     assert!(sink.received()[0].tls);
     assert_eq!(told(&reports).await, "", "nor is it told of the relay");
+}
+
+#[tokio::test]
+async fn a_message_that_needs_tls_goes_where_signed_records_lead_and_the_certificate_is_valid() {
+    let (mut world, sink, certificate) = world_with("mx.far.test").await;
+    sink.behave(|behaviour| behaviour.extensions = vec!["REQUIRETLS".to_owned()]);
+    world.dns.signed_zone("far.test");
+    heed(&mut world, None);
+    let demanding = || {
+        let mut message = support::message(&["r@far.test"]);
+        message.demands.require_tls = true;
+        message
+    };
+    let delivery = world.start();
+    let id = world.enqueue_message(demanding(), support::MESSAGE).await;
+    world.gone(id).await;
+    let reports = world.reports().await;
+    assert_eq!(support::field(&reports[0].1, "Status"), Some("5.7.30"));
+    assert!(sink.received().is_empty(), "nobody vouches for it");
+    delivery.stop(Duration::ZERO).await;
+    world.options.trusted_roots = vec![certificate];
+    let _delivery = world.start();
+    let id = world.enqueue_message(demanding(), support::MESSAGE).await;
+    world.gone(id).await;
+    assert!(sink.received()[0].mail.ends_with(" REQUIRETLS"));
 }

@@ -17,6 +17,7 @@ use nightmail_delivery::{ClientCertificate, DoubleBounces, Relay, SmarthostTls, 
 use nightmail_journal::{EventKind, Journal, JournalOptions, Query};
 use nightmail_pace::{PartialSettings, Schedule, Weekday};
 use nightmail_queue::{HurryTarget, Notify, RuleBook, Selection, StandingAction, Waiting};
+use nightmail_smtp::TlsFacts;
 use rustls::RootCertStore;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -114,7 +115,7 @@ async fn a_customer_fetches_its_mail_over_its_own_connection() {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let customer = tokio::spawn(async move { serve(theirs, &Behaviour::default()).await });
     let domains = vec!["customer.test".parse().unwrap()];
-    let report = delivery.turn(Box::new(ours), domains).await.unwrap();
+    let report = delivery.turn(Box::new(ours), None, domains).await.unwrap();
     assert_eq!((report.delivered, report.left), (3, 0));
     let received = customer.await.unwrap();
     assert_eq!(received.len(), 3);
@@ -122,6 +123,40 @@ async fn a_customer_fetches_its_mail_over_its_own_connection() {
     for id in ids {
         world.gone(id).await;
     }
+}
+
+#[tokio::test]
+async fn a_customer_gets_mail_that_demands_tls_where_its_connection_has_it() {
+    let mut world = World::new().await;
+    world.rule(
+        "customer.test",
+        PartialSettings {
+            on_request: Some(true),
+            ..PartialSettings::default()
+        },
+    );
+    let delivery = world.start();
+    let mut demanding = message(&["r@customer.test"]);
+    demanding.demands.require_tls = true;
+    let id = world.enqueue_message(demanding, MESSAGE).await;
+    put_off(&world, id, Waiting::Request).await;
+    let behaviour = Behaviour {
+        extensions: vec!["REQUIRETLS".into()],
+        ..Behaviour::default()
+    };
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let customer = tokio::spawn(async move { serve(theirs, &behaviour).await });
+    let tls = TlsFacts {
+        version: "TLSv1.3".into(),
+        peer_verified: true,
+        ..TlsFacts::default()
+    };
+    let domains = vec!["customer.test".parse().unwrap()];
+    let report = delivery.turn(Box::new(ours), Some(tls), domains).await;
+    assert_eq!(report.unwrap().delivered, 1);
+    let received = customer.await.unwrap();
+    assert!(received[0].mail.ends_with(" REQUIRETLS"));
+    world.gone(id).await;
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use nightmail_core::{Address, Domain};
 use nightmail_queue::Destination;
 use nightmail_smtp::server::Answer;
-use nightmail_smtp::{Reply, replies};
+use nightmail_smtp::{Reply, TlsFacts, replies};
 use tracing::{info, warn};
 
-use super::SmtpSession;
+use super::{SmtpSession, tls_facts};
 use crate::metrics;
 use crate::net::{Transport, Turned};
 use crate::services::Services;
@@ -94,8 +94,13 @@ pub(super) async fn turn(
     let Some(delivery) = services.delivery.get() else {
         return;
     };
+    // Whoever may say ATRN has logged in.
+    let tls = tls_facts(&transport).map(|facts| TlsFacts {
+        peer_verified: true,
+        ..facts
+    });
     let stream = Box::new(Turned::new(transport, &turn.early));
-    let sending = Box::pin(delivery.turn(stream, turn.domains));
+    let sending = Box::pin(delivery.turn(stream, tls, turn.domains));
     let report = tokio::select! {
         report = sending => report,
         () = shutdown.aborting() => return,
