@@ -9,7 +9,6 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use nightmail_core::{Address, ReversePath, Timestamp};
@@ -19,30 +18,15 @@ use nightmail_queue::{
     BodyType, DeliverBy, Demands, NewQueueMessage, NewRecipient, Notify, RecipientState, Ret,
     Unrouted,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use support::sink::{Behaviour, Sink};
+use support::tls::tls_for;
 use support::{MESSAGE, World, eventually, field, message};
-use tokio_rustls::TlsAcceptor;
 
 const SUCCESS: Notify = Notify::On {
     success: true,
     failure: true,
     delay: false,
 };
-
-fn tls_for(name: &str) -> (TlsAcceptor, CertificateDer<'static>) {
-    let generated = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let certificate = generated.cert.der().clone();
-    let key = PrivatePkcs8KeyDer::from(generated.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], PrivateKeyDer::Pkcs8(key))
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), certificate)
-}
 
 /// A world with one host for far.test that offers `extensions`.
 async fn world_offering(extensions: &[&str]) -> (World, Sink) {
@@ -120,10 +104,12 @@ async fn dsn_parameters_go_to_a_host_that_reports_itself() {
 
 #[tokio::test]
 async fn a_host_that_does_not_report_makes_a_wanted_success_relayed() {
-    let (world, _sink) = world_offering(&[]).await;
+    let (world, sink) = world_offering(&[]).await;
     let _delivery = world.start();
     let mut new = message(&["r@far.test"]);
     new.envid = Some("QQ+2B1".into());
+    new.ret = Some(Ret::Full);
+    new.demands.priority = 5;
     new.recipients[0].notify = SUCCESS;
     new.recipients[0].orcpt = Some("utf-8;\\x{F6}@near.test".into());
     let report = report_on(&world, new).await;
@@ -131,6 +117,9 @@ async fn a_host_that_does_not_report_makes_a_wanted_success_relayed() {
     assert_eq!(field(&report, "Status"), Some("2.0.0"));
     assert_eq!(field(&report, "Original-Envelope-Id"), Some("QQ+1"));
     assert!(!report.contains("first"), "the body is not returned");
+    let received = &sink.received()[0];
+    assert_eq!(received.mail, "MAIL FROM:<s@near.test>");
+    assert_eq!(received.rcpts, ["RCPT TO:<r@far.test>"]);
 }
 
 #[tokio::test]

@@ -17,26 +17,9 @@ use nightmail_delivery::{DeliveryError, Login, Relay, ReportChange, Reports, Sma
 use nightmail_engine::BoxFuture;
 use nightmail_pace::TlsRule;
 use nightmail_queue::{QueueError, RecipientState};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use support::sink::{Behaviour, Cut, Sink};
+use support::tls::tls_for;
 use support::{World, eventually};
-use tokio_rustls::TlsAcceptor;
-
-fn tls_for(name: &str) -> (TlsAcceptor, CertificateDer<'static>) {
-    let generated = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let certificate = generated.cert.der().clone();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(
-        generated.signing_key.serialize_der(),
-    ));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), certificate)
-}
 
 async fn world_with(behaviour: Behaviour) -> (World, Sink) {
     let world = World::new().await;

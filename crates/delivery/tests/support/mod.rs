@@ -4,6 +4,7 @@
 
 pub mod dns;
 pub mod sink;
+pub mod tls;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
