@@ -116,6 +116,26 @@ fn etrn_for_a_domain_that_has_to_ask_says_what_there_is() {
 }
 
 #[test]
+fn a_header_that_makes_tls_optional_goes_along() {
+    let on_request = "[submission]\nsender_owned = false\n\
+                      [[destination]]\nmatch = [\"customer.test\"]\non_request = true\n";
+    let world = World::new(&[], &[], on_request);
+    let mut smtp = world.submission();
+    for (place, header) in ["TLS-Required: No\r\n", "X-TLS-Required: No\r\n"]
+        .iter()
+        .enumerate()
+    {
+        let mut sent = header.as_bytes().to_vec();
+        sent.extend(message("optional", "the body"));
+        let reply = smtp.send("alice@example.test", &["b@customer.test"], &sent);
+        assert_eq!(reply.unwrap().code, 250);
+        let listed = world.site.admin(&["queue", "list"]);
+        let is_optional = &listed["items"][place]["tls_optional"];
+        assert_eq!(*is_optional, place == 0, "{listed}");
+    }
+}
+
+#[test]
 fn who_asked_hears_of_the_delivery() {
     let world = World::new(&[], &[], "[submission]\nsender_owned = false\n");
     let mut smtp = world.submission();

@@ -44,6 +44,8 @@ pub(super) async fn execute(context: &AdminContext, request: AdminRequest) -> An
             shown(context, id).await
         }
         R::AccountRemove { account } => remove(context, &account).await,
+        R::QuotaShow { account } => show_quota(context, &account).await,
+        R::QuotaSet { account, quota } => set_quota(context, &account, quota).await,
         request => change(context, request).await,
     }
 }
@@ -230,7 +232,7 @@ fn view(record: &AccountRecord) -> AccountView {
     }
 }
 
-pub(super) async fn show_quota(context: &AdminContext, account: &str) -> Answer {
+async fn show_quota(context: &AdminContext, account: &str) -> Answer {
     let record = find_account(context, account).await?;
     let usage = context.store.usage(record.id).await?;
     Ok(AdminResponse::Quota(QuotaUseView {
@@ -242,7 +244,7 @@ pub(super) async fn show_quota(context: &AdminContext, account: &str) -> Answer 
     }))
 }
 
-pub(super) async fn set_quota(context: &AdminContext, account: &str, quota: QuotaView) -> Answer {
+async fn set_quota(context: &AdminContext, account: &str, quota: QuotaView) -> Answer {
     let change = AccountChange {
         quota: Some(quota_from(quota)),
         ..AccountChange::default()

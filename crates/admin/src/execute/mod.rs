@@ -50,7 +50,9 @@ pub async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
         | R::AccountSet { .. }
         | R::AccountRename { .. }
         | R::AccountLoginAdd { .. }
-        | R::AccountLoginRemove { .. } => account::execute(context, request).await,
+        | R::AccountLoginRemove { .. }
+        | R::QuotaShow { .. }
+        | R::QuotaSet { .. } => account::execute(context, request).await,
         R::AccountSenderAdd { .. }
         | R::AccountSenderRemove { .. }
         | R::AccountSenderList { .. } => sender::execute(context, request).await,
@@ -63,8 +65,6 @@ pub async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
         R::GreylistList { .. } | R::GreylistAllow { .. } | R::GreylistRemove { .. } => {
             greylist::execute(context, request).await
         }
-        R::QuotaShow { account } => account::show_quota(context, &account).await,
-        R::QuotaSet { account, quota } => account::set_quota(context, &account, quota).await,
         R::AliasAdd { .. }
         | R::AliasRemove { .. }
         | R::AliasList { .. }
@@ -86,17 +86,12 @@ pub async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
         | R::QueueRuleAdd { .. }
         | R::QueueRuleList
         | R::QueueRuleRemove { .. } => queue::execute(context, request).await,
-        R::Trace {
-            text,
-            since,
-            until,
-            limit,
-        } => trace::trace(context, text, since, until, limit).await,
+        R::Trace { .. } => trace::execute(context, request).await,
         R::CertificateList => certificate::list(context).await,
         R::CertificateRenew { name } => certificate::renew(context, name.as_deref()).await,
-        R::NodeList => node::list(context).await,
-        R::NodeDrain { name } => node::drain(context, &name).await,
-        R::NodeForget { name } => node::forget(context, &name).await,
+        R::NodeList | R::NodeDrain { .. } | R::NodeForget { .. } => {
+            node::execute(context, request).await
+        }
         R::Check { read_messages } => maintenance::check(context, read_messages, false).await,
         R::Repair { read_messages } => maintenance::check(context, read_messages, true).await,
         R::Reclaim => maintenance::reclaim(context).await,

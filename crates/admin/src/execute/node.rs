@@ -5,9 +5,21 @@ use nightmail_cluster::{NodeName, NodeStatus};
 use super::Answer;
 use crate::context::AdminContext;
 use crate::error::AdminError;
+use crate::request::AdminRequest;
 use crate::response::{AdminResponse, NodeView};
 
-pub(super) async fn list(context: &AdminContext) -> Answer {
+/// Carries a request about nodes out.
+pub(super) async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
+    use AdminRequest as R;
+    match request {
+        R::NodeList => list(context).await,
+        R::NodeDrain { name } => drain(context, &name).await,
+        R::NodeForget { name } => forget(context, &name).await,
+        _ => Err(AdminError::failed("not a request about nodes")),
+    }
+}
+
+async fn list(context: &AdminContext) -> Answer {
     let engine = context.store.committer().engine();
     let nodes = nightmail_cluster::nodes(engine.as_ref()).await?;
     Ok(AdminResponse::Nodes {
@@ -15,13 +27,13 @@ pub(super) async fn list(context: &AdminContext) -> Answer {
     })
 }
 
-pub(super) async fn drain(context: &AdminContext, name: &str) -> Answer {
+async fn drain(context: &AdminContext, name: &str) -> Answer {
     let engine = context.store.committer().engine();
     nightmail_cluster::request_drain(engine.as_ref(), &parse(name)?).await?;
     Ok(AdminResponse::Done)
 }
 
-pub(super) async fn forget(context: &AdminContext, name: &str) -> Answer {
+async fn forget(context: &AdminContext, name: &str) -> Answer {
     let engine = context.store.committer().engine();
     nightmail_cluster::forget(engine.as_ref(), &parse(name)?).await?;
     Ok(AdminResponse::Done)

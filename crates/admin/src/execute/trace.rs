@@ -7,12 +7,26 @@ use nightmail_journal::{Event, Query, by_message};
 use super::{Answer, PAGE_MAX};
 use crate::context::AdminContext;
 use crate::error::AdminError;
+use crate::request::AdminRequest;
 use crate::response::{AdminResponse, EventView, TracedView};
 
 /// Events that fit, where the request names no limit.
 const EVENTS: usize = 100;
 
-pub(super) async fn trace(
+/// Carries a request about the life of messages out.
+pub(super) async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
+    match request {
+        AdminRequest::Trace {
+            text,
+            since,
+            until,
+            limit,
+        } => trace(context, text, since, until, limit).await,
+        _ => Err(AdminError::failed("not a request about messages")),
+    }
+}
+
+async fn trace(
     context: &AdminContext,
     text: String,
     since: Option<String>,
