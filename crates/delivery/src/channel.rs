@@ -34,6 +34,8 @@ pub(crate) enum Call {
     Alarm(Arc<Site>),
     /// There may be work for the destination.
     Ready(Destination),
+    /// Held messages have been let go.
+    Released,
     /// The way to a destination has been found.
     Routed(Destination, Arc<Site>),
 }

@@ -75,7 +75,7 @@ impl Task {
 impl Worker {
     /// The next messages of the site, the most urgent first; none when there is nothing to do.
     pub(crate) async fn take(&mut self) -> VecDeque<Task> {
-        while let Some(destination) = self.site.next_destination() {
+        while self.site.has_work() {
             if self.channel.is_stopping() {
                 break;
             }
@@ -83,10 +83,10 @@ impl Worker {
             // From before the count is read, so that nothing is missed between the two.
             let freed = channel.flights.freed();
             let room = channel.flights.room();
-            if room == (false, false) {
+            let Some(destination) = self.site.next_destination(&channel.queue, room) else {
                 channel.unless_stopped(freed).await;
                 continue;
-            }
+            };
             if channel.sites.is_fetched(&destination) {
                 self.site.remove(&destination);
                 continue;
@@ -229,7 +229,7 @@ impl Channel {
             results: Vec::new(),
         };
         let message = Arc::clone(&task.job.message);
-        let mut rerouted = false;
+        let (mut rerouted, mut failed) = (false, false);
         for (index, recipient) in message.pending() {
             if recipient.destination() != destination || !is_due(recipient, now) {
                 continue;
@@ -239,9 +239,14 @@ impl Channel {
                 Decision::Settle(result) => task.results.push(result),
                 Decision::Reroute(alteration) => {
                     rerouted = true;
-                    self.reroute(id, recipient, alteration).await;
+                    failed |= !self.reroute(id, recipient, alteration).await;
                 }
             }
+        }
+        if failed {
+            // The message is given back as it is.
+            self.pause().await;
+            return None;
         }
         if task.send.is_empty() && task.results.is_empty() {
             // It has changed since it was entered into the index, or goes another way.
@@ -311,12 +316,15 @@ impl Channel {
         }
     }
 
-    async fn reroute(&self, id: QueueId, recipient: &Recipient, alteration: Alteration) {
+    /// Whether the recipient goes that way from now on.
+    async fn reroute(&self, id: QueueId, recipient: &Recipient, alteration: Alteration) -> bool {
         let address = recipient.address.clone();
         let whom = move |_: &QueueMessage, recipient: &Recipient| recipient.address == address;
-        if let Err(error) = self.queue.alter(id, alteration, whom).await {
+        let altered = self.queue.alter(id, alteration, whom).await;
+        if let Err(error) = &altered {
             tracing::error!(queue_id = %id, %error, "a recipient could not be sent another way");
         }
+        altered.is_ok()
     }
 
     /// Takes the other destinations of a message that go to the same site along.
@@ -368,6 +376,7 @@ impl Channel {
         let id = task.job.id;
         let rules = self.rules().await.ok()?;
         let message = self.queue.load(&[id]).await.ok()?.pop()??;
+        let (mut send, mut results) = (Vec::new(), Vec::new());
         for (index, recipient) in message.pending() {
             let destination = recipient.destination();
             let is_taken = taken
@@ -378,12 +387,25 @@ impl Channel {
             }
             let one = (index, recipient);
             match self.decide(site, id, &message, one, rules.as_deref(), now) {
-                Decision::Send => task.send.push(index),
-                Decision::Settle(result) => task.results.push(result),
-                Decision::Reroute(alteration) => self.reroute(id, recipient, alteration).await,
+                Decision::Send => send.push(index),
+                Decision::Settle(result) => results.push(result),
+                Decision::Reroute(alteration) => {
+                    if !self.reroute(id, recipient, alteration).await {
+                        return None;
+                    }
+                }
             }
         }
+        // Whom an operator has held, dropped or sent another way meanwhile is not sent to.
+        let own = task.taken.first().map(|taken| taken.ticket.destination());
+        let is_meant =
+            |recipient: &Recipient| is_due(recipient, now) && Some(&recipient.destination()) == own;
+        let recipients = &message.recipients;
+        task.send
+            .retain(|index| recipients.get(*index).is_some_and(is_meant));
+        task.send.extend(send);
         task.send.sort_unstable();
+        task.results.extend(results);
         task.taken.extend(taken);
         task.job.message = Arc::new(message);
         Some(())

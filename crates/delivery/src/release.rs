@@ -17,13 +17,14 @@ use crate::channel::Channel;
 use crate::error::DeliveryError;
 use crate::report::{Release, Unroutable};
 use crate::retry::{AttemptResult, Ended, TIME_OVER, is_time_over};
+use crate::settle::Settled;
 
 impl Channel {
     /// Lets the due recipients of a held message go.
-    pub(crate) async fn let_go(&self, job: &Job) -> Result<(), DeliveryError> {
+    async fn let_go(&self, job: &Job) -> Result<Settled, DeliveryError> {
         let due = due_indexes(&job.message, nightmail_commit::now());
         if due.is_empty() {
-            return Ok(());
+            return Ok(Settled::Done);
         }
         let planned = self.reports.release(&job.message, &due).await;
         let (release, refused) = match planned {
@@ -37,7 +38,8 @@ impl Channel {
         let refused = match release {
             Some(release) => match self.commit_release(job, release).await {
                 Err(DeliveryError::Unroutable(text)) => all_refused(&due, &text),
-                done => done.map(|()| refused)?,
+                Ok(Settled::Outdated) => return Ok(Settled::Outdated),
+                done => done.map(|_| refused)?,
             },
             None => refused,
         };
@@ -54,9 +56,9 @@ impl Channel {
         self.settle(job, results.collect(), settings).await
     }
 
-    async fn commit_release(&self, job: &Job, release: Release) -> Result<(), DeliveryError> {
+    async fn commit_release(&self, job: &Job, release: Release) -> Result<Settled, DeliveryError> {
         let Some(mut change) = release.change else {
-            return Ok(());
+            return Ok(Settled::Done);
         };
         let outcomes: Vec<RecipientOutcome> =
             release.accepted.iter().copied().map(let_go_now).collect();
@@ -72,12 +74,13 @@ impl Channel {
             Ok(()) => {
                 tracing::info!(queue_id = %job.id, "a message that was held back is let go");
                 metrics::counter!("nightmail_delivery_released_total").increment(1);
-                Ok(())
+                Ok(Settled::Done)
             }
-            // Somebody else has seen to it: an operator, or the node that holds the lease now.
-            Err(DeliveryError::Queue(
-                QueueError::NoSuchMessage | QueueError::AlreadyRetired | QueueError::LeaseLost,
-            )) => Ok(()),
+            Err(DeliveryError::Queue(QueueError::NoSuchMessage)) => Ok(Settled::Done),
+            // An operator has seen to some of it, or another node holds the lease now.
+            Err(DeliveryError::Queue(QueueError::AlreadyRetired | QueueError::LeaseLost)) => {
+                Ok(Settled::Outdated)
+            }
             Err(error) => Err(error),
         }
     }
@@ -109,7 +112,7 @@ impl Channel {
         let id = ticket.id();
         let done = async {
             let Some(message) = self.queue.load(&[id]).await?.pop().flatten() else {
-                return Ok(());
+                return Ok(Settled::Done);
             };
             let job = Job {
                 id,
@@ -122,7 +125,9 @@ impl Channel {
             }
         };
         match done.await {
-            Ok(()) => ticket.set_due(None),
+            Ok(Settled::Done) => ticket.set_due(None),
+            // It is given back, and is looked at again where it is still this node's.
+            Ok(Settled::Outdated) => {}
             Err(error) => {
                 tracing::error!(queue_id = %id, %error, "a message that was held back could not be let go");
                 self.pause().await;
@@ -131,7 +136,7 @@ impl Channel {
     }
 
     /// Gives up the due recipients of a held message that is to be returned rather than delivered late.
-    async fn give_up_late(&self, job: &Job) -> Result<(), DeliveryError> {
+    async fn give_up_late(&self, job: &Job) -> Result<Settled, DeliveryError> {
         let now = nightmail_commit::now();
         let due = due_indexes(&job.message, now).into_iter();
         let results = due.map(|index| late_result(&job.message, index, now));

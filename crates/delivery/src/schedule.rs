@@ -72,7 +72,8 @@ pub(crate) struct Scheduler {
     lookups: Arc<Semaphore>,
     slow_lookups: Arc<Semaphore>,
     /// Whether held messages are being let go; and whether more have become due meanwhile.
-    releasing: Option<tokio::task::AbortHandle>,
+    releasing: bool,
+    release_again: bool,
     tidied: Instant,
     /// The count under way, which gives the time it took; and when the next may begin.
     counting: JoinSet<Duration>,
@@ -97,7 +98,8 @@ impl Scheduler {
             settled,
             calls,
             routing: HashSet::new(),
-            releasing: None,
+            releasing: false,
+            release_again: false,
             tidied: Instant::now(),
             counting: JoinSet::new(),
             count_at: Instant::now(),
@@ -227,6 +229,12 @@ impl Scheduler {
         match call {
             Call::Staff(site) => self.staff(site),
             Call::Ready(destination) => self.activate(destination),
+            Call::Released => {
+                self.releasing = false;
+                if std::mem::take(&mut self.release_again) {
+                    self.release();
+                }
+            }
             Call::Alarm(site) => {
                 site.alarm_is_over();
                 self.staff(site);
@@ -266,15 +274,17 @@ impl Scheduler {
 
     /// Lets held messages go, one task at a time.
     fn release(&mut self) {
-        let is_running = self
-            .releasing
-            .as_ref()
-            .is_some_and(|running| !running.is_finished());
-        if !is_running {
-            let channel = Arc::clone(&self.channel);
-            let running = self.workforce.workers.spawn(channel.let_all_go());
-            self.releasing = Some(running);
+        if self.releasing {
+            // It may have looked for the last time already.
+            self.release_again = true;
+            return;
         }
+        self.releasing = true;
+        let channel = Arc::clone(&self.channel);
+        self.workforce.workers.spawn(async move {
+            Arc::clone(&channel).let_all_go().await;
+            channel.call(Call::Released);
+        });
     }
 
     /// Forgets what is not of use any more and publishes how things are, now and then.

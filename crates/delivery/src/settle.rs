@@ -15,9 +15,9 @@ use nightmail_engine::RowKey;
 use nightmail_journal::{Event, EventKind};
 use nightmail_pace::Settings;
 use nightmail_queue::{
-    Attempted, QueueError, QueueMessage, RecipientOutcome, Recorded, Verdict, tx::record_attempt,
+    Attempted, Notify, QueueError, QueueMessage, RecipientOutcome, Recorded, Verdict, tx::record_attempt,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::attempt::Job;
@@ -28,12 +28,13 @@ use crate::options::DoubleBounces;
 use crate::report::{ReportChange, Written};
 use crate::retry::{AttemptResult, Ended, Judge, Judged};
 
-/// Times an outcome is judged anew because an operator or another node changed the message meanwhile.
-const REJUDGED_MAX: usize = 10;
 /// Outcomes recorded in one commit.
 const TOGETHER_MAX: usize = 256;
 /// Commits under way at once.
 const COMMITS_MAX: usize = 4;
+/// Outcomes that are recorded each by itself, at once. One that waits for the store to mend has no part in that, so
+/// that what cannot be recorded keeps nothing else from it.
+const ALONE_MAX: usize = 64;
 
 /// What was decided about a message, to be recorded.
 pub(crate) struct Settlement {
@@ -41,6 +42,15 @@ pub(crate) struct Settlement {
     pub taken: Vec<Taken>,
     pub results: Vec<AttemptResult>,
     pub settings: Arc<Settings>,
+}
+
+/// What has become of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Settled {
+    /// What was decided is recorded, or the message is not in the queue any more.
+    Done,
+    /// It is not, and does not hold any more: the lease was lost, or somebody has changed the message.
+    Outdated,
 }
 
 impl Settlement {
@@ -52,20 +62,36 @@ impl Settlement {
 impl Channel {
     /// Records what comes in until all senders are gone.
     pub(crate) async fn settle_all(self: Arc<Self>, mut incoming: mpsc::Receiver<Settlement>) {
-        let mut running = JoinSet::new();
+        let (mut running, mut alone) = (JoinSet::new(), JoinSet::new());
+        let turns = Arc::new(Semaphore::new(ALONE_MAX));
         let mut batch = Vec::new();
-        while incoming.recv_many(&mut batch, TOGETHER_MAX).await > 0 {
-            while running.len() >= COMMITS_MAX {
-                let _ = running.join_next().await;
+        let mut is_closed = false;
+        loop {
+            tokio::select! {
+                Some(left) = running.join_next() => {
+                    for settlement in left.unwrap_or_default() {
+                        let (channel, turns) = (Arc::clone(&self), Arc::clone(&turns));
+                        alone.spawn(async move {
+                            Box::pin(channel.settle_by_itself(settlement, &turns)).await;
+                        });
+                    }
+                }
+                Some(_) = alone.join_next() => {}
+                count = incoming.recv_many(&mut batch, TOGETHER_MAX),
+                    if !is_closed && running.len() < COMMITS_MAX =>
+                {
+                    is_closed = count == 0;
+                    let (channel, batch) = (Arc::clone(&self), std::mem::take(&mut batch));
+                    running.spawn(async move { channel.settle_many(batch).await });
+                }
+                else => return,
             }
-            let (channel, batch) = (Arc::clone(&self), std::mem::take(&mut batch));
-            running.spawn(async move { channel.settle_many(batch).await });
         }
-        while running.join_next().await.is_some() {}
     }
 
-    /// Records many outcomes: those that nobody is told of in one commit, the others each in its own.
-    pub(crate) async fn settle_many(self: &Arc<Self>, settlements: Vec<Settlement>) {
+    /// Records many outcomes that nobody is told of in one commit. Gives back the others, and those that could not be
+    /// recorded: each is to be recorded by itself.
+    async fn settle_many(&self, settlements: Vec<Settlement>) -> Vec<Settlement> {
         let (mut plain, mut told) = (Vec::new(), Vec::new());
         for settlement in settlements {
             log_results(&settlement.job, &settlement.results);
@@ -79,16 +105,8 @@ impl Channel {
                 false => plain.push((settlement, judged)),
             }
         }
-        let mut running = JoinSet::new();
-        for settlement in told {
-            let channel = Arc::clone(self);
-            running.spawn(async move { Box::pin(channel.settle_by_itself(settlement)).await });
-        }
-        for settlement in self.record_plain(plain).await {
-            let channel = Arc::clone(self);
-            running.spawn(async move { Box::pin(channel.settle_by_itself(settlement)).await });
-        }
-        while running.join_next().await.is_some() {}
+        told.extend(self.record_plain(plain).await);
+        told
     }
 
     /// Records outcomes that nobody is told of. Gives back those that could not be.
@@ -121,62 +139,99 @@ impl Channel {
         left
     }
 
-    async fn settle_by_itself(&self, settlement: Settlement) {
+    async fn settle_by_itself(&self, settlement: Settlement, turns: &Semaphore) {
         let Settlement {
             job,
             results,
             settings,
             ..
         } = &settlement;
-        match self.settle(job, results.clone(), settings).await {
-            Ok(()) => settlement.finish(),
+        let settled = self.settle_in_turn(job, results.clone(), settings, Some(turns));
+        match settled.await {
+            Ok(Settled::Done) => settlement.finish(),
+            // It is given back, and is tried again where it is still this node's.
+            Ok(Settled::Outdated) => {}
             Err(error) => {
                 tracing::error!(queue_id = %job.id, %error, "a message in the queue could not be worked on");
-                if !self.is_stopping() {
-                    self.pause().await;
-                }
             }
         }
     }
 
     /// Records results until the store has taken them: what a peer has accepted must not be offered again because of
-    /// trouble here.
+    /// trouble here. Fails only when the channel stops.
     pub(crate) async fn settle(
+        &self,
+        job: &Job,
+        results: Vec<AttemptResult>,
+        settings: &Settings,
+    ) -> Result<Settled, DeliveryError> {
+        self.settle_in_turn(job, results, settings, None).await
+    }
+
+    async fn settle_in_turn(
         &self,
         job: &Job,
         mut results: Vec<AttemptResult>,
         settings: &Settings,
-    ) -> Result<(), DeliveryError> {
+        turns: Option<&Semaphore>,
+    ) -> Result<Settled, DeliveryError> {
         let mut message = Arc::clone(&job.message);
-        let mut rejudged = 0;
         loop {
-            match self.settle_once(job, &message, &results, settings).await {
-                Ok(()) => return Ok(()),
-                Err(DeliveryError::Queue(QueueError::LeaseLost)) => {
-                    tracing::info!(queue_id = %job.id, "another node has taken the message over");
-                    metrics::counter!("nightmail_delivery_lease_lost_total").increment(1);
-                    return Ok(());
-                }
-                Err(DeliveryError::Queue(QueueError::NoSuchMessage)) => {
-                    tracing::info!(queue_id = %job.id, "the message was removed while it was being worked on");
-                    return Ok(());
-                }
-                Err(DeliveryError::Queue(QueueError::AlreadyRetired))
-                    if rejudged < REJUDGED_MAX =>
-                {
-                    rejudged += 1;
-                    let Some(current) = self.queue.show(job.id).await? else {
-                        return Ok(());
-                    };
-                    results.retain(|result| is_pending(&current, result.index));
-                    message = Arc::new(current);
-                }
-                Err(error) if self.is_stopping() => return Err(error),
-                Err(error) => {
-                    tracing::error!(queue_id = %job.id, %error, "an attempt could not be recorded; it is tried again");
-                    self.pause().await;
+            let turn = match turns {
+                Some(turns) => turns.acquire().await.ok(),
+                None => None,
+            };
+            let tried = self.settle_or_update(job, &mut message, &mut results, settings);
+            let error = match tried.await {
+                Ok(Some(settled)) => return Ok(settled),
+                Ok(None) => continue,
+                Err(error) => error,
+            };
+            if self.is_stopping() {
+                return Err(error);
+            }
+            drop(turn);
+            tracing::error!(queue_id = %job.id, %error, "an attempt could not be recorded; it is tried again");
+            self.pause().await;
+        }
+    }
+
+    /// Records results; `None` where somebody has retired recipients meanwhile, who are left out of the results then.
+    async fn settle_or_update(
+        &self,
+        job: &Job,
+        message: &mut Arc<QueueMessage>,
+        results: &mut Vec<AttemptResult>,
+        settings: &Settings,
+    ) -> Result<Option<Settled>, DeliveryError> {
+        let error = match self.settle_once(job, message, results, settings).await {
+            Ok(()) => return Ok(Some(Settled::Done)),
+            Err(error) => error,
+        };
+        match error {
+            DeliveryError::Queue(QueueError::LeaseLost) => {
+                tracing::info!(queue_id = %job.id, "another node has taken the message over");
+                metrics::counter!("nightmail_delivery_lease_lost_total").increment(1);
+                Ok(Some(Settled::Outdated))
+            }
+            DeliveryError::Queue(QueueError::NoSuchMessage) => {
+                tracing::info!(queue_id = %job.id, "the message was removed while it was being worked on");
+                Ok(Some(Settled::Done))
+            }
+            DeliveryError::Queue(QueueError::AlreadyRetired) => {
+                let Some(current) = self.queue.show(job.id).await? else {
+                    return Ok(Some(Settled::Done));
+                };
+                let before = results.len();
+                results.retain(|result| is_pending(&current, result.index));
+                *message = Arc::new(current);
+                match results.len() < before {
+                    true => Ok(None),
+                    // What has retired them is not to be read yet.
+                    false => Err(error),
                 }
             }
+            error => Err(error),
         }
     }
 
@@ -276,7 +331,14 @@ impl Channel {
         });
         for to in std::iter::once(report.to.clone()).chain(postmaster) {
             let require_tls = job.message.demands.require_tls;
-            let planned = self.reports.plan(&to, &report.blob, require_tls).await;
+            let notify = match self.options.postmaster.as_ref() == Some(&to) {
+                true => Notify::Never,
+                false => Notify::Unspecified,
+            };
+            let planned = self
+                .reports
+                .plan(&to, &report.blob, require_tls, notify)
+                .await;
             let recorded = match planned {
                 Ok(change) => {
                     self.record_with(job, outcomes.clone(), report.blob.clone(), change)

@@ -18,6 +18,9 @@ use crate::attempt::Wanted;
 use crate::route::Route;
 use crate::trouble::Trouble;
 
+/// Destinations of a site that are looked at for mail of one kind, where there is no room for the other.
+const LOOKED_AT_MAX: usize = 1_000;
+
 /// None of a site's hosts could be reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Dead {
@@ -107,13 +110,19 @@ impl Site {
         state.rank(queue, destination);
     }
 
-    /// The destination whose next message goes soonest.
-    pub fn next_destination(&self) -> Option<Destination> {
+    /// The destination whose next message of these kinds goes soonest.
+    pub fn next_destination(
+        &self,
+        queue: &Queue,
+        (pending, deferred): (bool, bool),
+    ) -> Option<Destination> {
         let state = self.state.lock();
-        state
-            .ready
-            .first()
-            .map(|(_, destination)| destination.clone())
+        let mut soonest = state.ready.iter().take(LOOKED_AT_MAX);
+        let found = match pending && deferred {
+            true => soonest.next(),
+            false => soonest.find(|(_, one)| queue.has_more_of(one, pending, deferred)),
+        };
+        found.map(|(_, destination)| destination.clone())
     }
 
     /// Takes note that messages have been taken for a destination.

@@ -78,7 +78,9 @@ impl Sites {
         let mut state = self.state.lock();
         let now = Instant::now();
         state.known.retain(|_, known| known.until > now);
-        state.sites.retain(|_, site| !site.is_idle(FORGET_AFTER));
+        // One that a destination is known to go to stays, or another would be made beside it for the same hosts.
+        let in_use = |site: &Arc<Site>| Arc::strong_count(site) > 1 || !site.is_idle(FORGET_AFTER);
+        state.sites.retain(|_, site| in_use(site));
     }
 
     /// The destinations whose way is known, and their sites.

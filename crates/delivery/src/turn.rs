@@ -10,11 +10,13 @@ use nightmail_smtp::TlsFacts;
 use nightmail_smtp::client::{Config, Protocol, TlsPolicy};
 
 use crate::attempt::Job;
-use crate::channel::{Call, Delivery};
+use crate::channel::{Call, Channel, Delivery};
 use crate::connection::Connection;
 use crate::error::DeliveryError;
 use crate::retry::Ended;
 use crate::route::{Target, is_due};
+use crate::settle::Settled;
+use crate::sites::Fetched;
 use crate::tls::Protection;
 use crate::wire::{AsyncStream, Wire};
 
@@ -30,6 +32,29 @@ pub struct TurnReport {
     pub left: u64,
 }
 
+/// Mail that somebody fetches. However that ends, what was not fetched goes on waiting as before.
+struct Fetching {
+    channel: Arc<Channel>,
+    fetched: Option<Fetched>,
+}
+
+impl Fetching {
+    fn destinations(&self) -> &[Destination] {
+        let fetched = self.fetched.as_ref();
+        fetched.map_or(&[], |fetched| &fetched.destinations)
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        let left = self.destinations().to_vec();
+        self.fetched = None;
+        for destination in left {
+            self.channel.call(Call::Ready(destination));
+        }
+    }
+}
+
 impl Delivery {
     /// Sends the mail that waits for `domains` over `stream`, whose other end speaks as a server from here on: it greets
     /// first. `tls` is what the stream is under, with `peer_verified` where the customer has proven who it is, such as by
@@ -42,8 +67,12 @@ impl Delivery {
     ) -> Result<TurnReport, DeliveryError> {
         let channel = &self.channel;
         let destinations = domains.into_iter().map(Destination::Domain).collect();
-        let fetched = channel.sites.fetch(destinations);
-        for destination in &fetched.destinations {
+        let fetched = Fetching {
+            channel: Arc::clone(channel),
+            fetched: Some(channel.sites.fetch(destinations)),
+        };
+        let destinations = fetched.destinations().to_vec();
+        for destination in &destinations {
             if let Destination::Domain(domain) = destination {
                 let target = HurryTarget::Domain(domain.clone());
                 channel.queue.hurry(&target).await?;
@@ -65,7 +94,7 @@ impl Delivery {
         let opened = Connection::open(Arc::clone(channel), target, Arc::new(config), wire, tls);
         let mut sent = Ok(());
         if let Ok(mut connection) = Box::pin(opened).await {
-            for destination in &fetched.destinations {
+            for destination in &destinations {
                 sent = Box::pin(self.send_all(&mut connection, destination, &mut report)).await;
                 if sent.is_err() || !connection.is_open() {
                     break;
@@ -73,12 +102,7 @@ impl Delivery {
             }
             Box::pin(connection.close()).await;
         }
-        let left = fetched.destinations.clone();
         drop(fetched);
-        // What was not fetched goes on waiting as before.
-        for destination in left {
-            channel.call(Call::Ready(destination));
-        }
         sent.map(|()| report)
     }
 
@@ -122,7 +146,7 @@ impl Delivery {
         let Some(ticket) = channel.queue.take_also(id, &message, destination, now) else {
             return Ok(());
         };
-        let mut taken = channel.flights.begin(ticket);
+        let taken = channel.flights.begin(ticket);
         // Somebody may have been at it between the look and the claim.
         let Some(message) = channel.queue.load(&[id]).await?.pop().flatten() else {
             taken.finish();
@@ -152,8 +176,9 @@ impl Delivery {
                 _ => report.left += 1,
             }
         }
-        channel.settle(&job, results, &settings).await?;
-        taken.ticket.set_due(None);
+        if channel.settle(&job, results, &settings).await? == Settled::Done {
+            taken.finish();
+        }
         Ok(())
     }
 }
