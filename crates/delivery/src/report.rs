@@ -7,7 +7,7 @@ use nightmail_core::{Address, ForwardPath, QueueId, Timestamp};
 use nightmail_engine::BoxFuture;
 use nightmail_mime::report::{Action, Original, RecipientReport};
 use nightmail_mime::{Report, generate_report};
-use nightmail_queue::{QueueMessage, Recipient, Ret};
+use nightmail_queue::{Notify, QueueMessage, Recipient, Ret};
 use nightmail_switch::report::{decode_orcpt, decode_xtext, header_of, prepare};
 
 use crate::channel::Channel;
@@ -48,6 +48,8 @@ pub struct Unroutable {
 pub trait Reports: Send + Sync {
     /// Plans the delivery of the report `blob` from `<>` to `to`, an address here or elsewhere. `require_tls`: whether
     /// the message that it is about was to go over TLS only, which then holds for the report where it can be had.
+    /// `notify` is what is asked for it on its way: the postmaster hears of a report that fails, and nobody of one to the
+    /// postmaster, wherever that is passed on to.
     ///
     /// [`DeliveryError::Unroutable`], here or when the change is run, means that it can never reach `to`. Every other
     /// error is local trouble: the recipients stay in the queue and it is tried again.
@@ -56,6 +58,7 @@ pub trait Reports: Send + Sync {
         to: &'a Address,
         blob: &'a NewBlob,
         require_tls: bool,
+        notify: Notify,
     ) -> BoxFuture<'a, Result<ReportChange, DeliveryError>>;
 
     /// Plans where the copies of a held message go for the recipients at `recipients`. An error, here or when the

@@ -87,7 +87,7 @@ impl Judge<'_> {
         recipient: &Recipient,
         result: &AttemptResult,
     ) -> Judged {
-        let failed = || tells_failure(message, recipient).then_some(Action::Failed);
+        let failed = || recipient.notify.failure().then_some(Action::Failed);
         let (verdict, report, status) = match &result.ended {
             Ended::Delivered {
                 peer_reports,
@@ -151,7 +151,7 @@ impl Judge<'_> {
         let deadline = self.deadline(message);
         let time_over = is_time_over(message, now);
         if now >= deadline || time_over {
-            let report = tells_failure(message, recipient).then_some(Action::Failed);
+            let report = recipient.notify.failure().then_some(Action::Failed);
             return (Verdict::Failed, report, time_over.then_some(TIME_OVER));
         }
         let late = is_late(message, recipient, now);
@@ -209,11 +209,6 @@ impl Judge<'_> {
         let warning = self.warning(message, recipient);
         !recipient.delay_reported && warning.is_some_and(|at| now >= at)
     }
-}
-
-/// Whether somebody hears that it is given up. What nobody sent is the postmaster's concern, who has not given NOTIFY.
-fn tells_failure(message: &QueueMessage, recipient: &Recipient) -> bool {
-    recipient.notify.failure() || message.reverse_path.address().is_none()
 }
 
 /// Milliseconds of a duration.

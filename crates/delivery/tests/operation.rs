@@ -16,7 +16,7 @@ use nightmail_core::Address;
 use nightmail_delivery::{DeliveryError, Login, Relay, ReportChange, Reports, SmarthostTls};
 use nightmail_engine::BoxFuture;
 use nightmail_pace::TlsRule;
-use nightmail_queue::{QueueError, RecipientState};
+use nightmail_queue::{Notify, QueueError, RecipientState};
 use support::sink::{Behaviour, Cut, Sink};
 use support::tls::tls_for;
 use support::{World, eventually};
@@ -374,6 +374,7 @@ impl Reports for Flaky {
         _to: &'a Address,
         _blob: &'a nightmail_commit::NewBlob,
         _require_tls: bool,
+        _notify: Notify,
     ) -> BoxFuture<'a, Result<ReportChange, DeliveryError>> {
         let mut left = self.0.lock();
         *left = left.saturating_sub(1);

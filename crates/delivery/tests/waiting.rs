@@ -16,7 +16,9 @@ use nightmail_core::ReversePath;
 use nightmail_delivery::{ClientCertificate, DoubleBounces, Relay, SmarthostTls, Verp};
 use nightmail_journal::{EventKind, Journal, JournalOptions, Query};
 use nightmail_pace::{PartialSettings, Schedule, Weekday};
-use nightmail_queue::{HurryTarget, Notify, RuleBook, Selection, StandingAction, Waiting};
+use nightmail_queue::{
+    HurryTarget, NewQueueMessage, Notify, RuleBook, Selection, StandingAction, Waiting,
+};
 use nightmail_smtp::TlsFacts;
 use rustls::RootCertStore;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -242,12 +244,9 @@ async fn the_postmaster_hears_of_reports_that_fail_unless_they_are_dropped() {
     })
     .await;
     world.options.postmaster = Some("postmaster@far.test".parse().unwrap());
-    let report = |to: &str| {
-        let mut report = message(&[to]);
-        report.reverse_path = ReversePath::Null;
-        // As all reports are sent.
-        report.recipients[0].notify = Notify::Never;
-        report
+    let report = |to: &str| NewQueueMessage {
+        reverse_path: ReversePath::Null,
+        ..message(&[to])
     };
     let delivery = world.start();
     let id = world.enqueue_message(report("r@far.test"), MESSAGE).await;
@@ -258,17 +257,28 @@ async fn the_postmaster_hears_of_reports_that_fail_unless_they_are_dropped() {
         field(&reports[0].1, "Final-Recipient"),
         Some("rfc822; r@far.test")
     );
+    let id = world.enqueue(&["r@far.test"]).await;
+    world.gone(id).await;
+    let asked = |to: &str, notify| (to.to_owned(), notify);
+    assert_eq!(
+        *world.asked.lock(),
+        [
+            asked("postmaster@far.test", Notify::Never),
+            asked("s@near.test", Notify::Unspecified)
+        ],
+        "only the postmaster's own report is told of to nobody"
+    );
     let id = world
         .enqueue_message(report("postmaster@far.test"), MESSAGE)
         .await;
     world.gone(id).await;
-    assert_eq!(world.reports().await.len(), 1, "no report about its own");
+    assert_eq!(world.reports().await.len(), 2, "no report about its own");
     delivery.stop(Duration::ZERO).await;
     world.options.double_bounces = DoubleBounces::Drop;
     let _delivery = world.start();
     let id = world.enqueue_message(report("r@far.test"), MESSAGE).await;
     world.gone(id).await;
-    assert_eq!(world.reports().await.len(), 1);
+    assert_eq!(world.reports().await.len(), 2);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use nightmail_core::{Address, ForwardPath};
 use nightmail_delivery::{DeliveryError, Release, ReportChange, Reports, Unroutable};
 use nightmail_engine::BoxFuture;
 use nightmail_pace::Precedence;
-use nightmail_queue::{Content, QueueMessage};
+use nightmail_queue::{Content, Notify, QueueMessage};
 use nightmail_switch::{
     Applied, Body, Demands, Envelope, EnvelopeRecipient, Outcome, QuotaPolicy, Refusal, Switch,
     SwitchError,
@@ -26,6 +26,7 @@ impl Reports for SwitchedReports {
         to: &'a Address,
         blob: &'a NewBlob,
         require_tls: bool,
+        notify: Notify,
     ) -> BoxFuture<'a, Result<ReportChange, DeliveryError>> {
         Box::pin(async move {
             let path = ForwardPath::Address(to.clone());
@@ -36,11 +37,14 @@ impl Reports for SwitchedReports {
                 .await
                 .map_err(local)?
                 .map_err(|refusal| DeliveryError::Unroutable(refusal.to_string()))?;
-            let envelope = Envelope {
+            let mut envelope = Envelope {
                 precedence: self.precedence.precedence,
                 band: self.precedence.band,
                 ..Envelope::of_report(routed).requiring_tls(require_tls)
             };
+            for recipient in &mut envelope.recipients {
+                recipient.notify = notify;
+            }
             let plan = self.switch.plan(envelope, Body::New(blob)).await;
             let plan = plan.map_err(local)?;
             let change = move |tx: &mut Tx<'_>| {

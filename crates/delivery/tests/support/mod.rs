@@ -22,8 +22,10 @@ use nightmail_engine::{BoxFuture, Engine, KeyRange, MemoryEngine, Order, RowKey,
 use nightmail_heap::{BlobBuilder, Heap, HeapOptions};
 use nightmail_pace::{DestinationRule, PartialSettings, Policies, Retry, Settings, Via};
 use nightmail_queue::{
-    BodyType, Content, NewQueueMessage, NewRecipient, Queue, QueueError, QueueMessage, Source, tx,
+    BodyType, Content, NewQueueMessage, NewRecipient, Notify, Queue, QueueError, QueueMessage,
+    Source, tx,
 };
+use parking_lot::Mutex;
 
 use dns::NameServer;
 use sink::{Behaviour, Sink};
@@ -48,6 +50,7 @@ pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
 #[derive(Default)]
 pub struct ReportList {
     next: AtomicU32,
+    asked: Arc<Mutex<Vec<(String, Notify)>>>,
 }
 
 impl Reports for ReportList {
@@ -56,9 +59,11 @@ impl Reports for ReportList {
         to: &'a Address,
         _blob: &'a NewBlob,
         _require_tls: bool,
+        notify: Notify,
     ) -> BoxFuture<'a, Result<ReportChange, DeliveryError>> {
         let number = self.next.fetch_add(1, Ordering::SeqCst) + 1;
         let to = to.clone();
+        self.asked.lock().push((to.to_string(), notify));
         Box::pin(async move {
             if to.domain().as_str() == "gone.test" {
                 return Err(DeliveryError::Unroutable("no such addressee".into()));
@@ -109,6 +114,8 @@ pub struct World {
     /// What holds for all destinations, but for `rules`.
     pub settings: Settings,
     pub rules: Vec<DestinationRule>,
+    /// To whom reports were planned, and what was asked for them.
+    pub asked: Arc<Mutex<Vec<(String, Notify)>>>,
     subnet: u8,
     port: u16,
     _dir: tempfile::TempDir,
@@ -135,6 +142,7 @@ impl World {
             options,
             settings: settings(),
             rules: Vec::new(),
+            asked: Arc::default(),
             subnet,
             port,
             _dir: dir,
@@ -154,6 +162,7 @@ impl World {
     pub fn start(&self) -> Delivery {
         self.start_with(Arc::new(ReportList {
             next: AtomicU32::new(0),
+            asked: Arc::clone(&self.asked),
         }))
     }
 
