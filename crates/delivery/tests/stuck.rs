@@ -1,0 +1,95 @@
+//! What cannot be done must not keep anything else from being done.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightmail_commit::NewBlob;
+use nightmail_core::Address;
+use nightmail_delivery::{DeliveryError, Release, ReportChange, Reports};
+use nightmail_engine::BoxFuture;
+use nightmail_queue::{NewQueueMessage, Notify, QueueMessage};
+use parking_lot::Mutex;
+use support::sink::Behaviour;
+use support::{World, eventually, message};
+
+/// Nobody can be told anything, and it looks as if that might change.
+#[derive(Default)]
+struct Speechless {
+    asked: Mutex<BTreeSet<String>>,
+}
+
+fn trouble() -> DeliveryError {
+    DeliveryError::Setup("no way to find out who that is".into())
+}
+
+impl Reports for Speechless {
+    fn plan<'a>(
+        &'a self,
+        to: &'a Address,
+        _blob: &'a NewBlob,
+        _require_tls: bool,
+        _notify: Notify,
+    ) -> BoxFuture<'a, Result<ReportChange, DeliveryError>> {
+        self.asked.lock().insert(to.to_string());
+        Box::pin(async { Err(trouble()) })
+    }
+
+    fn release<'a>(
+        &'a self,
+        _message: &'a QueueMessage,
+        _recipients: &'a [usize],
+    ) -> BoxFuture<'a, Result<Release, DeliveryError>> {
+        Box::pin(async { Err(trouble()) })
+    }
+}
+
+/// Each outcome that could not be recorded had one of four commits to itself, and with the fourth nothing was recorded
+/// any more.
+#[tokio::test]
+async fn outcomes_that_cannot_be_recorded_do_not_keep_others_from_it() {
+    let world = World::new().await;
+    let choosy = Behaviour {
+        rcpt: |line| match line.contains("bad") {
+            true => "550 5.1.1 nobody",
+            false => "250 2.1.5 Ok",
+        },
+        ..Behaviour::default()
+    };
+    let sink = world.sink("mx.far.test", 1, choosy).await;
+    world.dns.mx("far.test", 10, "mx.far.test");
+    let reports = Arc::new(Speechless::default());
+    let delivery = world.start_with(Arc::clone(&reports) as Arc<dyn Reports>);
+    for number in 1..=6 {
+        let sender = format!("s{number}@near.test");
+        let refused = NewQueueMessage {
+            reverse_path: nightmail_core::ReversePath::Address(sender.parse().unwrap()),
+            ..message(&["bad@far.test"])
+        };
+        let id = world
+            .enqueue_message(refused, b"Subject: x\r\n\r\nhi\r\n")
+            .await;
+        eventually("it is refused, and nobody can be told", async || {
+            reports.asked.lock().len() == number
+        })
+        .await;
+        assert!(world.show(id).await.is_some());
+    }
+    let good = world.enqueue(&["good@far.test"]).await;
+    world.gone(good).await;
+    assert_eq!(sink.received().len(), 1);
+    eventually("the others wait to be recorded", async || {
+        world.queue.in_hand() == 6
+    })
+    .await;
+    delivery.stop(Duration::ZERO).await;
+}
