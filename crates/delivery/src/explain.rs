@@ -76,7 +76,13 @@ impl Channel {
             texts.push("its destination fetches its mail now".to_owned());
         }
         texts.extend(by_time(recipient, &settings, now));
-        texts.extend(site.map(|site| state_of(&site)));
+        match site {
+            Some(site) => texts.push(state_of(&site)),
+            None if recipient.next_attempt().is_some_and(|due| due <= now) => {
+                texts.push("the way there is not known yet".to_owned());
+            }
+            None => {}
+        }
         texts.join("; ")
     }
 }
