@@ -15,7 +15,8 @@ use nightmail_engine::RowKey;
 use nightmail_journal::{Event, EventKind};
 use nightmail_pace::Settings;
 use nightmail_queue::{
-    Attempted, Notify, QueueError, QueueMessage, RecipientOutcome, Recorded, Verdict, tx::record_attempt,
+    Attempted, Notify, QueueError, QueueMessage, RecipientOutcome, Recorded, Verdict,
+    tx::record_attempt,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
