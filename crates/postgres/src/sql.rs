@@ -88,7 +88,7 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Query {
     /// Rows of the spaces whose bits are set: number of the space, place in its array of keys, value.
-    Get(u16),
+    Get(u32),
     /// Rows of a space in order; with an end or without.
     Scan(Space, Order, bool),
     /// A step of a batch in a space.
@@ -152,11 +152,11 @@ impl Query {
     }
 }
 
-const fn bit(space: Space) -> u16 {
+const fn bit(space: Space) -> u32 {
     1 << (space.number() - 1)
 }
 
-fn get(set: u16) -> (String, Vec<Type>) {
+fn get(set: u32) -> (String, Vec<Type>) {
     let mut text = String::new();
     let mut types = Vec::new();
     for space in Space::ALL
