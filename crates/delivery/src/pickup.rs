@@ -8,7 +8,7 @@ use bytes::Bytes;
 use nightmail_core::{QueueId, Timestamp};
 use nightmail_pace::{MailSource, Settings};
 use nightmail_queue::{
-    Alteration, Attempt, Destination, QueueMessage, Recipient, Source, StandingAction,
+    Alteration, Attempt, Destination, QueueMessage, Recipient, RelayName, Source, StandingAction,
     StandingRules, Waiting,
 };
 
@@ -26,6 +26,9 @@ use crate::work::Worker;
 const TOGETHER_WAIT: Duration = Duration::from_millis(250);
 /// Destinations of a message that are asked about for that.
 const TOGETHER_MAX: usize = 50;
+
+/// How long mail that was sent another way waits for an attempt of before to end.
+const REROUTED_WAIT_MILLIS: i64 = 5_000;
 
 /// A message in hand.
 pub(crate) struct Task {
@@ -288,6 +291,17 @@ impl Channel {
                 }
             };
         }
+        if self.goes_another_way(id, recipient) {
+            let ended = Ended::NotNow {
+                until: Some(now.plus_millis(REROUTED_WAIT_MILLIS)),
+                waiting: recipient.waiting,
+            };
+            return result(
+                ended,
+                "4.4.5",
+                "it is still being sent the way it went before",
+            );
+        }
         let is_hurried = recipient.waiting == Waiting::Hurried;
         let settings = &site.settings;
         if let Some((ended, why)) = not_now(settings, now).filter(|_| !is_hurried) {
@@ -317,6 +331,16 @@ impl Channel {
     }
 
     /// Whether the recipient goes that way from now on.
+    /// Whether an attempt is under way from before an operator sent the recipient another way. It may succeed yet.
+    fn goes_another_way(&self, id: QueueId, recipient: &Recipient) -> bool {
+        let goes_now = recipient.destination();
+        let domain = Destination::Domain(recipient.address.domain().clone());
+        let relays = self.options.relays.keys();
+        let relays = relays.filter_map(|name| RelayName::new(name).map(Destination::Relay));
+        let mut others = relays.chain([domain]).filter(|other| *other != goes_now);
+        others.any(|other| self.queue.is_in_hand_for(id, &other))
+    }
+
     async fn reroute(&self, id: QueueId, recipient: &Recipient, alteration: Alteration) -> bool {
         let address = recipient.address.clone();
         let whom = move |_: &QueueMessage, recipient: &Recipient| recipient.address == address;

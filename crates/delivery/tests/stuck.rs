@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use nightmail_commit::NewBlob;
 use nightmail_core::Address;
-use nightmail_delivery::{DeliveryError, Release, ReportChange, Reports};
+use nightmail_delivery::{DeliveryError, Relay, Release, ReportChange, Reports, SmarthostTls};
 use nightmail_engine::BoxFuture;
-use nightmail_queue::{NewQueueMessage, Notify, QueueMessage};
+use nightmail_queue::{Alteration, NewQueueMessage, Notify, QueueMessage, RelayName};
 use parking_lot::Mutex;
 use support::sink::Behaviour;
 use support::{World, eventually, message};
@@ -92,4 +92,37 @@ async fn outcomes_that_cannot_be_recorded_do_not_keep_others_from_it() {
     })
     .await;
     delivery.stop(Duration::ZERO).await;
+}
+
+/// While a host takes its time to say that it has the message, an operator sends the recipient another way.
+#[tokio::test]
+async fn what_is_rerouted_in_mid_attempt_is_not_sent_twice() {
+    let mut world = World::new().await;
+    let slow = Behaviour {
+        end_after: Duration::from_millis(1_500),
+        ..Behaviour::default()
+    };
+    let sink = world.sink("mx.far.test", 1, slow).await;
+    let hub = world.sink("hub.test", 2, Behaviour::default()).await;
+    world.dns.mx("far.test", 10, "mx.far.test");
+    let relay = Relay {
+        name: "hub".into(),
+        hosts: vec![("hub.test".into(), hub.address.port())],
+        tls: SmarthostTls::None,
+        client_certificate: None,
+        login: None,
+    };
+    world.options.relays.insert("hub".into(), relay);
+    let delivery = world.start();
+    let id = world.enqueue(&["a@far.test"]).await;
+    eventually("the host is told of it", async || {
+        sink.lines().iter().any(|line| line.starts_with("DATA"))
+    })
+    .await;
+    let reroute = Alteration::Reroute(RelayName::new("hub"));
+    let changed = world.queue.alter(id, reroute, |_, _| true).await;
+    assert_eq!(changed.unwrap(), 1);
+    world.gone(id).await;
+    assert_eq!((sink.received().len(), hub.received().len()), (1, 0));
+    delivery.stop(Duration::from_secs(1)).await;
 }

@@ -583,6 +583,13 @@ impl Feed {
             .any(|window| window.in_hand.contains_key(&id))
     }
 
+    /// Whether somebody works on `id` for that destination.
+    pub fn holds_for(&self, id: QueueId, destination: &Destination) -> bool {
+        let state = self.state.lock();
+        let window = state.windows.get(destination);
+        window.is_some_and(|window| window.in_hand.contains_key(&id))
+    }
+
     /// Entries kept in memory, and destinations that have any.
     pub fn size(&self) -> (usize, usize) {
         let state = self.state.lock();

@@ -348,6 +348,11 @@ impl Queue {
         self.feed.in_hand()
     }
 
+    /// Whether a message is being worked on for that destination, on this node.
+    pub fn is_in_hand_for(&self, id: QueueId, destination: &Destination) -> bool {
+        self.feed.holds_for(id, destination)
+    }
+
     /// Whether a message is being worked on, on this node.
     pub fn is_in_hand(&self, id: QueueId) -> bool {
         self.feed.holds(id)
