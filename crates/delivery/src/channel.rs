@@ -6,7 +6,9 @@ use std::time::Duration;
 use nightmail_cluster::LeaseHold;
 use nightmail_core::{Domain, QueueId};
 use nightmail_pace::{Buckets, Rates};
-use nightmail_queue::{Attempt, Destination, Queue, QueueError, QueueMessage, Recipient};
+use nightmail_queue::{
+    Attempt, Destination, Queue, QueueError, QueueMessage, Recipient, RelayName,
+};
 use nightmail_smtp::command::HelloName;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -54,6 +56,8 @@ pub(crate) struct Channel {
     pub rates: Option<Rates>,
     /// How fast sites get mail.
     pub site_rates: Buckets<String>,
+    /// The relays of the options, as what an operator can send mail to.
+    pub relays: Vec<Destination>,
     pub random: Random,
     pub hello: HelloName,
     calls: mpsc::UnboundedSender<Call>,
@@ -126,6 +130,8 @@ impl Delivery {
         let limits = &options.limits;
         let (calls, called) = mpsc::unbounded_channel();
         let rules = options.rates.clone();
+        let relays = options.relays.keys();
+        let relays = relays.filter_map(|name| RelayName::new(name).map(Destination::Relay));
         let channel = Arc::new(Channel {
             dns: Arc::new(Dns::new(options.dns.clone())),
             tls: Tls::new(&options)?,
@@ -134,6 +140,7 @@ impl Delivery {
             gates: Gates::new(limits),
             rates: (!rules.is_empty()).then(|| Rates::new(rules, limits.buckets_max)),
             site_rates: Buckets::new(limits.buckets_max),
+            relays: relays.collect(),
             random: Random::new(seed),
             hello,
             queue,

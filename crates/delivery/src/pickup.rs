@@ -8,7 +8,7 @@ use bytes::Bytes;
 use nightmail_core::{QueueId, Timestamp};
 use nightmail_pace::{MailSource, Settings};
 use nightmail_queue::{
-    Alteration, Attempt, Destination, QueueMessage, Recipient, RelayName, Source, StandingAction,
+    Alteration, Attempt, Destination, QueueMessage, Recipient, Source, StandingAction,
     StandingRules, Waiting,
 };
 
@@ -334,11 +334,10 @@ impl Channel {
     /// Whether an attempt is under way from before an operator sent the recipient another way. It may succeed yet.
     fn goes_another_way(&self, id: QueueId, recipient: &Recipient) -> bool {
         let goes_now = recipient.destination();
-        let domain = Destination::Domain(recipient.address.domain().clone());
-        let relays = self.options.relays.keys();
-        let relays = relays.filter_map(|name| RelayName::new(name).map(Destination::Relay));
-        let mut others = relays.chain([domain]).filter(|other| *other != goes_now);
-        others.any(|other| self.queue.is_in_hand_for(id, &other))
+        let is_sent_to =
+            |other: &Destination| *other != goes_now && self.queue.is_in_hand_for(id, other);
+        let domain = || Destination::Domain(recipient.address.domain().clone());
+        self.relays.iter().any(is_sent_to) || (recipient.relay.is_some() && is_sent_to(&domain()))
     }
 
     async fn reroute(&self, id: QueueId, recipient: &Recipient, alteration: Alteration) -> bool {
