@@ -28,13 +28,27 @@ pub(crate) fn run(root: &Path, args: &ChaosArgs) -> Result<(), TaskError> {
         true => ("one_machine", " --one-machine"),
         false => ("a_cluster", ""),
     };
-    let again = format!("cargo xtask chaos {} {seed}{form}", args.minutes);
-    println!("==> {again}");
+    let again = format!("chaos {} {seed}{form}", args.minutes);
+    let settings = [
+        ("NIGHTMAIL_CHAOS_MINUTES", args.minutes.to_string()),
+        ("NIGHTMAIL_CHAOS_SEED", seed.to_string()),
+    ];
+    run_test(root, "chaos", test, &settings, &again)
+}
+
+/// Runs tests of the program by their name in `file`, under `settings`; `again` is the command that repeats it.
+pub(crate) fn run_test(
+    root: &Path,
+    file: &str,
+    test: &str,
+    settings: &[(&str, String)],
+    again: &str,
+) -> Result<(), TaskError> {
+    println!("==> cargo xtask {again}");
     let status = Command::new(env!("CARGO"))
-        .args(["test", "-p", "nightmail", "--test", "chaos", "--"])
+        .args(["test", "-p", "nightmail", "--test", file, "--"])
         .args([test, "--nocapture"])
-        .env("NIGHTMAIL_CHAOS_MINUTES", args.minutes.to_string())
-        .env("NIGHTMAIL_CHAOS_SEED", seed.to_string())
+        .envs(settings.iter().map(|(name, value)| (name, value)))
         .current_dir(root)
         .status()
         .map_err(|source| TaskError::Start {
@@ -43,9 +57,12 @@ pub(crate) fn run(root: &Path, args: &ChaosArgs) -> Result<(), TaskError> {
         })?;
     match status.success() {
         true => Ok(()),
-        false => Err(TaskError::Found(format!(
-            "chaos: promises were broken; again by `{again}`"
-        ))),
+        false => {
+            let command = again.split(' ').next().unwrap_or(file);
+            Err(TaskError::Found(format!(
+                "{command}: promises were broken; again by `cargo xtask {again}`"
+            )))
+        }
     }
 }
 
