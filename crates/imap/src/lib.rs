@@ -6,7 +6,9 @@
 //!
 //! **Invariant:** a capability is announced only when all of it is there.
 
+mod capability;
 pub mod command;
+pub mod enabled;
 pub mod flag;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -24,6 +26,7 @@ pub mod set;
 mod view;
 mod write;
 
+pub use enabled::{Enabled, Extension};
 pub use flag::{FlagList, Keyword};
 pub use io::{Answer, Ask, Input, Output};
 pub use limits::{Config, Limits};

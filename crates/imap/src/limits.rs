@@ -94,6 +94,8 @@ pub struct Config {
     pub mechanisms: MechanismSet,
     /// The fields of the ID response (RFC 2971), name and value; none answers NIL.
     pub id: Vec<(String, String)>,
+    /// Capabilities that are not announced to anybody.
+    pub hidden: Vec<String>,
 }
 
 impl Default for Config {
@@ -105,6 +107,7 @@ impl Default for Config {
             plaintext_login: false,
             mechanisms: [Mechanism::Plain, Mechanism::Login].into_iter().collect(),
             id: vec![("name".into(), "Nightmail".into())],
+            hidden: Vec::new(),
         }
     }
 }

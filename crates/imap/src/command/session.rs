@@ -2,14 +2,9 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::capability;
 use crate::io::{Answer, Ask, Output};
 use crate::session::{Session, Step};
-
-/// What is true of every state.
-const ALWAYS: &str = "IMAP4rev1 LITERAL+ SASL-IR ID";
-/// What is of use after login.
-const AFTER_LOGIN: &str =
-    " ENABLE IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN LIST-EXTENDED SPECIAL-USE MOVE";
 
 impl Session {
     /// Writes the capabilities of the state as it is, without anything around them.
@@ -18,10 +13,10 @@ impl Session {
         let may_login = self.may_send_password();
         let starttls = self.offers_starttls();
         let mechanisms = self.mechanisms();
+        let hidden = self.config().hidden.clone();
         let out = self.text();
-        out.put_slice(ALWAYS.as_bytes());
+        capability::write(out, logged_in, &hidden);
         if logged_in {
-            out.put_slice(AFTER_LOGIN.as_bytes());
             return;
         }
         if starttls {

@@ -13,6 +13,7 @@ use nightmail_core::Uid;
 use nightmail_sasl::Channel;
 
 use crate::command::{self, Allowed, Command, Spec};
+use crate::enabled::Enabled;
 use crate::io::{Answer, Farewell, Input, MailboxUpdate, Output};
 use crate::limits::Config;
 use crate::name::MailboxName;
@@ -85,6 +86,7 @@ pub struct Session {
     /// The TLS connection, until login.
     channel: Option<Box<Channel>>,
     idling: bool,
+    enabled: Enabled,
     reader: Reader,
     outputs: Outputs,
     running: Option<Running>,
@@ -104,6 +106,7 @@ impl Session {
             line: Line::Open,
             channel: channel.map(Box::new),
             idling: false,
+            enabled: Enabled::NONE,
             reader: Reader::default(),
             outputs: Outputs::default(),
             running: None,

@@ -6,6 +6,7 @@ use bytes::{BufMut, BytesMut};
 use nightmail_sasl::{Channel, MechanismSet};
 
 use super::{Line, Running, Selected, Session, State, Step};
+use crate::enabled::{Enabled, Extension};
 use crate::io::{Answer, Ask, Output};
 use crate::limits::Config;
 use crate::name::MailboxName;
@@ -18,6 +19,16 @@ use crate::write;
 impl Session {
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config)
+    }
+
+    /// What the client has enabled.
+    pub(crate) const fn enabled(&self) -> Enabled {
+        self.enabled
+    }
+
+    /// Enables an extension; says whether it was not enabled before.
+    pub(crate) const fn enable(&mut self, extension: Extension) -> bool {
+        self.enabled.enable(extension)
     }
 
     pub(crate) const fn is_logged_in(&self) -> bool {

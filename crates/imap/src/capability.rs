@@ -1,0 +1,100 @@
+//! The capabilities (RFC 3501 §7.2.1): one table of what is announced, and when.
+//!
+//! **Invariant:** a row is here only when all of what it promises is there.
+
+use bytes::{BufMut, BytesMut};
+
+/// When a capability is announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum When {
+    /// In every state.
+    Always,
+    /// After login: before it, the name would be of no use.
+    AfterLogin,
+}
+
+/// A row of the table.
+struct Capability {
+    name: &'static str,
+    when: When,
+}
+
+const fn always(name: &'static str) -> Capability {
+    Capability {
+        name,
+        when: When::Always,
+    }
+}
+
+const fn after_login(name: &'static str) -> Capability {
+    Capability {
+        name,
+        when: When::AfterLogin,
+    }
+}
+
+/// Every capability that follows from the program alone; those of logins and TLS follow from the connection.
+static TABLE: &[Capability] = &[
+    always("IMAP4rev1"),
+    always("LITERAL+"),
+    always("SASL-IR"),
+    always("ID"),
+    after_login("ENABLE"),
+    after_login("IDLE"),
+    after_login("NAMESPACE"),
+    after_login("UIDPLUS"),
+    after_login("UNSELECT"),
+    after_login("CHILDREN"),
+    after_login("LIST-EXTENDED"),
+    after_login("SPECIAL-USE"),
+    after_login("MOVE"),
+];
+
+/// Writes the names that hold before or after login, with a space between them, without those that are `hidden`.
+pub(crate) fn write(out: &mut BytesMut, logged_in: bool, hidden: &[String]) {
+    let mut first = true;
+    for row in TABLE {
+        if row.when == When::AfterLogin && !logged_in || is_hidden(hidden, row.name) {
+            continue;
+        }
+        if !std::mem::take(&mut first) {
+            out.put_u8(b' ');
+        }
+        out.put_slice(row.name.as_bytes());
+    }
+}
+
+/// Whether a capability is kept from this client.
+pub(crate) fn is_hidden(hidden: &[String], name: &str) -> bool {
+    hidden
+        .iter()
+        .any(|hidden| hidden.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(logged_in: bool, hidden: &[&str]) -> String {
+        let hidden: Vec<String> = hidden.iter().map(|name| (*name).to_owned()).collect();
+        let mut out = BytesMut::new();
+        write(&mut out, logged_in, &hidden);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_announced() {
+        assert!(written(true, &[]).contains(" MOVE"));
+        assert!(!written(true, &["move"]).contains("MOVE"));
+        assert!(!written(false, &[]).contains("MOVE"));
+        assert!(written(false, &["IMAP4rev1"]).starts_with("LITERAL+ "));
+    }
+
+    #[test]
+    fn no_name_is_there_twice() {
+        let mut names: Vec<_> = TABLE.iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TABLE.len());
+    }
+}
