@@ -44,11 +44,15 @@ pub enum Space {
     Journal = 18,
     /// What is remembered of other sites: how they want to be reached.
     Site = 19,
+    /// What changed of messages since they came, in blocks of a mailbox's UIDs.
+    Mark = 20,
+    /// What is set on mailboxes and accounts: access rights, annotations, settings of folders.
+    Attribute = 21,
 }
 
 impl Space {
     /// Every space.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Meta,
         Self::Directory,
         Self::Account,
@@ -68,6 +72,8 @@ impl Space {
         Self::Outbound,
         Self::Journal,
         Self::Site,
+        Self::Mark,
+        Self::Attribute,
     ];
 
     /// The name used in storage, logs and metrics.
@@ -92,6 +98,8 @@ impl Space {
             Self::Outbound => "outbound",
             Self::Journal => "journal",
             Self::Site => "site",
+            Self::Mark => "mark",
+            Self::Attribute => "attribute",
         }
     }
 

@@ -21,7 +21,7 @@ use crate::sql::table;
 const ATTEMPTS_MAX: usize = 20;
 
 /// What leads from each version to the next, beginning with a database that has none.
-const MIGRATIONS: [fn() -> String; 3] = [first_tables, access_tables, relay_tables];
+const MIGRATIONS: [fn() -> String; 4] = [first_tables, access_tables, relay_tables, mark_tables];
 
 /// The version that this program uses.
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
@@ -188,11 +188,15 @@ const ACCESS: [Space; 2] = [Space::Access, Space::Report];
 /// The spaces of version 3.
 const RELAY: [Space; 3] = [Space::Outbound, Space::Journal, Space::Site];
 
+/// The spaces of version 4.
+const MARKS: [Space; 2] = [Space::Mark, Space::Attribute];
+
 /// The tables of version 1.
 fn first_tables() -> String {
+    let later = [ACCESS.as_slice(), &RELAY, &MARKS].concat();
     let spaces = Space::ALL
         .into_iter()
-        .filter(|space| !ACCESS.contains(space) && !RELAY.contains(space));
+        .filter(|space| !later.contains(space));
     let mut text = String::from(
         "CREATE TABLE nm_lane (id bytea PRIMARY KEY, seq bigint NOT NULL, at timestamptz NOT NULL) \
          WITH (fillfactor = 20);\n\
@@ -213,11 +217,16 @@ fn relay_tables() -> String {
     RELAY.map(space_table).concat()
 }
 
+/// What version 4 adds.
+fn mark_tables() -> String {
+    MARKS.map(space_table).concat()
+}
+
 fn space_table(space: Space) -> String {
     let table = table(space);
     let options = match space {
         // Rows that change again and again find room for the next version beside them, so that no index grows.
-        Space::Meta | Space::Account | Space::Mailbox => {
+        Space::Meta | Space::Account | Space::Mailbox | Space::Mark => {
             " WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05)"
         }
         // Rows that come and go.

@@ -99,8 +99,9 @@ impl Store {
             | Space::Access
             | Space::Report
             | Space::Outbound
-            | Space::Site => &self.state,
-            Space::Message | Space::Change | Space::Expunge => &self.mail,
+            | Space::Site
+            | Space::Attribute => &self.state,
+            Space::Message | Space::Change | Space::Expunge | Space::Mark => &self.mail,
             Space::Blob | Space::BlobMeta | Space::Link => &self.blobs,
             Space::Journal => &self.log,
         }
