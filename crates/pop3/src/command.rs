@@ -53,11 +53,13 @@ const fn row(
 }
 
 #[rustfmt::skip]
-static COMMANDS: [Command; 14] = [
+static COMMANDS: [Command; 16] = [
     row("USER", States::Authorization, true,  Session::user), // RFC 1939 §7
     row("PASS", States::Authorization, true,  Session::pass), // RFC 1939 §7
     row("AUTH", States::Authorization, true,  Session::auth), // RFC 5034 §4
     row("STLS", States::Authorization, false, Session::stls), // RFC 2595 §4
+    row("UTF8", States::Authorization, false, Session::utf8), // RFC 6856 §2
+    row("LANG", States::Both,          false, Session::lang), // RFC 6856 §3
     row("CAPA", States::Both,          false, Session::capa), // RFC 2449 §5
     row("QUIT", States::Both,          false, Session::quit), // RFC 1939 §4, §6
     row("STAT", States::Transaction,   false, Session::stat), // RFC 1939 §5

@@ -17,6 +17,11 @@ pub struct Config {
     pub plaintext_login: bool,
     /// The mechanisms of AUTH; those that the connection is good for are offered.
     pub mechanisms: MechanismSet,
+    /// The longest time that an account may have to wait between logins (RFC 2449 §6.5), in seconds; none: no account
+    /// has to.
+    pub login_delay_secs: Option<u32>,
+    /// After how many days messages are removed where the account has no rule of its own (RFC 2449 §6.7).
+    pub expire_days: Option<u32>,
     /// Bounds of a session.
     pub limits: Limits,
 }
@@ -30,6 +35,8 @@ impl Config {
             starttls: true,
             plaintext_login: false,
             mechanisms: [Mechanism::Plain, Mechanism::Login].into_iter().collect(),
+            login_delay_secs: None,
+            expire_days: None,
             limits: Limits::default(),
         }
     }

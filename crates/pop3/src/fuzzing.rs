@@ -20,6 +20,7 @@ fn maildrop() -> Maildrop {
     };
     Maildrop {
         messages: MESSAGES.iter().enumerate().filter_map(entry).collect(),
+        ..Maildrop::default()
     }
 }
 

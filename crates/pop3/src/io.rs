@@ -86,6 +86,8 @@ pub enum LoginRefusal {
     Failed,
     /// Another session holds the maildrop.
     InUse,
+    /// The last login was too short a time ago (RFC 2449 §8.1.1).
+    TooSoon,
     /// Something is amiss here; later it may work.
     TempFail,
     /// The account may not log in.
@@ -97,6 +99,10 @@ pub enum LoginRefusal {
 pub struct Maildrop {
     /// The messages in the order of their numbers.
     pub messages: Vec<MessageEntry>,
+    /// How long this account has to wait between logins, in seconds.
+    pub login_delay_secs: Option<u32>,
+    /// After how many days this account's messages are removed.
+    pub expire_days: Option<u32>,
 }
 
 /// One message of a maildrop.

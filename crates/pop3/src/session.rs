@@ -4,6 +4,7 @@
 //! listing is being written, input waits.
 
 mod authorization;
+mod capability;
 mod transaction;
 
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use nightmail_sasl::{Channel, Mechanism, MechanismSet};
+use nightmail_sasl::{Channel, MechanismSet};
 
 use crate::command::Command;
 use crate::config::Config;
@@ -272,29 +273,6 @@ impl Session {
         }
         let channel = self.channel.clone().unwrap_or_default();
         self.config.mechanisms.over(&channel)
-    }
-
-    /// RFC 2449 §5: what is on offer in this state.
-    pub(crate) fn capa(&mut self, args: &str) {
-        if !args.trim().is_empty() {
-            return self.refuse(Refusal::Syntax);
-        }
-        let mut lines: Vec<String> = ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING"]
-            .map(String::from)
-            .into();
-        if self.may_log_in() {
-            lines.push("USER".into());
-        }
-        let mechanisms = self.mechanisms();
-        if !mechanisms.is_empty() {
-            let names: Vec<_> = mechanisms.iter().map(Mechanism::as_str).collect();
-            lines.push(format!("SASL {}", names.join(" ")));
-        }
-        if self.offers_tls() {
-            lines.push("STLS".into());
-        }
-        lines.push(format!("IMPLEMENTATION {}", self.config.implementation));
-        self.send(replies::multi_line("capabilities follow", lines));
     }
 
     fn offers_tls(&self) -> bool {

@@ -106,6 +106,12 @@ impl Driver {
                     .handle(self.now, Input::TlsEstablished(Channel::default()));
             }
             "ok" if asked == "open" => self.answer(Answer::Opened(self.maildrop())),
+            "rules" => self.answer(Answer::Opened(Maildrop {
+                login_delay_secs: Some(60),
+                expire_days: Some(14),
+                ..self.maildrop()
+            })),
+            "too-soon" => self.answer(Answer::Refused(LoginRefusal::TooSoon)),
             "ok" => self.answer(Answer::Authentication(sasl::Answer::Accepted {
                 identity: "alice".into(),
             })),
@@ -133,6 +139,7 @@ impl Driver {
         };
         Maildrop {
             messages: self.messages.iter().filter_map(entry).collect(),
+            ..Maildrop::default()
         }
     }
 
@@ -236,6 +243,8 @@ fn option(config: &mut Config, tls: &mut (bool, Channel), option: &str) {
         }
         "no-starttls" => config.starttls = false,
         "plaintext-login" => config.plaintext_login = true,
+        "login-delay 600" => config.login_delay_secs = Some(600),
+        "expire 90" => config.expire_days = Some(90),
         "bad-commands 2" => config.limits.bad_commands_max = 2,
         _ => panic!("no such option: {option}"),
     }

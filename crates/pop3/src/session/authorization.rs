@@ -211,7 +211,7 @@ impl Session {
             LoginRefusal::Failed | LoginRefusal::Disabled => {
                 self.auth_failed(Refusal::Login(refusal));
             }
-            LoginRefusal::InUse | LoginRefusal::TempFail => {
+            LoginRefusal::InUse | LoginRefusal::TooSoon | LoginRefusal::TempFail => {
                 self.send(Refusal::Login(refusal).reply());
             }
         }

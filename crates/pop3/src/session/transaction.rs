@@ -14,6 +14,8 @@ const LISTING_CHUNK_OCTETS: usize = 4096;
 pub(super) struct Transaction {
     messages: Vec<Message>,
     listing: Option<Listing>,
+    login_delay_secs: Option<u32>,
+    expire_days: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -53,7 +55,14 @@ impl Transaction {
         Self {
             messages: maildrop.messages.into_iter().map(message).collect(),
             listing: None,
+            login_delay_secs: maildrop.login_delay_secs,
+            expire_days: maildrop.expire_days,
         }
+    }
+
+    /// What holds for this account: the seconds between logins, the days that messages are kept.
+    pub(super) const fn policy(&self) -> (Option<u32>, Option<u32>) {
+        (self.login_delay_secs, self.expire_days)
     }
 
     /// Messages that are not marked as deleted, and their octets.
