@@ -64,6 +64,11 @@ pub(crate) fn write(out: &mut BytesMut, logged_in: bool, hidden: &[String]) {
     }
 }
 
+/// Whether a capability is in the table and not kept from this client.
+pub(crate) fn is_offered(hidden: &[String], name: &str) -> bool {
+    TABLE.iter().any(|row| row.name == name) && !is_hidden(hidden, name)
+}
+
 /// Whether a capability is kept from this client.
 pub(crate) fn is_hidden(hidden: &[String], name: &str) -> bool {
     hidden

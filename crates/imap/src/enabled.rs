@@ -16,6 +16,28 @@ pub enum Extension {
     UidOnly = 16,
 }
 
+impl Extension {
+    /// Each of them, in the order of their bits.
+    pub const ALL: [Self; 5] = [
+        Self::Imap4Rev2,
+        Self::Condstore,
+        Self::Qresync,
+        Self::Utf8Accept,
+        Self::UidOnly,
+    ];
+
+    /// The capability that ENABLE names.
+    pub const fn capability(self) -> &'static str {
+        match self {
+            Self::Imap4Rev2 => "IMAP4rev2",
+            Self::Condstore => "CONDSTORE",
+            Self::Qresync => "QRESYNC",
+            Self::Utf8Accept => "UTF8=ACCEPT",
+            Self::UidOnly => "UIDONLY",
+        }
+    }
+}
+
 /// A set of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Enabled(u8);

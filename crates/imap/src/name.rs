@@ -15,6 +15,9 @@ pub enum NameError {
     /// Not modified UTF-7.
     #[error("the mailbox name is not valid modified UTF-7")]
     Encoding,
+    /// Not UTF-8.
+    #[error("the mailbox name is not valid UTF-8")]
+    Utf8,
     /// Longer than the limit.
     #[error("the mailbox name is too long")]
     TooLong,
@@ -40,6 +43,19 @@ impl MailboxName {
         }
         let text = mutf7::decode(wire).map_err(|_| NameError::Encoding)?;
         Self::new(&text)
+    }
+
+    /// From the wire form of a session that has enabled UTF-8 (RFC 6855 §3).
+    pub fn from_utf8(wire: &[u8], octets_max: usize) -> Result<Self, NameError> {
+        if wire.len() > octets_max {
+            return Err(NameError::TooLong);
+        }
+        let text = std::str::from_utf8(wire).map_err(|_| NameError::Utf8)?;
+        // Line and paragraph separators are no control characters, yet forbidden likewise.
+        if text.contains(['\u{2028}', '\u{2029}']) {
+            return Err(NameError::Control);
+        }
+        Self::new(text)
     }
 
     /// From UTF-8 text.

@@ -8,10 +8,16 @@ use crate::name::{MailboxName, SEPARATOR};
 pub struct ListPattern(Option<Box<str>>);
 
 impl ListPattern {
-    /// From the wire forms of LIST's two arguments; the pattern is taken relative to the reference.
-    pub fn from_wire(reference: &[u8], pattern: &[u8]) -> Self {
+    /// From the wire forms of LIST's two arguments; the pattern is taken relative to the reference. `utf8`: the
+    /// wire form is UTF-8, not modified UTF-7.
+    pub fn from_wire(reference: &[u8], pattern: &[u8], utf8: bool) -> Self {
         let joined = [reference, pattern].concat();
-        Self(mutf7::decode(&joined).ok().map(String::into_boxed_str))
+        let text = if utf8 {
+            String::from_utf8(joined).ok()
+        } else {
+            mutf7::decode(&joined).ok()
+        };
+        Self(text.map(String::into_boxed_str))
     }
 
     /// Whether the pattern as a whole is empty.
@@ -103,7 +109,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn matches(pattern: &str, name: &str) -> bool {
-        ListPattern::from_wire(b"", pattern.as_bytes()).matches_str(name)
+        ListPattern::from_wire(b"", pattern.as_bytes(), false).matches_str(name)
     }
 
     #[test]
@@ -131,8 +137,9 @@ mod tests {
 
     #[test]
     fn encoded_names_are_compared_decoded() {
-        assert!(ListPattern::from_wire(b"&AOk-/", b"%").matches_str("é/x"));
-        assert!(!ListPattern::from_wire(b"", b"&").matches_str("&"));
+        assert!(ListPattern::from_wire(b"&AOk-/", b"%", false).matches_str("é/x"));
+        assert!(!ListPattern::from_wire(b"", b"&", false).matches_str("&"));
+        assert!(ListPattern::from_wire("é/".as_bytes(), b"&%", true).matches_str("é/&AOk-"));
     }
 
     fn naive(pattern: &[u8], name: &[u8]) -> bool {

@@ -1,11 +1,13 @@
 //! Writing responses (RFC 3501 §7).
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write};
 
 use bytes::{BufMut, BytesMut};
 use nightmail_core::{Flags, Uid};
 
 use crate::flag::{FlagList, Keyword, named};
+use crate::mutf7;
 use crate::name::MailboxName;
 use crate::parse::is_atom_char;
 
@@ -111,9 +113,29 @@ pub(crate) fn astring(out: &mut BytesMut, text: &str) {
     out.put_slice(text.as_bytes());
 }
 
-/// A mailbox name, encoded.
-pub(crate) fn mailbox(out: &mut BytesMut, name: &MailboxName) {
-    astring(out, &name.to_wire());
+/// A mailbox name in its wire form: UTF-8 where the session has enabled that, else modified UTF-7.
+pub(crate) fn mailbox(out: &mut BytesMut, name: &MailboxName, utf8: bool) {
+    mailbox_text(out, name.as_str(), utf8);
+}
+
+/// The same for a name without a mailbox, such as a level above one.
+pub(crate) fn mailbox_text(out: &mut BytesMut, name: &str, utf8: bool) {
+    if !utf8 || name.is_ascii() {
+        let wire = if utf8 {
+            Cow::Borrowed(name)
+        } else {
+            mutf7::encode(name).into()
+        };
+        return astring(out, &wire);
+    }
+    out.put_u8(b'"');
+    for c in name.chars().filter(|c| !c.is_control()) {
+        if matches!(c, '"' | '\\') {
+            out.put_u8(b'\\');
+        }
+        out.put_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    out.put_u8(b'"');
 }
 
 #[cfg(test)]

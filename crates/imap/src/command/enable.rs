@@ -1,8 +1,10 @@
-//! ENABLE (RFC 5161). None of the extensions announced changes what the server sends unasked, so none is to enable.
+//! ENABLE (RFC 5161): by name, what changes what the server sends or how it reads.
 
 use bytes::BufMut;
 
 use super::Command;
+use crate::capability;
+use crate::enabled::Extension;
 use crate::parse::{Parser, Result};
 use crate::session::Session;
 
@@ -15,8 +17,24 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Command> {
     Ok(Command::Enable(names))
 }
 
-/// A name that is not known, or that needs no enabling, is passed over (RFC 5161 §3.1).
-pub(crate) fn run(session: &mut Session) {
-    session.text().put_slice(b"* ENABLED\r\n");
-    session.ok("Nothing to enable");
+/// A name that is not known, not announced to this client, or that needs no enabling, is passed over (RFC 5161 §3.1).
+pub(crate) fn run(session: &mut Session, names: &[String]) {
+    let wanted = |extension: &Extension| {
+        let capability = extension.capability();
+        names
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(capability))
+    };
+    let mut answer = String::from("* ENABLED");
+    for extension in Extension::ALL.into_iter().filter(wanted) {
+        let name = extension.capability();
+        if capability::is_offered(session.hidden(), name) && session.enable(extension) {
+            answer.push(' ');
+            answer.push_str(name);
+        }
+    }
+    let out = session.text();
+    out.put_slice(answer.as_bytes());
+    out.put_slice(b"\r\n");
+    session.ok("Enabled");
 }

@@ -9,7 +9,6 @@ use bytes::{BufMut, BytesMut};
 
 use super::Command;
 use crate::io::{Answer, Ask, MailboxEntry};
-use crate::mutf7;
 use crate::parse::{ParseError, Parser, Result};
 use crate::pattern::ListPattern;
 use crate::session::{Session, Step};
@@ -60,8 +59,11 @@ pub(super) fn parse_list(parser: &mut Parser<'_>) -> Result<Command> {
     let reference = parser.astring()?;
     parser.space()?;
     let patterns_max = parser.limits().list_patterns_max;
-    let one =
-        |parser: &mut Parser<'_>| Ok(ListPattern::from_wire(&reference, &parser.list_mailbox()?));
+    let utf8 = parser.is_utf8();
+    let one = |parser: &mut Parser<'_>| {
+        let pattern = parser.list_mailbox()?;
+        Ok(ListPattern::from_wire(&reference, &pattern, utf8))
+    };
     let mut patterns = if parser.peek() == Some(b'(') {
         give.extended = true;
         parser.list(patterns_max, "patterns", one)?
@@ -69,7 +71,7 @@ pub(super) fn parse_list(parser: &mut Parser<'_>) -> Result<Command> {
         let pattern = parser.list_mailbox()?;
         // An empty pattern asks for the root of the reference, whatever that is.
         let reference = if pattern.is_empty() { &[] } else { &*reference };
-        vec![ListPattern::from_wire(reference, &pattern)]
+        vec![ListPattern::from_wire(reference, &pattern, utf8)]
     };
     if parser.eat(b' ') {
         give.extended = true;
@@ -100,7 +102,11 @@ pub(super) fn parse_lsub(parser: &mut Parser<'_>) -> Result<Command> {
             subscribed: true,
             ..ListSelect::default()
         },
-        patterns: vec![ListPattern::from_wire(&reference, &pattern)],
+        patterns: vec![ListPattern::from_wire(
+            &reference,
+            &pattern,
+            parser.is_utf8(),
+        )],
         give: ListReturn::default(),
     }))
 }
@@ -171,7 +177,8 @@ impl Step for Listing {
     fn answer(self: Box<Self>, session: &mut Session, answer: Answer) {
         match answer {
             Answer::Mailboxes(entries) => {
-                self.list.write(&entries, session.text());
+                let utf8 = session.enabled().utf8();
+                self.list.write(&entries, utf8, session.text());
                 session.ok("Listed");
             }
             other => session.refuse_unexpected(other),
@@ -189,10 +196,16 @@ struct Line<'a> {
 }
 
 impl List {
-    fn write(&self, entries: &Arc<[MailboxEntry]>, out: &mut BytesMut) {
+    fn write(&self, entries: &Arc<[MailboxEntry]>, utf8: bool, out: &mut BytesMut) {
         for (name, line) in self.lines(entries) {
-            let has_children = has_children(entries, name);
-            self.write_line(out, name, line, has_children);
+            out.put_slice(if self.lsub { b"* LSUB (" } else { b"* LIST (" });
+            self.write_attributes(out, line, has_children(entries, name));
+            out.put_slice(b") \"/\" ");
+            write::mailbox_text(out, name, utf8);
+            if line.child_info {
+                self.write_child_info(out);
+            }
+            out.put_slice(b"\r\n");
         }
     }
 
@@ -235,8 +248,7 @@ impl List {
         lines
     }
 
-    fn write_line(&self, out: &mut BytesMut, name: &str, line: Line<'_>, has_children: bool) {
-        out.put_slice(if self.lsub { b"* LSUB (" } else { b"* LIST (" });
+    fn write_attributes(&self, out: &mut BytesMut, line: Line<'_>, has_children: bool) {
         let mut attributes = Vec::new();
         let is_there = line.entry.is_some_and(|entry| entry.selectable);
         let subscribed = line.entry.is_some_and(|entry| entry.subscribed);
@@ -265,12 +277,6 @@ impl List {
             attributes.extend(special_use.map(crate::io::SpecialUse::attribute));
         }
         out.put_slice(attributes.join(" ").as_bytes());
-        out.put_slice(b") \"/\" ");
-        write::astring(out, &mutf7::encode(name));
-        if line.child_info {
-            self.write_child_info(out);
-        }
-        out.put_slice(b"\r\n");
     }
 
     fn write_child_info(&self, out: &mut BytesMut) {

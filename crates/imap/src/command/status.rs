@@ -85,9 +85,10 @@ impl Step for Asking {
         let Answer::Status(data) = answer else {
             return session.refuse_unexpected(answer);
         };
+        let utf8 = session.enabled().utf8();
         let out = session.text();
         out.put_slice(b"* STATUS ");
-        write::mailbox(out, &self.mailbox);
+        write::mailbox(out, &self.mailbox, utf8);
         for (index, item) in self.items.iter().enumerate() {
             out.put_slice(if index == 0 { b" (" } else { b" " });
             out.put_slice(item.name().as_bytes());

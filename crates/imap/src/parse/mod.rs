@@ -39,6 +39,7 @@ pub type Result<T> = std::result::Result<T, ParseError>;
 pub struct Parser<'a> {
     rest: &'a [u8],
     limits: &'a Limits,
+    utf8: bool,
 }
 
 /// RFC 3501 §9 `ATOM-CHAR`.
@@ -64,7 +65,23 @@ fn is_tag_char(b: u8) -> bool {
 impl<'a> Parser<'a> {
     /// Over a command without its final line end.
     pub const fn new(text: &'a [u8], limits: &'a Limits) -> Self {
-        Self { rest: text, limits }
+        Self {
+            rest: text,
+            limits,
+            utf8: false,
+        }
+    }
+
+    /// The same, where mailbox names are UTF-8 on the wire (RFC 6855 §3), not modified UTF-7.
+    #[must_use]
+    pub const fn with_utf8(mut self, utf8: bool) -> Self {
+        self.utf8 = utf8;
+        self
+    }
+
+    /// Whether mailbox names are UTF-8 on the wire.
+    pub const fn is_utf8(&self) -> bool {
+        self.utf8
     }
 
     /// The bounds.
@@ -259,10 +276,12 @@ impl<'a> Parser<'a> {
     /// A mailbox name.
     pub fn mailbox(&mut self) -> Result<MailboxName> {
         let wire = self.astring()?;
-        Ok(MailboxName::from_wire(
-            &wire,
-            self.limits.mailbox_octets_max,
-        )?)
+        let octets_max = self.limits.mailbox_octets_max;
+        Ok(if self.utf8 {
+            MailboxName::from_utf8(&wire, octets_max)?
+        } else {
+            MailboxName::from_wire(&wire, octets_max)?
+        })
     }
 
     /// A set of sequence numbers.

@@ -348,7 +348,8 @@ impl Session {
             return false;
         }
         let config = self.config();
-        let mut parser = Parser::new(self.reader.before(literal), &config.limits);
+        let mut parser =
+            Parser::new(self.reader.before(literal), &config.limits).with_utf8(self.enabled.utf8());
         let announced = parser
             .tag()
             .and_then(|_| parser.space())
@@ -380,7 +381,7 @@ impl Session {
             return;
         };
         let config = self.config();
-        let mut parser = Parser::new(text, &config.limits);
+        let mut parser = Parser::new(text, &config.limits).with_utf8(self.enabled.utf8());
         let parsed = parser
             .tag()
             .and_then(|_| parser.space())
@@ -471,7 +472,7 @@ impl Session {
             Command::Authenticate(command) => c::authenticate::run(self, command),
             Command::Login(command) => c::login::run(self, command),
             Command::Id(pairs) => c::id::run(self, pairs),
-            Command::Enable(_) => c::enable::run(self),
+            Command::Enable(names) => c::enable::run(self, &names),
             Command::Namespace => c::namespace::run(self),
             Command::Select { mailbox, read_only } => c::select::run(self, mailbox, read_only),
             Command::Create(mailbox) => c::mailbox::create(self, mailbox),

@@ -31,6 +31,11 @@ impl Session {
         self.enabled.enable(extension)
     }
 
+    /// The capabilities that are kept from this client.
+    pub(crate) fn hidden(&self) -> &[String] {
+        &self.config.hidden
+    }
+
     pub(crate) const fn is_logged_in(&self) -> bool {
         !matches!(self.state, State::NotAuthenticated)
     }
