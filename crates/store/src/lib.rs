@@ -8,8 +8,10 @@
 
 mod check;
 mod error;
+mod maildrop;
 mod name;
 mod read;
+mod rights;
 mod row;
 mod snapshot;
 mod store;
@@ -17,8 +19,10 @@ pub mod tx;
 
 pub use check::{CheckOptions, CheckReport, Problem};
 pub use error::StoreError;
+pub use maildrop::UniqueIds;
 pub use name::{MailboxName, NameError, SEPARATOR};
 pub use read::MessageReader;
+pub use rights::{Rights, UnknownRight};
 pub use row::{
     AccountUsage, KeywordId, Keywords, MailboxEntry, MailboxState, MessageRow, SpecialUse,
 };

@@ -127,6 +127,11 @@ pub(crate) fn keywords_key(account: AccountId) -> RowKey {
     account_key(account, b'k')
 }
 
+/// When the account's maildrop was last opened.
+pub(crate) fn pop3_login_key(account: AccountId) -> RowKey {
+    account_key(account, b'p')
+}
+
 /// The counter of mailbox ids.
 pub(crate) fn next_mailbox_key() -> RowKey {
     RowKey {

@@ -10,7 +10,7 @@ pub use mailbox::MailboxState;
 pub use message::MessageRow;
 pub use names::{MailboxEntry, SpecialUse};
 
-pub(crate) use account::{keywords_key, next_mailbox_key, usage_key};
+pub(crate) use account::{keywords_key, next_mailbox_key, pop3_login_key, usage_key};
 pub(crate) use mailbox::{doomed_key, doomed_prefix, mailbox_key};
 pub(crate) use message::{
     change_key, change_range, decode_uids, encode_uids, expunge_key, expunge_range, message_key,

@@ -8,7 +8,7 @@ use crate::error::StoreError;
 use crate::name::MailboxName;
 use crate::row::{
     MailboxEntry, MailboxState, PRESENT, SpecialUse, doomed_key, keywords_key, mailbox_key,
-    name_key, next_mailbox_key, subscription_key, usage_key,
+    name_key, next_mailbox_key, pop3_login_key, subscription_key, usage_key,
 };
 
 /// Mailboxes one account may have.
@@ -139,6 +139,7 @@ pub fn delete_account(
     }
     tx.delete(usage_key(account));
     tx.delete(keywords_key(account));
+    tx.delete(pop3_login_key(account));
     Ok(())
 }
 
