@@ -23,6 +23,9 @@ pub struct QuotaView {
     /// Number of messages.
     #[serde(default)]
     pub messages: Option<u64>,
+    /// Number of mailboxes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailboxes: Option<u64>,
 }
 
 /// A domain.

@@ -325,7 +325,7 @@ async fn mailboxes_and_quota_are_changed_and_shown() {
     world.ask(delete).await.unwrap();
     let quota = QuotaView {
         bytes: Some(1 << 30),
-        messages: None,
+        ..QuotaView::default()
     };
     let set = AdminRequest::QuotaSet {
         account: account.clone(),

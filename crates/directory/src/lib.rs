@@ -17,6 +17,7 @@ mod resolve;
 mod row;
 mod sender;
 mod sending;
+mod services;
 mod signing;
 pub mod tx;
 
@@ -30,5 +31,6 @@ pub use record::{
 };
 pub use resolve::{Resolution, Target};
 pub use sender::Sender;
+pub use services::{AccountServices, AttachmentMode, OverQuota, Vacation};
 pub use signing::{DkimKeyRecord, DkimKeyState};
 pub use tx::{AccountChange, DomainChange, NewAccount, NewDomain};

@@ -4,6 +4,8 @@ use std::fmt;
 
 use nightmail_core::{AccountId, Address, Domain, Timestamp};
 
+use crate::services::AccountServices;
+
 /// Bounds of an account's mail; `None` is no bound.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Quota {
@@ -11,6 +13,8 @@ pub struct Quota {
     pub bytes: Option<u64>,
     /// Number of messages.
     pub messages: Option<u64>,
+    /// Number of mailboxes.
+    pub mailboxes: Option<u64>,
 }
 
 impl Quota {
@@ -18,6 +22,7 @@ impl Quota {
     pub const UNLIMITED: Self = Self {
         bytes: None,
         messages: None,
+        mailboxes: None,
     };
 }
 
@@ -163,6 +168,10 @@ pub struct AccountRecord {
     pub created: Timestamp,
     /// May operate the server; the first of them is the postmaster of last resort.
     pub admin: bool,
+    /// Its mailboxes are shown to everybody of its domain, as far as their access lists allow.
+    pub public: bool,
+    /// What is done with its mail beyond keeping it.
+    pub services: AccountServices,
 }
 
 /// An address that stands for others.

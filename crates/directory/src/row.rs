@@ -13,10 +13,13 @@ use crate::record::{
     AccountRecord, AliasRecord, DomainRecord, PasswordHash, Quota, ScramKeys, ScramSecrets,
     Subaddress, WhenDisabled,
 };
+use crate::services::AccountServices;
 
 const VERSION: u8 = 1;
-/// Rows of accounts; the first version had no secrets for SCRAM.
-const ACCOUNT_VERSION: u8 = 2;
+/// Rows of domains; the first version had no bound of mailboxes.
+const DOMAIN_VERSION: u8 = 2;
+/// Rows of accounts; the first version had no secrets for SCRAM, the second no bound of mailboxes and no services.
+const ACCOUNT_VERSION: u8 = 3;
 
 /// Begins the keys of domains and alternate names.
 pub(crate) const DOMAIN_PREFIX: &str = "d";
@@ -70,7 +73,7 @@ pub(crate) enum DomainRow {
 
 impl DomainRow {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut row = RowWriter::new(VERSION);
+        let mut row = RowWriter::new(DOMAIN_VERSION);
         match self {
             Self::AlternateOf(domain) => row.u8(0).str(domain.as_str()).finish(),
             Self::Domain(record) => {
@@ -86,13 +89,14 @@ impl DomainRow {
                 row.i64(record.created.millis())
                     .varint(record.accounts)
                     .varint(record.aliases);
+                write_bound(&mut row, record.default_quota.mailboxes);
                 row.finish()
             }
         }
     }
 
     pub(crate) fn decode(row: &[u8]) -> Result<Self, RowError> {
-        let (mut reader, _) = RowReader::new(row, VERSION)?;
+        let (mut reader, version) = RowReader::new(row, DOMAIN_VERSION)?;
         if reader.u8()? == 0 {
             return Ok(Self::AlternateOf(read_domain(&mut reader)?));
         }
@@ -101,7 +105,7 @@ impl DomainRow {
         let alternates = (0..count)
             .map(|_| read_domain(&mut reader))
             .collect::<Result<_, _>>()?;
-        Ok(Self::Domain(DomainRecord {
+        let mut record = DomainRecord {
             name,
             alternates,
             enabled: reader.u8()? != 0,
@@ -111,7 +115,11 @@ impl DomainRow {
             created: Timestamp::from_millis(reader.i64()?),
             accounts: reader.varint()?,
             aliases: reader.varint()?,
-        }))
+        };
+        if version > 1 {
+            record.default_quota.mailboxes = read_bound(&mut reader)?;
+        }
+        Ok(Self::Domain(record))
     }
 }
 
@@ -178,6 +186,9 @@ pub(crate) fn encode_account(record: &AccountRecord) -> Vec<u8> {
             write_scram_keys(&mut row, &secrets.sha256)
         }
     };
+    write_bound(&mut row, record.quota.mailboxes);
+    row.u8(u8::from(record.public));
+    record.services.write(&mut row);
     row.finish()
 }
 
@@ -207,6 +218,8 @@ pub(crate) fn decode_account(row: &[u8]) -> Result<AccountRecord, RowError> {
         full_name: reader.str()?.to_owned(),
         created: Timestamp::from_millis(reader.i64()?),
         admin: reader.u8()? != 0,
+        public: false,
+        services: AccountServices::default(),
     };
     if version > 1 && reader.u8()? != 0 {
         let secrets = ScramSecrets {
@@ -214,6 +227,11 @@ pub(crate) fn decode_account(row: &[u8]) -> Result<AccountRecord, RowError> {
             sha256: read_scram_keys(&mut reader)?,
         };
         record.password = record.password.map(|hash| hash.with_scram(secrets));
+    }
+    if version > 2 {
+        record.quota.mailboxes = read_bound(&mut reader)?;
+        record.public = reader.u8()? != 0;
+        record.services = AccountServices::read(&mut reader)?;
     }
     Ok(record)
 }
@@ -261,14 +279,14 @@ pub(crate) fn decode_ids(row: &[u8]) -> Result<Vec<AccountId>, RowError> {
         .collect()
 }
 
-fn write_addresses(row: &mut RowWriter, addresses: &[Address]) {
+pub(crate) fn write_addresses(row: &mut RowWriter, addresses: &[Address]) {
     row.varint(addresses.len() as u64);
     for address in addresses {
         row.str(&address.to_string());
     }
 }
 
-fn read_addresses(reader: &mut RowReader<'_>) -> Result<Vec<Address>, RowError> {
+pub(crate) fn read_addresses(reader: &mut RowReader<'_>) -> Result<Vec<Address>, RowError> {
     let count = reader.varint()?;
     (0..count).map(|_| read_address(reader)).collect()
 }
@@ -300,19 +318,24 @@ fn read_subaddress(reader: &mut RowReader<'_>) -> Result<Subaddress, RowError> {
     }
 }
 
+/// Bytes and messages; the bound of mailboxes came later and stands at the end of its row.
 fn write_quota(row: &mut RowWriter, quota: Quota) {
-    for bound in [quota.bytes, quota.messages] {
-        match bound {
-            None => row.u8(0),
-            Some(bound) => row.u8(1).varint(bound),
-        };
-    }
+    write_bound(row, quota.bytes);
+    write_bound(row, quota.messages);
+}
+
+fn write_bound(row: &mut RowWriter, bound: Option<u64>) {
+    match bound {
+        None => row.u8(0),
+        Some(bound) => row.u8(1).varint(bound),
+    };
 }
 
 fn read_quota(reader: &mut RowReader<'_>) -> Result<Quota, RowError> {
     Ok(Quota {
         bytes: read_bound(reader)?,
         messages: read_bound(reader)?,
+        mailboxes: None,
     })
 }
 
@@ -336,7 +359,13 @@ mod tests {
     }
 
     fn quota() -> impl Strategy<Value = Quota> {
-        any::<(Option<u64>, Option<u64>)>().prop_map(|(bytes, messages)| Quota { bytes, messages })
+        any::<(Option<u64>, Option<u64>, Option<u64>)>().prop_map(|(bytes, messages, mailboxes)| {
+            Quota {
+                bytes,
+                messages,
+                mailboxes,
+            }
+        })
     }
 
     fn subaddress() -> impl Strategy<Value = Subaddress> {
@@ -375,11 +404,38 @@ mod tests {
             full_name: "Ann".into(),
             created: Timestamp::from_millis(3),
             admin: true,
+            public: false,
+            services: AccountServices::default(),
         };
         let mut row = encode_account(&record);
-        assert_eq!((row[0], row.pop()), (ACCOUNT_VERSION, Some(0)));
+        assert_eq!(
+            (row[0], row.split_off(row.len() - 4)),
+            (ACCOUNT_VERSION, vec![0; 4])
+        );
         row[0] = 1;
+        assert_eq!(decode_account(&row), Ok(record.clone()));
+        row[0] = 2;
+        row.push(0);
         assert_eq!(decode_account(&row), Ok(record));
+    }
+
+    #[test]
+    fn a_domain_of_the_first_version_has_no_bound_of_mailboxes() {
+        let row = DomainRow::Domain(DomainRecord {
+            name: Domain::parse("x.test").unwrap(),
+            alternates: Vec::new(),
+            enabled: true,
+            catch_all: Vec::new(),
+            subaddress: Subaddress::Default,
+            default_quota: Quota::UNLIMITED,
+            created: Timestamp::from_millis(3),
+            accounts: 1,
+            aliases: 2,
+        });
+        let mut old = row.encode();
+        assert_eq!((old[0], old.pop()), (DOMAIN_VERSION, Some(0)));
+        old[0] = 1;
+        assert_eq!(DomainRow::decode(&old), Ok(row));
     }
 
     proptest! {
@@ -388,7 +444,7 @@ mod tests {
             (id, address, logins, password) in (any::<u64>(), address(), any::<Vec<String>>(), "[$a-z]{0,9}"),
             (enabled, defer, quota, full_name, created, admin) in
                 (any::<bool>(), any::<bool>(), quota(), any::<String>(), any::<i64>(), any::<bool>()),
-            scram in scram(),
+            (scram, public) in (scram(), any::<bool>()),
         ) {
             let hash = (!password.is_empty()).then(|| PasswordHash::new(password));
             let record = AccountRecord {
@@ -405,6 +461,11 @@ mod tests {
                 full_name,
                 created: Timestamp::from_millis(created),
                 admin,
+                public,
+                services: AccountServices {
+                    save_sent: public,
+                    ..AccountServices::default()
+                },
             };
             prop_assert_eq!(decode_account(&encode_account(&record)), Ok(record));
         }

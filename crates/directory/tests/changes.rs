@@ -278,6 +278,7 @@ async fn new_accounts_take_the_domains_quota_unless_they_bring_one() {
     let default_quota = Quota {
         bytes: Some(5),
         messages: None,
+        mailboxes: Some(9),
     };
     let new = NewDomain {
         default_quota,

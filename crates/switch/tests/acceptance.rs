@@ -66,7 +66,7 @@ impl Site {
         let new = NewAccount {
             quota: bytes.map(|bytes| Quota {
                 bytes: Some(bytes),
-                messages: None,
+                ..Quota::UNLIMITED
             }),
             ..NewAccount::at(address(at))
         };

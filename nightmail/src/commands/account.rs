@@ -176,6 +176,7 @@ impl AddArgs {
             quota: given.then(|| QuotaView {
                 bytes: bound(self.quota),
                 messages: bound(self.quota_messages),
+                mailboxes: None,
             }),
             full_name: self.name,
             admin: self.admin,
@@ -236,6 +237,7 @@ impl AccountCommand {
                 quota: QuotaView {
                     bytes: bytes.0,
                     messages: messages.0,
+                    mailboxes: None,
                 },
             },
         })

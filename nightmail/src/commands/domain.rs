@@ -92,6 +92,7 @@ impl SettingsArgs {
             default_quota: given.then(|| QuotaView {
                 bytes: bound(self.quota),
                 messages: bound(self.quota_messages),
+                mailboxes: None,
             }),
         }
     }

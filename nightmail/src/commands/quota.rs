@@ -23,11 +23,14 @@ pub(crate) struct SetArgs {
     /// The account.
     account: String,
     /// Bytes it may keep, such as 5G, or none.
-    #[arg(long, value_name = "SIZE", required_unless_present = "messages")]
+    #[arg(long, value_name = "SIZE", required_unless_present_any = ["messages", "mailboxes"])]
     bytes: Option<Bound>,
     /// Messages it may keep, or none.
     #[arg(long, value_name = "COUNT")]
     messages: Option<Bound>,
+    /// Mailboxes it may have, or none.
+    #[arg(long, value_name = "COUNT")]
+    mailboxes: Option<Bound>,
 }
 
 /// Sets the bounds given beside those in force.
@@ -39,6 +42,7 @@ pub(crate) async fn set(
         account,
         bytes,
         messages,
+        mailboxes,
     } = args;
     let shown = operator
         .ask(AdminRequest::QuotaShow {
@@ -54,6 +58,9 @@ pub(crate) async fn set(
     }
     if let Some(messages) = messages {
         quota.messages = messages.0;
+    }
+    if let Some(mailboxes) = mailboxes {
+        quota.mailboxes = mailboxes.0;
     }
     operator
         .ask(AdminRequest::QuotaSet { account, quota })

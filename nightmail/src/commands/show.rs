@@ -152,11 +152,17 @@ fn account(view: &AccountView) -> String {
 }
 
 fn bounds(quota: QuotaView) -> String {
-    match (quota.bytes, quota.messages) {
-        (None, None) => "none".to_owned(),
-        (Some(bytes), None) => show_bytes(bytes),
-        (None, Some(messages)) => format!("{messages} messages"),
-        (Some(bytes), Some(messages)) => format!("{}, {messages} messages", show_bytes(bytes)),
+    let messages = |messages| format!("{messages} messages");
+    let mailboxes = |mailboxes| format!("{mailboxes} mailboxes");
+    let bounds = [
+        quota.bytes.map(show_bytes),
+        quota.messages.map(messages),
+        quota.mailboxes.map(mailboxes),
+    ];
+    let bounds: Vec<String> = bounds.into_iter().flatten().collect();
+    match bounds.is_empty() {
+        true => "none".to_owned(),
+        false => bounds.join(", "),
     }
 }
 

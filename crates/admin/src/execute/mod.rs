@@ -148,6 +148,7 @@ fn quota_view(quota: Quota) -> QuotaView {
     QuotaView {
         bytes: quota.bytes,
         messages: quota.messages,
+        mailboxes: quota.mailboxes,
     }
 }
 
@@ -155,5 +156,6 @@ fn quota_from(view: QuotaView) -> Quota {
     Quota {
         bytes: view.bytes,
         messages: view.messages,
+        mailboxes: view.mailboxes,
     }
 }

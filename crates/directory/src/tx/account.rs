@@ -4,8 +4,9 @@ use nightmail_commit::{Topic, Tx};
 use nightmail_core::{AccountId, Address};
 
 use super::{
-    LOGINS_MAX, Outcome, account, address_row, domain_row, key_of, mapped, own_domain, put_account,
-    put_domain, read, require_at_most, require_free,
+    FORWARD_MAX, LOGINS_MAX, Outcome, VACATION_OCTETS_MAX, account, address_row, domain_row,
+    key_of, mapped, own_domain, put_account, put_domain, read, require_at_most, require_free,
+    without_repeats,
 };
 use crate::error::DirectoryError;
 use crate::record::{AccountRecord, AliasRecord, PasswordHash, Quota, ScramSecrets, WhenDisabled};
@@ -14,6 +15,7 @@ use crate::row::{
     login_key, next_account_key,
 };
 use crate::sender::senders_key;
+use crate::services::{AccountServices, AttachmentMode, OverQuota, Vacation};
 
 const LOGIN_BYTES_MAX: usize = 255;
 
@@ -32,11 +34,15 @@ pub struct NewAccount {
     pub full_name: String,
     /// May operate the server.
     pub admin: bool,
+    /// Its mailboxes are shown to everybody of its domain.
+    pub public: bool,
+    /// What is done with its mail beyond keeping it.
+    pub services: AccountServices,
 }
 
 impl NewAccount {
     /// An account with the defaults: no password, the domain's quota, no further names, no role.
-    pub const fn at(address: Address) -> Self {
+    pub fn at(address: Address) -> Self {
         Self {
             address,
             logins: Vec::new(),
@@ -44,6 +50,8 @@ impl NewAccount {
             quota: None,
             full_name: String::new(),
             admin: false,
+            public: false,
+            services: AccountServices::default(),
         }
     }
 }
@@ -63,6 +71,20 @@ pub struct AccountChange {
     pub full_name: Option<String>,
     /// May operate the server.
     pub admin: Option<bool>,
+    /// Its mailboxes are shown to everybody of its domain.
+    pub public: Option<bool>,
+    /// The automatic reply; `Some(None)` ends it.
+    pub vacation: Option<Option<Vacation>>,
+    /// Where its mail is sent on to, and whether it is kept too.
+    pub forward: Option<(Vec<Address>, bool)>,
+    /// How messages with attachments are kept.
+    pub attachments: Option<AttachmentMode>,
+    /// What a sender is told while the mailbox is full.
+    pub over_quota: Option<OverQuota>,
+    /// Whether what is submitted is kept among the sent mail.
+    pub save_sent: Option<bool>,
+    /// Seconds between two logins by POP3; `Some(None)`: as the server is configured.
+    pub login_delay_secs: Option<Option<u32>>,
 }
 
 /// Adds an account and returns its id, which no account had before.
@@ -84,6 +106,8 @@ pub fn add_account(tx: &mut Tx<'_>, new: &NewAccount) -> Outcome<AccountId> {
         full_name: new.full_name.clone(),
         created: tx.now(),
         admin: new.admin,
+        public: new.public,
+        services: new.services.clone(),
     };
     domain.accounts += 1;
     put_domain(tx, domain);
@@ -115,7 +139,7 @@ pub fn account_at(tx: &mut Tx<'_>, address: &Address) -> Outcome<AccountRecord> 
     }
 }
 
-/// Changes an account's password, state, quota, name or role.
+/// Changes an account's password, state, quota, name, role or services.
 pub fn update_account(tx: &mut Tx<'_>, id: AccountId, change: &AccountChange) -> Outcome<()> {
     let mut record = account(tx, id)?;
     if let Some(password) = &change.password {
@@ -127,11 +151,33 @@ pub fn update_account(tx: &mut Tx<'_>, id: AccountId, change: &AccountChange) ->
     record.enabled = change.enabled.unwrap_or(record.enabled);
     record.when_disabled = change.when_disabled.unwrap_or(record.when_disabled);
     record.quota = change.quota.unwrap_or(record.quota);
+    record.public = change.public.unwrap_or(record.public);
+    change_services(&mut record.services, change)?;
     if let Some(admin) = change.admin.filter(|admin| *admin != record.admin) {
         record.admin = admin;
         set_admin(tx, id, admin)?;
     }
     put_account(tx, &record);
+    Ok(())
+}
+
+fn change_services(services: &mut AccountServices, change: &AccountChange) -> Outcome<()> {
+    if let Some(vacation) = &change.vacation {
+        let octets = vacation.as_ref().map_or(0, |vacation| vacation.text.len());
+        require_at_most(VACATION_OCTETS_MAX, octets, "octets of an automatic reply")?;
+        services.vacation.clone_from(vacation);
+    }
+    if let Some((forward, keeps_copy)) = &change.forward {
+        require_at_most(FORWARD_MAX, forward.len(), "addresses to forward to")?;
+        services.forward = without_repeats(forward.iter().cloned());
+        services.forward_keeps_copy = *keeps_copy;
+    }
+    services.attachments = change.attachments.unwrap_or(services.attachments);
+    services.over_quota = change.over_quota.unwrap_or(services.over_quota);
+    services.save_sent = change.save_sent.unwrap_or(services.save_sent);
+    if let Some(seconds) = change.login_delay_secs {
+        services.login_delay_secs = seconds;
+    }
     Ok(())
 }
 

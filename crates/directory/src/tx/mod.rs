@@ -46,6 +46,11 @@ pub const DKIM_KEYS_MAX: usize = 16;
 /// Addresses and domains that one account may be given to send as.
 pub const SENDERS_MAX: usize = 256;
 
+/// Addresses that one account may forward to.
+pub const FORWARD_MAX: usize = 32;
+/// Octets of the text of an automatic reply.
+pub const VACATION_OCTETS_MAX: usize = 16 << 10;
+
 fn read<T>(
     tx: &mut Tx<'_>,
     key: &RowKey,
