@@ -26,12 +26,17 @@ pub enum Messages {
     Seq(SeqSet),
     /// By UID.
     Uid(UidSetSpec),
+    /// `$`: what the last SEARCH RETURN (SAVE) found (RFC 5182).
+    Saved {
+        /// Whether it stands in a command by UID.
+        by_uid: bool,
+    },
 }
 
 impl Messages {
     /// Whether UIDs are meant.
     pub const fn is_uid(&self) -> bool {
-        matches!(self, Self::Uid(_))
+        matches!(self, Self::Uid(_) | Self::Saved { by_uid: true })
     }
 }
 
@@ -45,6 +50,8 @@ pub(crate) struct View {
     changed: BTreeMap<Uid, FlagsRow>,
     keywords: Option<Arc<[Keyword]>>,
     own: VecDeque<(ModSeq, UidSet)>,
+    /// `$`; may name messages that are gone.
+    saved: UidSet,
 }
 
 impl View {
@@ -57,6 +64,7 @@ impl View {
             changed: BTreeMap::new(),
             keywords: None,
             own: VecDeque::new(),
+            saved: UidSet::default(),
         }
     }
 
@@ -107,7 +115,49 @@ impl View {
         match messages {
             Messages::Seq(set) => self.resolve_seq(set),
             Messages::Uid(set) => Some(self.resolve_uid(set)),
+            Messages::Saved { .. } => Some(self.saved()),
         }
+    }
+
+    /// Keeps what a search found as `$`.
+    pub(crate) fn save(&mut self, found: UidSet) {
+        self.saved = found;
+    }
+
+    /// `$`, without messages that the client was told are gone.
+    pub(crate) fn saved(&self) -> UidSet {
+        let mut ranges: Vec<_> = self
+            .saved
+            .ranges()
+            .filter_map(|(low, high)| self.indexes_between(low.get(), high.get()))
+            .collect();
+        self.uids_between(&mut ranges).unwrap_or_default()
+    }
+
+    /// How many messages a set names.
+    pub(crate) fn count(&self, set: &UidSet) -> usize {
+        set.ranges()
+            .filter_map(|(low, high)| self.indexes_between(low.get(), high.get()))
+            .map(|(first, last)| last - first + 1)
+            .sum()
+    }
+
+    /// The `count` last messages of a set.
+    pub(crate) fn last_of(&self, set: &UidSet, count: usize) -> UidSet {
+        let mut left = count;
+        let mut ranges = Vec::new();
+        for (low, high) in set.ranges().rev() {
+            let Some((first, last)) = self.indexes_between(low.get(), high.get()) else {
+                continue;
+            };
+            let first = first.max((last + 1).saturating_sub(left));
+            left -= last + 1 - first;
+            ranges.push((first, last));
+            if left == 0 {
+                break;
+            }
+        }
+        self.uids_between(&mut ranges).unwrap_or_default()
     }
 
     fn resolve_seq(&self, set: &SeqSet) -> Option<UidSet> {

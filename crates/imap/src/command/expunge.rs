@@ -1,24 +1,23 @@
 //! EXPUNGE (RFC 3501 §6.4.3) and UID EXPUNGE (RFC 4315 §2.1).
 
-use super::Command;
+use super::{Command, messages};
 use crate::io::{Answer, Ask};
 use crate::parse::{Parser, Result};
 use crate::session::{Session, Step};
-use crate::set::UidSetSpec;
+use crate::view::Messages;
 
 pub(super) fn parse_uid(parser: &mut Parser<'_>) -> Result<Command> {
-    parser.space()?;
-    let uids = parser.uid_set()?;
+    let uids = messages(parser, true)?;
     parser.end()?;
     Ok(Command::Expunge(Some(uids)))
 }
 
-pub(crate) fn run(session: &mut Session, spec: Option<UidSetSpec>) {
+pub(crate) fn run(session: &mut Session, named: Option<Messages>) {
     if !session.may_change() {
         return;
     }
     let Some(view) = session.view() else { return };
-    let uids = spec.map(|spec| view.resolve_uid(&spec));
+    let uids = named.and_then(|named| view.resolve(&named));
     if uids.as_ref().is_some_and(|uids| uids.is_empty()) {
         return session.ok("Nothing to expunge");
     }

@@ -27,7 +27,6 @@ pub mod store;
 use crate::limits::Limits;
 use crate::name::MailboxName;
 use crate::parse::{ParseError, Parser, Result};
-use crate::set::UidSetSpec;
 use crate::view::Messages;
 
 /// A command, understood. APPEND is not here: its message is never part of a parsed command.
@@ -91,7 +90,7 @@ pub enum Command {
     /// UNSELECT (RFC 3691)
     Unselect,
     /// EXPUNGE and UID EXPUNGE (RFC 4315)
-    Expunge(Option<UidSetSpec>),
+    Expunge(Option<Messages>),
     /// SEARCH and UID SEARCH
     Search(search::Search),
     /// FETCH and UID FETCH
@@ -284,6 +283,9 @@ fn bare(parser: &mut Parser<'_>, command: Command) -> Result<Command> {
 /// The messages of a command that has a UID form, after the space before them.
 fn messages(parser: &mut Parser<'_>, by_uid: bool) -> Result<Messages> {
     parser.space()?;
+    if parser.eat(b'$') {
+        return Ok(Messages::Saved { by_uid });
+    }
     if by_uid {
         parser.uid_set().map(Messages::Uid)
     } else {
