@@ -227,6 +227,7 @@ impl World {
         };
         self.give(Answer::Selected(Selected {
             read_only,
+            permitted: crate::io::Permitted::ALL,
             uids: self.uids.clone().into(),
             uid_validity,
             uid_next,

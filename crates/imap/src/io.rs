@@ -229,6 +229,8 @@ impl fmt::Debug for Secret {
 pub struct Selected {
     /// Whether nothing can be changed, by wish or by right.
     pub read_only: bool,
+    /// Which flags can be changed, by right.
+    pub permitted: Permitted,
     /// The UIDs of all messages, ascending; may be shared by all sessions.
     pub uids: Arc<[Uid]>,
     /// UIDVALIDITY.
@@ -243,6 +245,26 @@ pub struct Selected {
     pub keywords: Arc<[Keyword]>,
     /// The modification sequence of this snapshot; updates at or before it are no news.
     pub highest_modseq: ModSeq,
+}
+
+/// Which flags of the messages in a mailbox the client may change (RFC 4314 §4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Permitted {
+    /// `\\Seen`.
+    pub seen: bool,
+    /// `\\Deleted`.
+    pub deleted: bool,
+    /// All others, and keywords.
+    pub others: bool,
+}
+
+impl Permitted {
+    /// Every flag.
+    pub const ALL: Self = Self {
+        seen: true,
+        deleted: true,
+        others: true,
+    };
 }
 
 /// News of the selected mailbox.

@@ -64,6 +64,7 @@ fn selected(now: Instant) -> (Session, Arc<[Uid]>) {
         now,
         Input::Answer(Answer::Selected(Selected {
             read_only: false,
+            permitted: nightmail_imap::io::Permitted::ALL,
             uids: Arc::clone(&uids),
             uid_validity: UidValidity::new(1).unwrap(),
             uid_next: Uid::new(MESSAGES + 1).unwrap(),

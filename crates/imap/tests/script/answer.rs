@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nightmail_core::{Flags, ModSeq, Timestamp, Uid, UidValidity};
 use nightmail_imap::io::{
-    AppendUid, BlobRange, CopyUid, FetchRow, FlagsRow, MailboxEntry, MailboxUpdate, SectionData,
-    Selected, SpecialUse, StatusData,
+    AppendUid, BlobRange, CopyUid, FetchRow, FlagsRow, MailboxEntry, MailboxUpdate, Permitted,
+    SectionData, Selected, SpecialUse, StatusData,
 };
 use nightmail_imap::{Answer, FlagList, Input, Keyword, MailboxName, Refusal, RefusalKind, UidSet};
 use nightmail_sasl::{self as sasl, ScramHash, ScramSecret};
@@ -239,11 +239,21 @@ fn refused(text: &str) -> Answer {
     Answer::Refused(Refusal::new(kind, text.to_owned()))
 }
 
+/// `rights=st`: letters of RFC 4314.
+fn permitted(letters: &str) -> Permitted {
+    Permitted {
+        seen: letters.contains('s'),
+        deleted: letters.contains('t'),
+        others: letters.contains('w'),
+    }
+}
+
 fn selected(fields: &Fields, uid_validity: UidValidity) -> Answer {
     let uids = fields.uids();
     let next = uids.last().map_or(1, |last| last.get() + 1);
     Answer::Selected(Selected {
         read_only: fields.says("read-only"),
+        permitted: permitted(fields.text("rights").unwrap_or("swt")),
         uids: uids.into(),
         uid_validity,
         uid_next: uid(fields.number("next", next)),

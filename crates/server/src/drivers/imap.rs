@@ -14,6 +14,7 @@ mod flags;
 mod idle;
 mod login;
 mod mailboxes;
+mod place;
 mod search;
 mod selected;
 

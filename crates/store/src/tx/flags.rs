@@ -15,6 +15,13 @@ pub enum FlagOperation {
     Remove,
     /// `FLAGS`
     Replace,
+    /// `FLAGS` of whoever may change only some.
+    ReplaceAmong {
+        /// The system flags that may be changed.
+        flags: Flags,
+        /// Whether keywords may be.
+        keywords: bool,
+    },
 }
 
 /// A message's flags after STORE.
@@ -85,6 +92,15 @@ fn apply(row: &mut MessageRow, operation: FlagOperation, flags: Flags, keywords:
         FlagOperation::Replace => {
             row.flags = flags;
             row.keywords = keywords.to_vec();
+        }
+        FlagOperation::ReplaceAmong {
+            flags: among,
+            keywords: replaced,
+        } => {
+            row.flags = (row.flags & !among) | (flags & among);
+            if replaced {
+                row.keywords = keywords.to_vec();
+            }
         }
         FlagOperation::Add => {
             row.flags = row.flags | flags;

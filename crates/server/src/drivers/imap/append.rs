@@ -2,18 +2,20 @@
 
 use bytes::Bytes;
 use nightmail_core::codec::RowWriter;
-use nightmail_core::{MailboxId, Timestamp};
+use nightmail_core::{AccountId, MailboxId, Timestamp};
 use nightmail_imap::io::{AppendBegin, AppendUid};
 use nightmail_imap::{Answer, FlagList};
-use nightmail_store::{NewMessage, Quota, StoreError};
+use nightmail_store::{NewMessage, Quota, Rights, StoreError};
 use tracing::debug;
 
 use super::super::incoming::IncomingMessage;
 use super::ImapSession;
-use super::failure::{Failure, store_name};
+use super::failure::Failure;
+use super::place::permitted;
 
 /// A message on its way into a mailbox.
 pub(super) struct Incoming {
+    owner: AccountId,
     mailbox: MailboxId,
     quota: Quota,
     flags: FlagList,
@@ -31,24 +33,22 @@ impl Incoming {
 impl ImapSession {
     /// Refuses what could not be kept before the client sends it.
     pub(super) async fn begin_append(&mut self, begin: AppendBegin) -> Result<Answer, Failure> {
-        let account = self.account()?;
-        let store = self.store();
-        let name = store_name(&begin.mailbox).map_err(Failure::of_target)?;
-        let entry = store
-            .lookup(account, &name)
+        let place = self
+            .place_with(&begin.mailbox, Rights::INSERT)
             .await
-            .map_err(Failure::of_target)?;
-        let quota = self.quota().await?;
-        let usage = store.usage(account).await?;
+            .map_err(Failure::at_target)?;
+        let quota = self.quota(place.owner).await?;
+        let usage = self.store().usage(place.owner).await?;
         if !quota.allows(&usage, begin.octets, 1) {
             return Err(StoreError::OverQuota.into());
         }
         self.incoming = Some(Box::new(Incoming {
-            mailbox: entry.mailbox,
+            owner: place.owner,
+            mailbox: place.mailbox,
             quota,
-            flags: begin.flags,
+            flags: permitted(begin.flags, place.rights),
             internal_date: begin.internal_date,
-            message: IncomingMessage::new(store.heap()),
+            message: IncomingMessage::new(self.store().heap()),
         }));
         Ok(Answer::AppendReady)
     }
@@ -70,7 +70,7 @@ impl ImapSession {
         let octets = message.blob_size;
         let appended = self
             .store()
-            .append(self.account()?, incoming.quota, received.blob, message)
+            .append(incoming.owner, incoming.quota, received.blob, message)
             .await
             .map_err(Failure::of_target)?;
         debug!(session = %self.id, uid = %appended.uid, octets, "message appended");

@@ -1,12 +1,13 @@
 //! COPY, MOVE and EXPUNGE (RFC 3501 §6.4.3, §6.4.7; RFC 4315; RFC 6851).
 
-use nightmail_core::{MailboxId, Uid};
+use nightmail_core::Uid;
 use nightmail_imap::io::CopyUid;
 use nightmail_imap::{Answer, MailboxName, UidSet};
-use nightmail_store::Copied;
+use nightmail_store::{Copied, Rights};
 
 use super::ImapSession;
-use super::failure::{Failure, store_name};
+use super::failure::Failure;
+use super::place::Place;
 
 impl ImapSession {
     pub(super) async fn copy(
@@ -16,15 +17,15 @@ impl ImapSession {
     ) -> Result<Answer, Failure> {
         self.refresh_if_changed().await?;
         let target = self.target(target).await?;
-        let quota = self.quota().await?;
+        let quota = self.quota(target.owner).await?;
         let source = self.current()?.mailbox;
         let wanted = self.uids_in(uids);
         let copied = self
             .store()
-            .copy(self.account()?, quota, source, target, wanted)
+            .copy(target.owner, quota, source, target.mailbox, wanted)
             .await
             .map_err(Failure::of_target)?;
-        if self.is_selected(target) {
+        if self.is_selected(target.mailbox) {
             self.refresh_after_change().await?;
         }
         Ok(answer(&copied))
@@ -37,24 +38,27 @@ impl ImapSession {
     ) -> Result<Answer, Failure> {
         self.refresh_if_changed().await?;
         let target = self.target(target).await?;
-        let source = self.current()?.mailbox;
+        let current = self.current()?;
+        current.require(Rights::DELETE | Rights::EXPUNGE)?;
+        let source = current.mailbox;
         let wanted = self.uids_in(uids);
         let moved = self
             .store()
-            .move_messages(self.account()?, source, target, wanted)
+            .move_messages(target.owner, source, target.mailbox, wanted)
             .await
             .map_err(Failure::of_target)?;
         self.refresh_after_change().await?;
         Ok(answer(&moved))
     }
 
-    async fn target(&self, name: &MailboxName) -> Result<MailboxId, Failure> {
-        let name = store_name(name).map_err(Failure::of_target)?;
-        let found = self.store().lookup(self.account()?, &name).await;
-        Ok(found.map_err(Failure::of_target)?.mailbox)
+    async fn target(&self, name: &MailboxName) -> Result<Place, Failure> {
+        self.place_with(name, Rights::INSERT)
+            .await
+            .map_err(Failure::at_target)
     }
 
     pub(super) async fn expunge(&mut self, uids: Option<&UidSet>) -> Result<Answer, Failure> {
+        self.current()?.require(Rights::EXPUNGE)?;
         self.expunge_marked(uids).await?;
         self.refresh_after_change().await?;
         Ok(Answer::Done)
@@ -62,8 +66,7 @@ impl ImapSession {
 
     /// Removes messages marked `\Deleted`, among `uids` where they are named.
     pub(super) async fn expunge_marked(&self, uids: Option<&UidSet>) -> Result<(), Failure> {
-        let account = self.account()?;
-        let mailbox = self.current()?.mailbox;
+        let (account, mailbox) = (self.current()?.owner, self.current()?.mailbox);
         let store = self.store();
         let removed = match uids {
             Some(uids) => store.expunge(account, mailbox, &self.uids_in(uids)).await,

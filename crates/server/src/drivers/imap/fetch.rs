@@ -11,7 +11,7 @@ use nightmail_core::{BlobId, Flags};
 use nightmail_imap::command::fetch::FetchPlan;
 use nightmail_imap::io::{BlobRange, FetchRow};
 use nightmail_imap::{Answer, Input, UidSet};
-use nightmail_store::{FlagOperation, MessageReader};
+use nightmail_store::{FlagOperation, MessageReader, Rights};
 use tracing::warn;
 
 pub(super) use self::load::{Item, Loader, Needs, blocking};
@@ -71,7 +71,7 @@ impl ImapSession {
         plan: &FetchPlan,
         transport: &mut Transport,
     ) -> Result<(), Failure> {
-        if plan.set_seen {
+        if plan.set_seen && self.current()?.rights.contains(Rights::SEEN) {
             Box::pin(self.mark_seen(&mut batch)).await?;
         }
         let ids = batch.iter().flat_map(|item| &item.row.keywords);

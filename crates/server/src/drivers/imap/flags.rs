@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use nightmail_core::{Flags, ModSeq, Uid};
+use nightmail_core::{AccountId, Flags, ModSeq, Uid};
 use nightmail_imap::command::store::FlagChange;
 use nightmail_imap::io::FlagsRow;
 use nightmail_imap::{Answer, FlagList, Input, Keyword, UidSet};
-use nightmail_store::{FlagOperation, KeywordId, Keywords, StoredFlags};
+use nightmail_store::{FlagOperation, KeywordId, Keywords, Rights, StoredFlags};
 use tracing::warn;
 
 use super::ImapSession;
 use super::failure::Failure;
+use super::place::{flags_of, permitted};
 use crate::net::Transport;
 
 /// Messages whose flags are changed in one intent.
@@ -67,9 +68,18 @@ impl KeywordTable {
 }
 
 impl ImapSession {
-    /// Reads the account's keywords anew.
+    /// Reads the keywords of the selected mailbox's owner anew.
     pub(super) async fn reload_keywords(&mut self) -> Result<Arc<KeywordTable>, Failure> {
-        let keywords = self.store().keywords(self.account()?).await?;
+        let owner = self.current()?.owner;
+        self.reload_keywords_of(owner).await
+    }
+
+    /// Reads an account's keywords anew; they are those of the selected mailbox from now on.
+    pub(super) async fn reload_keywords_of(
+        &mut self,
+        owner: AccountId,
+    ) -> Result<Arc<KeywordTable>, Failure> {
+        let keywords = self.store().keywords(owner).await?;
         let table = Arc::new(KeywordTable::new(&keywords));
         self.keywords = Some(Arc::clone(&table));
         Ok(table)
@@ -107,6 +117,7 @@ impl ImapSession {
             FlagChange::Add(list) => (FlagOperation::Add, list),
             FlagChange::Remove(list) => (FlagOperation::Remove, list),
         };
+        let (operation, list) = self.changeable(operation, list)?;
         let keywords: Vec<String> = list.keywords.iter().map(|k| k.as_str().into()).collect();
         let wanted = self.uids_in(uids);
         let mut found = 0;
@@ -130,6 +141,27 @@ impl ImapSession {
         })
     }
 
+    /// As much of a change as the session may make; fails where that is nothing (RFC 4314 §4).
+    fn changeable(
+        &self,
+        operation: FlagOperation,
+        list: FlagList,
+    ) -> Result<(FlagOperation, FlagList), Failure> {
+        let rights = self.current()?.rights;
+        let wanted = (list.flags.is_empty(), list.keywords.is_empty());
+        let list = permitted(list, rights);
+        if wanted != (true, true) && list == FlagList::default() {
+            return Err(Failure::no_permission());
+        }
+        let keywords = rights.contains(Rights::WRITE);
+        let flags = flags_of(rights);
+        let operation = match operation {
+            FlagOperation::Replace => FlagOperation::ReplaceAmong { flags, keywords },
+            operation => operation,
+        };
+        Ok((operation, list))
+    }
+
     /// Changes flags in one step.
     pub(super) async fn change_flags(
         &mut self,
@@ -138,8 +170,7 @@ impl ImapSession {
         flags: Flags,
         keywords: Vec<String>,
     ) -> Result<Stored, Failure> {
-        let account = self.account()?;
-        let mailbox = self.current()?.mailbox;
+        let (account, mailbox) = (self.current()?.owner, self.current()?.mailbox);
         let uids = uids.to_vec();
         let rows = self
             .store()

@@ -44,9 +44,8 @@ impl ImapSession {
         self.user().map(|user| user.account)
     }
 
-    /// The quota as it is now; it may have been changed since the login.
-    pub(super) async fn quota(&self) -> Result<Quota, Failure> {
-        let account = self.account()?;
+    /// An account's quota as it is now; it may have been changed since the login.
+    pub(super) async fn quota(&self, account: AccountId) -> Result<Quota, Failure> {
         match self.service.services.directory.account(account).await {
             Ok(Some(record)) => Ok(Quota {
                 bytes: record.quota.bytes,

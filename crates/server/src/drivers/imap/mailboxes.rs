@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use nightmail_imap::command::status::StatusItem;
 use nightmail_imap::io::{MailboxEntry, SpecialUse, StatusData};
-use nightmail_imap::{Answer, MailboxName};
-use nightmail_store::{MailboxStatus, SpecialUse as StoredUse};
+use nightmail_imap::{Answer, MailboxName, Refusal, RefusalKind};
+use nightmail_store::{MailboxStatus, Rights, SpecialUse as StoredUse};
 
 use super::ImapSession;
 use super::failure::{Failure, new_name, store_name};
@@ -37,8 +37,11 @@ impl ImapSession {
         mailbox: &MailboxName,
         items: &[StatusItem],
     ) -> Result<Answer, Failure> {
-        let name = store_name(mailbox)?;
-        let status = self.store().status(self.account()?, &name).await?;
+        let place = self.place_with(mailbox, Rights::READ).await?;
+        let status = MailboxStatus {
+            mailbox: place.mailbox,
+            state: self.store().state(place.mailbox).await?,
+        };
         let recent = match items.contains(&StatusItem::Recent) {
             true => self.recent(&status).await?,
             false => 0,
@@ -64,19 +67,17 @@ impl ImapSession {
     }
 
     pub(super) async fn create(&self, mailbox: &MailboxName) -> Result<Answer, Failure> {
-        let name = new_name(mailbox)?;
-        let account = self.account()?;
-        self.store().create_mailbox(account, name, None).await?;
+        let (owner, name) = self.new_place(mailbox).await?;
+        self.store().create_mailbox(owner, name, None).await?;
         Ok(Answer::Done)
     }
 
     /// The machine leaves the mailbox if it is the selected one.
     pub(super) async fn delete(&mut self, mailbox: &MailboxName) -> Result<Answer, Failure> {
-        let account = self.account()?;
-        let name = store_name(mailbox)?;
-        let doomed = self.store().lookup(account, &name).await?.mailbox;
-        self.store().delete_mailbox(account, name).await?;
-        self.selected.take_if(|selected| selected.mailbox == doomed);
+        let place = self.place_with(mailbox, Rights::DELETE_MAILBOX).await?;
+        self.store().delete_mailbox(place.owner, place.name).await?;
+        self.selected
+            .take_if(|selected| selected.mailbox == place.mailbox);
         Ok(Answer::Done)
     }
 
@@ -85,10 +86,15 @@ impl ImapSession {
         from: &MailboxName,
         to: &MailboxName,
     ) -> Result<Answer, Failure> {
-        let old = store_name(from)?;
-        let new = new_name(to)?;
-        let account = self.account()?;
-        self.store().rename_mailbox(account, old, new).await?;
+        let (owner, new) = self.new_place(to).await?;
+        let place = self.place_with(from, Rights::DELETE_MAILBOX).await?;
+        if owner != place.owner {
+            return Err(Failure::Refused(Refusal::new(
+                RefusalKind::Cannot,
+                "A mailbox stays with its owner",
+            )));
+        }
+        self.store().rename_mailbox(owner, place.name, new).await?;
         if from.is_inbox() && self.selected.is_some() {
             // The messages of INBOX have moved, and INBOX may be what is selected.
             self.refresh_if_changed().await?;

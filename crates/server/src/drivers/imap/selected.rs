@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nightmail_commit::{Subscription, Topic};
-use nightmail_core::{Flags, MailboxId, ModSeq, Uid, UidValidity};
+use nightmail_core::{AccountId, Flags, MailboxId, ModSeq, Uid, UidValidity};
 use nightmail_imap::io::{FlagsRow, MailboxUpdate, Selected as Opened};
 use nightmail_imap::{Answer, Input, MailboxName, UidSet};
-use nightmail_store::{Changes, MailboxState, Snapshot, StoreError};
+use nightmail_store::{Changes, MailboxState, Rights, Snapshot, StoreError};
 use tracing::warn;
 
 use super::ImapSession;
-use super::failure::{Failure, store_name};
+use super::failure::Failure;
+use super::place::permitted_changes;
 
 /// The first look for an unread message; each further one is four times as wide.
 const UNSEEN_ROWS_FIRST: usize = 64;
@@ -24,7 +25,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The selected mailbox, and what the machine knows of it.
 pub(super) struct Selected {
+    /// Whose it is: who pays for it, whose keywords it uses.
+    pub(super) owner: AccountId,
     pub(super) mailbox: MailboxId,
+    /// What the session may do with it.
+    pub(super) rights: Rights,
     pub(super) read_only: bool,
     uid_validity: UidValidity,
     uid_next: u32,
@@ -58,6 +63,14 @@ impl Selected {
             self.modseq = modseq;
         }
         is_next
+    }
+
+    /// Fails unless the session has all these rights.
+    pub(super) fn require(&self, wanted: Rights) -> Result<(), Failure> {
+        match self.rights.contains(wanted) {
+            true => Ok(()),
+            false => Err(Failure::no_permission()),
+        }
     }
 
     /// Grows whenever the machine is told of flags that others changed.
@@ -114,9 +127,10 @@ impl ImapSession {
         read_only: bool,
     ) -> Result<Answer, Failure> {
         self.leave().await;
-        let account = self.account()?;
+        let place = self.place_with(name, Rights::READ).await?;
+        let read_only = read_only || !place.rights.intersects(Rights::CHANGES);
+        let (owner, mailbox) = (place.owner, place.mailbox);
         let store = self.store();
-        let mailbox = store.lookup(account, &store_name(name)?).await?.mailbox;
         let subscription = store
             .committer()
             .events()
@@ -128,9 +142,11 @@ impl ImapSession {
         };
         let snapshot = store.snapshot(mailbox).await?;
         let first_unseen = self.first_unseen(&snapshot, &state).await?;
-        let keywords = self.reload_keywords().await?;
+        let keywords = self.reload_keywords_of(owner).await?;
         self.selected = Some(Box::new(Selected {
+            owner,
             mailbox,
+            rights: place.rights,
             read_only,
             uid_validity: snapshot.uid_validity,
             uid_next: snapshot.uid_next,
@@ -143,6 +159,7 @@ impl ImapSession {
         }));
         Ok(Answer::Selected(Opened {
             read_only,
+            permitted: permitted_changes(place.rights),
             uids: Arc::clone(&snapshot.uids),
             uid_validity: snapshot.uid_validity,
             uid_next: uid_or_last(snapshot.uid_next),
@@ -183,6 +200,8 @@ impl ImapSession {
 
     /// CLOSE and UNSELECT.
     pub(super) async fn close(&mut self, expunge: bool) -> Result<Answer, Failure> {
+        // Without the right to expunge, CLOSE leaves the messages as they are (RFC 4314 §4).
+        let expunge = expunge && self.current()?.rights.contains(Rights::EXPUNGE);
         let removed = match expunge {
             true => self.expunge_marked(None).await,
             false => Ok(()),
