@@ -258,6 +258,14 @@ section! {
 }
 
 section! {
+    /// POP3.
+    Pop3 {
+        /// Shortest time between two logins of an account (RFC 2449); 0s: none. An account may have its own.
+        login_delay: Duration = Duration::ZERO, within Duration::ZERO..=DAY;
+    }
+}
+
+section! {
     /// How long the server waits.
     Timeouts {
         /// For a client's next SMTP or LMTP command; RFC 5321 asks for at least 5 minutes.

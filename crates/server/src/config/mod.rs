@@ -27,7 +27,7 @@ use define::{Row, Section, TableReader, describe};
 pub use journal::Journal;
 pub use keys::{
     Acme, AcmeChallenge, Admin, Auth, Certificate, ClientCertificates, DatabaseTls, EngineKind,
-    EventBus, Events, Limits, Listener, Log, LogFormat, Node, Objects, Postgresql, Protocol,
+    EventBus, Events, Limits, Listener, Log, LogFormat, Node, Objects, Pop3, Postgresql, Protocol,
     Server, Store, System, Timeouts, Tls, TlsMode,
 };
 pub use nightmail_cluster::Role;
@@ -112,6 +112,8 @@ tables! {
         limits: Limits,
         /// `[timeouts]`
         timeouts: Timeouts,
+        /// `[pop3]`
+        pop3: Pop3,
         /// `[receiving]`
         receiving: Receiving,
         /// `[authentication]`

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nightmail_cluster::{ClusterError, NodeLock};
@@ -44,6 +44,7 @@ impl Pop3Service {
         machine.starttls = listener.tls_mode() == TlsMode::Starttls;
         machine.plaintext_login = listener.plaintext_auth;
         machine.mechanisms = services.logins.mechanisms();
+        machine.login_delay_secs = whole_secs(settings.pop3.login_delay);
         machine.limits = Limits {
             bad_commands_max: u32::try_from(settings.limits.errors_max).unwrap_or(u32::MAX),
             auth_failures_max: u32::try_from(settings.limits.auth_failures_max).unwrap_or(u32::MAX),
@@ -56,6 +57,12 @@ impl Pop3Service {
             machine: Arc::new(machine),
         }
     }
+}
+
+/// Seconds as CAPA tells them; none where there is nothing to wait for.
+fn whole_secs(delay: Duration) -> Option<u32> {
+    let secs = u32::try_from(delay.as_secs()).unwrap_or(u32::MAX);
+    (secs > 0).then_some(secs)
 }
 
 impl Service for Pop3Service {
@@ -133,6 +140,18 @@ impl MaildropLock {
 impl Drop for LocalLock {
     fn drop(&mut self) {
         self.services.maildrops.0.lock().remove(&self.account);
+    }
+}
+
+/// Why a maildrop cannot be opened.
+enum NotOpened {
+    TooSoon,
+    Failed(String),
+}
+
+impl From<StoreError> for NotOpened {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.to_string())
     }
 }
 
@@ -243,13 +262,46 @@ impl Pop3Session {
                 return Err(LoginRefusal::TempFail);
             }
         };
-        let (open, maildrop) = self.open(&user, lock).await.map_err(|error| {
-            warn!(%session, user = %user.address, %error, "a maildrop could not be opened");
-            LoginRefusal::TempFail
+        let opened = self.open_after_delay(&user, lock).await;
+        let (open, maildrop) = opened.map_err(|error| match error {
+            NotOpened::TooSoon => LoginRefusal::TooSoon,
+            NotOpened::Failed(error) => {
+                warn!(%session, user = %user.address, %error, "a maildrop could not be opened");
+                LoginRefusal::TempFail
+            }
         })?;
         debug!(%session, user = %user.address, messages = maildrop.messages.len(), "maildrop opened");
         self.open = Some(Box::new(open));
         Ok(maildrop)
+    }
+
+    async fn open_after_delay(
+        &self,
+        user: &LoggedIn,
+        lock: MaildropLock,
+    ) -> Result<(Open, Maildrop), NotOpened> {
+        let delay = self.login_delay(user).await?;
+        if let Some(secs) = delay {
+            let delay = Duration::from_secs(secs.into());
+            let store = &self.service.services.store;
+            let now = nightmail_commit::now();
+            if !store.note_pop3_login(user.account, now, delay).await? {
+                return Err(NotOpened::TooSoon);
+            }
+        }
+        let (open, mut maildrop) = self.open(user, lock).await?;
+        maildrop.login_delay_secs = delay;
+        Ok((open, maildrop))
+    }
+
+    /// How long this account has to wait between logins, in seconds.
+    async fn login_delay(&self, user: &LoggedIn) -> Result<Option<u32>, NotOpened> {
+        let services = &self.service.services;
+        let record = services.directory.account(user.account).await;
+        let record = record.map_err(|error| NotOpened::Failed(error.to_string()))?;
+        let own = record.and_then(|record| record.services.login_delay_secs);
+        let usual = whole_secs(services.config.pop3.login_delay);
+        Ok(own.or(usual).filter(|secs| *secs > 0))
     }
 
     async fn open(
@@ -260,11 +312,13 @@ impl Pop3Session {
         let store = &self.service.services.store;
         let inbox = store.inbox(user.account).await?;
         let snapshot = store.snapshot(inbox).await?;
+        let mut brought = store.unique_ids(inbox).await?;
         let mut uids = Vec::with_capacity(snapshot.uids.len());
         let mut messages = Vec::with_capacity(snapshot.uids.len());
         for page in snapshot.raw_uids().chunks(1000) {
             for (uid, row) in store.rows(inbox, page).await? {
-                let unique = format!("{:08x}{uid:08x}", snapshot.uid_validity.get());
+                let own = || format!("{:08x}{uid:08x}", snapshot.uid_validity.get());
+                let unique = brought.remove(&uid).unwrap_or_else(own);
                 let Some(uid_text) = UniqueId::parse(&unique) else {
                     continue;
                 };
@@ -281,7 +335,11 @@ impl Pop3Session {
             uids,
             ahead: (0, Vec::new()),
         };
-        Ok((open, Maildrop { messages }))
+        let maildrop = Maildrop {
+            messages,
+            ..Maildrop::default()
+        };
+        Ok((open, maildrop))
     }
 
     /// Ends the maildrop: whoever has read the answer finds it free.
