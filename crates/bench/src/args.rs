@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::workload::hole::HoleArgs;
 use crate::workload::imap::ImapArgs;
+use crate::workload::mailbox::MailboxArgs;
 use crate::workload::pop3::Pop3Args;
 use crate::workload::relay::RelayArgs;
 use crate::workload::sink::SinkArgs;
@@ -19,6 +20,8 @@ pub enum BenchCommand {
     Smtp(SmtpArgs),
     /// Read, store and append over IMAP.
     Imap(ImapArgs),
+    /// Time what one client does to a large mailbox.
+    Mailbox(MailboxArgs),
     /// Empty maildrops, or only log in, over POP3.
     Pop3(Pop3Args),
     /// Send messages for other sites over SMTP, doing wrong what is wanted.
@@ -37,6 +40,7 @@ impl BenchCommand {
         match self {
             Self::Smtp(args) => args.load.json,
             Self::Imap(args) => args.load.json,
+            Self::Mailbox(args) => args.load.json,
             Self::Pop3(args) => args.load.json,
             Self::Source(args) => args.load.json,
             Self::Sink(args) => args.json,

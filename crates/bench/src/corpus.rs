@@ -84,6 +84,17 @@ impl Corpus {
         Self { texts, nonce }
     }
 
+    /// Adds lines of words to `out` until they are about `size` bytes.
+    pub(crate) fn write_words(rng: &mut Rng, size: usize, out: &mut Vec<u8>) {
+        let mut text = Text {
+            bytes: std::mem::take(out),
+            tokens: Vec::new(),
+        };
+        let end = text.bytes.len() + size;
+        text.words(rng, end);
+        *out = text.bytes;
+    }
+
     /// Writes message `number` to `out`, which is cleared first: CRLF line ends, no line starts with a dot.
     pub fn write_message(&self, number: u64, from: &str, to: &str, out: &mut Vec<u8>) {
         out.clear();

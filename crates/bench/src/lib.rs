@@ -30,6 +30,7 @@ pub use report::Report;
 pub use sign::SignAs;
 pub use workload::hole::HoleArgs;
 pub use workload::imap::{ImapArgs, ImapWorkload};
+pub use workload::mailbox::{MailboxArgs, MailboxWorkload, Timing};
 pub use workload::pop3::{Pop3Args, Pop3Workload};
 pub use workload::relay::RelayArgs;
 pub use workload::sink::{Kept, Sink, SinkArgs, SinkFault, SinkLedger, Taken};
@@ -43,6 +44,7 @@ pub async fn run(command: BenchCommand) -> Result<Report, BenchError> {
     match command {
         BenchCommand::Smtp(args) => workload::smtp::run(args).await,
         BenchCommand::Imap(args) => workload::imap::run(args).await,
+        BenchCommand::Mailbox(args) => workload::mailbox::run(args).await,
         BenchCommand::Pop3(args) => workload::pop3::run(args).await,
         BenchCommand::Source(args) => workload::source::run(args).await,
         BenchCommand::Sink(args) => workload::sink::run(args).await,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::error::BenchError;
 use crate::histogram::Histogram;
 use crate::procfs::ServerCost;
+use crate::workload::mailbox::Timing;
 
 /// What a run measured. Bytes are those of messages, not of the protocol around them.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -60,6 +61,9 @@ pub struct Report {
     /// IMAP: what idle connections cost the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<IdleCost>,
+    /// Mailboxes: how long commands took.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub timings: BTreeMap<&'static str, Timing>,
     /// The watched processes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<ServerCost>,
@@ -226,6 +230,19 @@ impl Report {
                     server.cpu_seconds(),
                     mb(server.written_bytes())
                 ),
+            ));
+        }
+        for (name, timing) in &self.timings {
+            let Timing {
+                first_ms,
+                min_ms,
+                median_ms,
+                per_second,
+                ..
+            } = timing;
+            rows.push((
+                "timed",
+                format!("{name}: first {first_ms:.2}  min {min_ms:.2}  median {median_ms:.2} ms  ({per_second:.0}/s)"),
             ));
         }
         if let Some(ratio) = self.written_per_byte {

@@ -6,6 +6,7 @@
 
 mod checks;
 mod load;
+mod mailboxes;
 mod nightmail;
 mod nodes;
 mod peer;
@@ -39,6 +40,9 @@ pub(crate) struct BenchArgs {
     /// Only what is relayed, and what waits in the queue.
     #[arg(long, conflicts_with_all = ["running", "nodes", "checks"])]
     relay: bool,
+    /// Only what one client does to large mailboxes.
+    #[arg(long, conflicts_with_all = ["running", "nodes", "checks", "relay"])]
+    mailboxes: bool,
     /// Fewer messages and shorter loads: a first look, not a figure.
     #[arg(long)]
     quick: bool,
@@ -90,6 +94,10 @@ pub(crate) fn run(root: &Path, args: &BenchArgs) -> Result<(), TaskError> {
         Some(client) => Client::new(client.clone(), &[]),
         None => Client::new(program.clone(), &["bench"]),
     };
+    if args.mailboxes {
+        let measured = mailboxes::measure(&program, &client, args)?;
+        return judge(&table::mailbox_rows(&measured));
+    }
     let scale = Scale::new(args.quick);
     let mut peers = measure_peers(args, &client, &scale)?;
     let mut compared = load::Figures::new();
@@ -130,8 +138,11 @@ fn conclude(
     peers: &[(String, load::Figures)],
     alone: &load::Figures,
 ) -> Result<(), TaskError> {
-    let rows = table::rows(compared, peers, alone);
-    print!("{}", table::render(&rows));
+    judge(&table::rows(compared, peers, alone))
+}
+
+fn judge(rows: &[table::Row]) -> Result<(), TaskError> {
+    print!("{}", table::render(rows));
     match rows.iter().filter(|row| row.missed()).count() {
         0 => Ok(()),
         count => Err(TaskError::Found(format!("bench: {count} targets missed"))),

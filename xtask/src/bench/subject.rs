@@ -22,7 +22,6 @@ pub(super) struct Subject {
     /// Host and port of /metrics.
     pub(super) metrics: Option<String>,
     /// Held only to stop the server at the end.
-    #[expect(dead_code, reason = "what it does, it does when dropped")]
     pub(super) stop: Option<Stop>,
     /// What goes with the server, after it.
     pub(super) folder: Option<tempfile::TempDir>,

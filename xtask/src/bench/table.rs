@@ -4,6 +4,7 @@ use super::load::{
     CHECKS, DAWDLERS, DELIVERIES, Figures, IDLE, MEASURES, ROUND_TRIPS, RSS, SHARED, SYNCS,
     TWO_NODES, WRITTEN,
 };
+use super::mailboxes::{COMMANDS, DELIVERY, HUGE_MEMORY, HUGE_OPEN, Measured, RESYNC, STATUSES};
 use super::queue::{CPU, FIRST_SEND, PICK, QUEUED_RSS};
 use super::relay::{HOLES, RELAY, RELAY_DOMAINS};
 
@@ -116,6 +117,32 @@ pub(super) fn rows(ours: &Figures, peers: &[(String, Figures)], alone: &Figures)
     };
     let single = [shared, two, checks, relay, holes];
     compared.chain(single).chain(bounded).collect()
+}
+
+/// What large mailboxes should cost.
+const MAILBOX_BOUNDS: [(&str, f64); 5] = [
+    (HUGE_OPEN, 1.0),
+    (HUGE_MEMORY, 40.0),
+    (STATUSES, 50.0),
+    (DELIVERY, 1.5),
+    (RESYNC, 2.0),
+];
+
+/// Puts the figures of large mailboxes together.
+pub(super) fn mailbox_rows(measured: &Measured) -> Vec<Row> {
+    let compared = COMMANDS.iter().map(|command| Row {
+        name: command.name,
+        ours: measured.ours.get(command.name).copied(),
+        peer: best(command.name, &measured.peers),
+        goal: command.target.map_or(Goal::None, Goal::Ratio),
+    });
+    let bounded = MAILBOX_BOUNDS.iter().map(|(name, bound)| Row {
+        name,
+        ours: measured.alone.get(name).copied(),
+        peer: None,
+        goal: Goal::Below(*bound),
+    });
+    compared.chain(bounded).collect()
 }
 
 fn best(name: &str, peers: &[(String, Figures)]) -> Option<(f64, String)> {

@@ -3,6 +3,7 @@
 pub mod hole;
 pub mod imap;
 mod imap_client;
+pub mod mailbox;
 pub mod pop3;
 pub mod relay;
 pub mod sink;
