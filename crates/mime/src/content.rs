@@ -2,7 +2,8 @@
 //!
 //! Parameters keep their names and values as written, RFC 2231 forms included: IMAP passes them on.
 
-use crate::lex;
+use crate::encoded_word::decode_words;
+use crate::{charset, lex};
 
 /// `name=value` of a content field, without quoting.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,6 +93,58 @@ impl Disposition {
     pub fn parameter(&self, name: &str) -> Option<&[u8]> {
         find_parameter(&self.parameters, name)
     }
+}
+
+/// The text of a parameter in whatever form it was written: RFC 2231 with charset, in pieces or whole, else plain, where
+/// encoded-words are decoded although they do not belong there.
+pub fn decoded_parameter(parameters: &[Parameter], name: &str) -> Option<String> {
+    if let Some(value) = find_parameter(parameters, &format!("{name}*")) {
+        return Some(decode_extended(value));
+    }
+    let mut joined = Vec::new();
+    for number in 0..parameters.len() {
+        let encoded = find_parameter(parameters, &format!("{name}*{number}*"));
+        let plain = || find_parameter(parameters, &format!("{name}*{number}"));
+        let Some(value) = encoded.or_else(plain) else {
+            break;
+        };
+        joined.extend_from_slice(value);
+    }
+    let begins = find_parameter(parameters, &format!("{name}*0*")).is_some();
+    match (joined.is_empty(), begins) {
+        (false, true) => Some(decode_extended(&joined)),
+        (false, false) => Some(charset::decode_unnamed(&joined)),
+        (true, _) => find_parameter(parameters, name).map(decode_words),
+    }
+}
+
+/// `charset'language'text`, percent-encoded (RFC 2231 §4).
+fn decode_extended(value: &[u8]) -> String {
+    let mut parts = value.splitn(3, |byte| *byte == b'\'');
+    let (name, text) = match (parts.next(), parts.next(), parts.next()) {
+        (Some(name), Some(_), Some(text)) => (name, text),
+        _ => (&b""[..], value),
+    };
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let byte = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match byte.filter(|_| first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    let named = std::str::from_utf8(name).ok();
+    named
+        .and_then(|name| charset::decode_charset(name, &bytes))
+        .unwrap_or_else(|| charset::decode_unnamed(&bytes))
 }
 
 fn find_parameter<'a>(parameters: &'a [Parameter], name: &str) -> Option<&'a [u8]> {
@@ -215,6 +268,32 @@ mod tests {
             ("", "-"),
         ] {
             assert_eq!(shown(value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_decoded_in_every_form_they_are_written_in() {
+        for (value, expected) in [
+            ("x; filename=a.pdf", Some("a.pdf")),
+            (
+                "x; filename=\"=?utf-8?q?J=C3=B6rg?= a.pdf\"",
+                Some("J\u{f6}rg a.pdf"),
+            ),
+            (
+                "x; filename*=utf-8'de'J%C3%B6rg.pdf; filename=b",
+                Some("J\u{f6}rg.pdf"),
+            ),
+            (
+                "x; filename*0*=iso-8859-1''J%F6; filename*1=rg; filename*2*=%2epdf",
+                Some("J\u{f6}rg.pdf"),
+            ),
+            ("x; filename*1=b; filename*0=a", Some("ab")),
+            ("x; filename*=100%25%zz%4", Some("100%%zz%4")),
+            ("x; name=a", None),
+        ] {
+            let disposition = Disposition::parse(value.as_bytes(), 10).unwrap();
+            let name = decoded_parameter(&disposition.parameters, "filename");
+            assert_eq!(name.as_deref(), expected, "{value}");
         }
     }
 

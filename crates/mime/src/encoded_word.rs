@@ -31,6 +31,64 @@ pub fn decode_words(value: &[u8]) -> String {
     decoder.finish()
 }
 
+/// A text as a header value: as it is where every word of it may stand so, else as encoded-words in UTF-8, one to a
+/// line. Control characters become spaces.
+pub fn encode_words(text: &str) -> String {
+    let text: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let plain = |word: &str| word.is_ascii() && word.len() < PLAIN_WORD_OCTETS_MAX;
+    let is_plain = !text.contains("=?") && text.split(' ').all(plain);
+    if is_plain {
+        return fold(text.trim());
+    }
+    let (mut out, mut word) = (String::new(), String::new());
+    for c in text.chars() {
+        let encoded = encode_q(c);
+        if word.len() + encoded.len() > ENCODED_TEXT_OCTETS_MAX {
+            out.push_str(&format!("=?utf-8?q?{word}?=\r\n "));
+            word.clear();
+        }
+        word.push_str(&encoded);
+    }
+    format!("{out}=?utf-8?q?{word}?=")
+}
+
+/// A word that is longer is written as encoded-words, which can be folded.
+const PLAIN_WORD_OCTETS_MAX: usize = 200;
+/// RFC 2047 §2: 75 octets with `=?utf-8?q?` and `?=`.
+const ENCODED_TEXT_OCTETS_MAX: usize = 75 - 12;
+/// RFC 5322 §2.1.1, with room for the field's name.
+const FOLDED_OCTETS_WANTED: usize = 60;
+
+/// Folds at single spaces.
+fn fold(text: &str) -> String {
+    let (mut out, mut column) = (String::new(), 0);
+    for word in text.split_inclusive(' ') {
+        if column > 0 && column + word.len() > FOLDED_OCTETS_WANTED && !word.trim().is_empty() {
+            out.truncate(out.trim_end_matches(' ').len());
+            out.push_str("\r\n ");
+            column = 0;
+        }
+        column += word.len();
+        out.push_str(word);
+    }
+    out
+}
+
+fn encode_q(c: char) -> String {
+    if c.is_ascii_alphanumeric() || matches!(c, '!' | '*' | '+' | '-' | '/') {
+        return c.to_string();
+    }
+    if c == ' ' {
+        return "_".to_owned();
+    }
+    let mut bytes = [0; 4];
+    let bytes = c.encode_utf8(&mut bytes).bytes();
+    bytes.map(|byte| format!("={byte:02X}")).collect()
+}
+
 struct EncodedWord<'a> {
     charset: &'a [u8],
     bytes: Vec<u8>,
@@ -167,6 +225,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_written_in_encoded_words_reads_as_it_was(text in "([a-zA-Zé=?_\u{1F600}.]{1,30} ?){0,20}") {
+            let encoded = encode_words(&text);
+            prop_assert!(encoded.is_ascii());
+            prop_assert!(encoded.lines().all(|line| line.len() < 300));
+            let read = decode_words(encoded.as_bytes());
+            prop_assert_eq!(read.trim(), text.trim());
+        }
+
         #[test]
         fn no_value_makes_the_decoder_panic(value: Vec<u8>, words in "(=\\?|[abQ?=_ -]){0,40}") {
             decode_words(&value);

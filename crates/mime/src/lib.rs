@@ -5,6 +5,7 @@
 //! finds is kept as offsets and short values. Nothing here fails on odd mail: every byte sequence has a structure.
 
 pub mod address;
+pub mod casemap;
 pub mod charset;
 mod codec;
 pub mod content;
@@ -14,18 +15,22 @@ pub mod envelope;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod header;
+pub mod html;
 pub mod imap;
 mod lex;
 mod line_ends;
+pub mod preview;
 pub mod report;
 mod scanner;
 pub mod search;
 mod structure;
+pub mod subject;
+pub mod thread;
 pub mod trace;
 pub mod transfer;
 
 pub use address::{ListItem, Mailbox};
-pub use content::{Disposition, MediaType, Parameter};
+pub use content::{Disposition, MediaType, Parameter, decoded_parameter};
 pub use date::SentDate;
 pub use envelope::Envelope;
 pub use line_ends::LineEnds;

@@ -3,7 +3,7 @@
 use memchr::{memchr2_iter, memmem};
 
 use crate::structure::Part;
-use crate::{charset, transfer};
+use crate::{casemap, charset, transfer};
 
 /// Decodes the body of a leaf: its transfer encoding, and its charset where it is text. `raw` is the body as it
 /// lies in the message. A charset that is not known is read as UTF-8 or windows-1252.
@@ -28,44 +28,62 @@ pub fn decode_transfer(part: &Part, raw: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A key to look for, folded once.
+/// A key to look for, folded once (RFC 5051).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TextSearch {
     folded: String,
+    /// The octet of the key that is least frequent in texts, and its place.
+    anchor: (usize, u8),
 }
 
 impl TextSearch {
     /// Looks for `key` without regard to case.
     pub fn new(key: &str) -> Self {
+        let folded = casemap::fold(key).into_owned();
+        let rarest = folded
+            .bytes()
+            .enumerate()
+            .min_by_key(|(_, b)| frequency(*b));
         Self {
-            folded: key.to_lowercase(),
+            anchor: rarest.unwrap_or_default(),
+            folded,
         }
     }
 
     /// Whether the key occurs in `text`. The empty key occurs in every text.
     pub fn is_in(&self, text: &str) -> bool {
-        if self.folded.is_ascii() {
-            return contains_ascii(text.as_bytes(), self.folded.as_bytes());
+        if self.folded.is_empty() {
+            return true;
         }
-        memmem::find(text.to_lowercase().as_bytes(), self.folded.as_bytes()).is_some()
+        if self.folded.is_ascii() && self.is_in_ascii(text.as_bytes()) {
+            return true;
+        }
+        !text.is_ascii()
+            && memmem::find(casemap::fold(text).as_bytes(), self.folded.as_bytes()).is_some()
     }
+
+    /// Looks for a key that is ASCII as it is.
+    fn is_in_ascii(&self, haystack: &[u8]) -> bool {
+        let needle = self.folded.as_bytes();
+        let (place, octet) = self.anchor;
+        memchr2_iter(octet, octet.to_ascii_lowercase(), haystack).any(|at| {
+            at.checked_sub(place)
+                .and_then(|start| haystack.get(start..start + needle.len()))
+                .is_some_and(|window| window.eq_ignore_ascii_case(needle))
+        })
+    }
+}
+
+/// How often a capital or another octet stands in texts, roughly: letters of most languages in their order.
+fn frequency(octet: u8) -> usize {
+    const FREQUENT: &[u8] = b" EAINTRSOLDHUCMPGFBVWKYZXJQ.0-1,2";
+    let place = FREQUENT.iter().position(|known| *known == octet);
+    place.map_or(0, |place| FREQUENT.len() - place)
 }
 
 /// Whether `needle` occurs in `haystack`, compared without case.
 pub fn contains_fold(haystack: &str, needle: &str) -> bool {
     TextSearch::new(needle).is_in(haystack)
-}
-
-/// Looks for a lower-case ASCII needle.
-fn contains_ascii(haystack: &[u8], needle: &[u8]) -> bool {
-    let Some(&first) = needle.first() else {
-        return true;
-    };
-    memchr2_iter(first, first.to_ascii_uppercase(), haystack).any(|at| {
-        haystack
-            .get(at..at + needle.len())
-            .is_some_and(|window| window.eq_ignore_ascii_case(needle))
-    })
 }
 
 #[cfg(test)]
