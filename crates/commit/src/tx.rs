@@ -141,6 +141,15 @@ impl<'a> Tx<'a> {
         }
     }
 
+    /// Makes `owner` refer to a blob that somebody else refers to, which the caller has made sure of by a row that this
+    /// intent has read.
+    ///
+    /// The blob's own row need not be read for that: while that reference stands the reclaimer finds it, and after it
+    /// is taken away the reclaimer looks again and finds this one.
+    pub fn link_again(&mut self, blob: BlobId, owner: Owner) {
+        self.put(owner.link_key(blob), PRESENT);
+    }
+
     /// Ends `owner`'s reference. The blob goes once nothing refers to it and the grace period is over.
     pub fn unlink_blob(&mut self, blob: BlobId, owner: Owner) {
         self.delete(owner.link_key(blob));

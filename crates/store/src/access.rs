@@ -31,7 +31,10 @@ impl Store {
     /// The access control list of a mailbox; empty where it was never shared.
     pub async fn acl(&self, mailbox: MailboxId) -> Found<Acl> {
         let row = self.get(acl_key(mailbox)).await?;
-        Ok(row.map(|row| Acl::decode(&row)).transpose()?.unwrap_or_default())
+        Ok(row
+            .map(|row| Acl::decode(&row))
+            .transpose()?
+            .unwrap_or_default())
     }
 
     /// What an account that does not own a mailbox may do with it. `in_domain`: whether it is of the owner's domain.
@@ -55,9 +58,8 @@ impl Store {
     ) -> Found<Acl> {
         let domain = domain.to_owned();
         let reads = [mailbox_key(mailbox), acl_key(mailbox)];
-        let intent = Intent::synced(move |tx| {
-            tx::set_acl(tx, mailbox, &domain, grantee, negative, change)
-        });
+        let intent =
+            Intent::synced(move |tx| tx::set_acl(tx, mailbox, &domain, grantee, negative, change));
         Ok(self.committer().submit(intent.reading(reads)).await?)
     }
 
@@ -65,12 +67,18 @@ impl Store {
     pub async fn shared_with(&self, account: AccountId, domain: &str) -> Found<Vec<Shared>> {
         let mut grants = self.grants(Grantee::Account(account), "").await?;
         let to_all = self.grants(Grantee::Anyone, domain).await?;
-        let to_all: Vec<_> = to_all.into_iter().filter(|(owner, _)| *owner != account).collect();
+        let to_all: Vec<_> = to_all
+            .into_iter()
+            .filter(|(owner, _)| *owner != account)
+            .collect();
         let in_domain: Vec<AccountId> = to_all.iter().map(|(owner, _)| *owner).collect();
         grants.extend(to_all);
         grants.sort_unstable();
         grants.dedup();
-        let keys: Vec<_> = grants.iter().map(|(_, mailbox)| acl_key(*mailbox)).collect();
+        let keys: Vec<_> = grants
+            .iter()
+            .map(|(_, mailbox)| acl_key(*mailbox))
+            .collect();
         let rows = self.engine().get_many(&keys).await?;
         let mut shared = Vec::new();
         for ((owner, mailbox), row) in grants.into_iter().zip(rows) {
@@ -83,10 +91,7 @@ impl Store {
         self.name_shared(shared).await
     }
 
-    async fn name_shared(
-        &self,
-        shared: Vec<(AccountId, MailboxId, Rights)>,
-    ) -> Found<Vec<Shared>> {
+    async fn name_shared(&self, shared: Vec<(AccountId, MailboxId, Rights)>) -> Found<Vec<Shared>> {
         let mut named = Vec::with_capacity(shared.len());
         for of_one in shared.chunk_by(|one, next| one.0 == next.0) {
             let Some((owner, _, _)) = of_one.first() else {
@@ -107,11 +112,7 @@ impl Store {
         Ok(named)
     }
 
-    async fn grants(
-        &self,
-        grantee: Grantee,
-        domain: &str,
-    ) -> Found<Vec<(AccountId, MailboxId)>> {
+    async fn grants(&self, grantee: Grantee, domain: &str) -> Found<Vec<(AccountId, MailboxId)>> {
         let prefix = grants_prefix(grantee, domain);
         let rows = self
             .scan_all(Space::Attribute, KeyRange::prefix(&prefix))

@@ -86,7 +86,12 @@ impl Acl {
     }
 
     /// Changes the entry about `grantee`; says whether there was room for it.
-    pub(crate) fn change(&mut self, grantee: Grantee, negative: bool, change: RightsChange) -> bool {
+    pub(crate) fn change(
+        &mut self,
+        grantee: Grantee,
+        negative: bool,
+        change: RightsChange,
+    ) -> bool {
         let key = (grantee, negative);
         match self.entries.binary_search_by_key(&key, place) {
             Ok(at) => {

@@ -5,6 +5,8 @@
 //!
 //! **Invariant:** a repair removes no message row and bumps no UIDVALIDITY.
 
+mod marks;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
@@ -13,6 +15,8 @@ use nightmail_commit::{Abort, BlobRow, Intent, Owner};
 use nightmail_core::{AccountId, BlobId, MailboxId, Uid};
 use nightmail_engine::{KeyRange, RowKey, Space};
 
+use self::marks::Marks;
+pub use self::marks::MarksProblem;
 use crate::error::StoreError;
 use crate::name::MailboxName;
 use crate::row::{
@@ -53,6 +57,8 @@ pub enum Problem {
     DanglingName(AccountId, MailboxName),
     /// Messages of a mailbox that does not exist.
     Homeless(MailboxId, u64),
+    /// A block of marks, by its number, that says something else than other rows do.
+    Marks(MailboxId, u32, MarksProblem),
 }
 
 impl fmt::Display for Problem {
@@ -100,6 +106,9 @@ impl fmt::Display for Problem {
                 f,
                 "{rows} messages of mailbox {mailbox}, which does not exist"
             ),
+            Self::Marks(mailbox, number, what) => {
+                write!(f, "mailbox {mailbox}, marks of block {number}: {what}")
+            }
         }
     }
 }
@@ -135,8 +144,10 @@ impl Store {
         let states = self.check_mailboxes(&mut report).await?;
         let blobs = self.check_blobs(options.read_blobs, &mut report).await?;
         let links = self.check_links(&mut report).await?;
-        self.check_messages(states.clone(), &blobs, &links, &mut report)
+        let mut marks = self.check_marks(&states, &mut report).await?;
+        self.check_messages(&states, &blobs, &links, &mut marks, &mut report)
             .await?;
+        marks.report_missing(&mut report);
         self.check_names(&states, &mut report).await?;
         if options.repair {
             for problem in report.problems.clone() {
@@ -232,9 +243,10 @@ impl Store {
 
     async fn check_messages(
         &self,
-        states: BTreeMap<MailboxId, MailboxState>,
+        states: &BTreeMap<MailboxId, MailboxState>,
         blobs: &HashSet<BlobId>,
         links: &HashSet<(BlobId, MailboxId, u32)>,
+        marks: &mut Marks,
         report: &mut CheckReport,
     ) -> Result<(), StoreError> {
         let mut strays = links.clone();
@@ -264,8 +276,9 @@ impl Store {
             };
             let count = counted.entry(mailbox).or_default();
             count.rows += 1;
-            if let Some(state) = &mut count.state {
-                state.count_in(uid, &row);
+            if let (Some(state), Some(flags)) = (&mut count.state, marks.flags(mailbox, uid, &row))
+            {
+                state.count_in(uid, flags, row.size);
             }
             strays.remove(&(row.blob, mailbox, uid));
             if !blobs.contains(&row.blob) {
@@ -286,7 +299,7 @@ impl Store {
             ))
         });
         report.problems.extend(strays);
-        compare(&states, counted, report);
+        compare(states, counted, report);
         Ok(())
     }
 
@@ -383,6 +396,7 @@ impl Store {
                 Err(StoreError::NoSuchMailbox) => self.purge(mailbox).await.map(|()| true),
                 found => found.map(|_| false),
             },
+            Problem::Marks(mailbox, number, what) => self.repair_marks(mailbox, number, what).await,
             Problem::Damaged(..) | Problem::MissingBlob(..) | Problem::UnreadableBlob(..) => {
                 Ok(false)
             }
@@ -523,7 +537,7 @@ fn emptied(state: &MailboxState) -> MailboxState {
         unseen: 0,
         deleted: 0,
         bytes: 0,
-        digest: 0,
+        digest: state.digest.map(|_| 0),
         ..state.clone()
     }
 }

@@ -41,6 +41,9 @@ impl Rights {
     pub const ADMINISTER: Self = Self(1 << 10);
     /// `s`, `w`, `t` and `e`: those that change what is in a mailbox that is open.
     pub const CHANGES: Self = Self(Self::SEEN.0 | Self::WRITE.0 | Self::DELETE.0 | Self::EXPUNGE.0);
+    /// `r`, `s`, `w`, `i` and `p`: with any of them one may annotate a mailbox (RFC 5464 §3.3).
+    pub const ANNOTATES: Self =
+        Self(Self::READ.0 | Self::SEEN.0 | Self::WRITE.0 | Self::INSERT.0 | Self::POST.0);
     /// Every right: what an owner has.
     pub const ALL: Self = Self((1 << 11) - 1);
 

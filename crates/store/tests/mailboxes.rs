@@ -124,6 +124,7 @@ async fn quota_refuses_what_does_not_fit_and_counts_what_leaves() {
     let quota = Quota {
         bytes: Some(100),
         messages: Some(2),
+        ..Quota::default()
     };
     let small = "0123456789";
     let first = world.append_within(inbox, small, quota).await.unwrap();

@@ -11,6 +11,7 @@ const ACL: u8 = b'a';
 const GRANT: u8 = b'g';
 const METADATA: u8 = b'm';
 const SETTINGS: u8 = b's';
+const URL: u8 = b'u';
 const SHARED: u8 = b's';
 const PRIVATE: u8 = b'p';
 const VERSION: u8 = 1;
@@ -70,6 +71,11 @@ pub(crate) fn acl_key(mailbox: MailboxId) -> RowKey {
 /// What is done with a folder's messages as time passes.
 pub(crate) fn settings_key(mailbox: MailboxId) -> RowKey {
     keyed(of_mailbox(SETTINGS, mailbox))
+}
+
+/// The key with which URLs of a mailbox are authorized.
+pub(crate) fn url_key(mailbox: MailboxId) -> RowKey {
+    keyed(of_mailbox(URL, mailbox))
 }
 
 /// All settings of folders.

@@ -1,8 +1,8 @@
-//! The message row, the change index and the expunge log.
+//! The message row. It is written once, when the message comes; what changes later stands in blocks.
 
 use bytes::Bytes;
 use nightmail_core::codec::{RowError, RowReader, RowWriter};
-use nightmail_core::{BlobId, Flags, MailboxId, ModSeq, Timestamp, Uid};
+use nightmail_core::{BlobId, Flags, MailboxId, ModSeq, Timestamp};
 use nightmail_engine::{KeyRange, RowKey, Space};
 
 use super::KeywordId;
@@ -12,7 +12,7 @@ const VERSION: u8 = 1;
 /// A message in a mailbox. The fixed part comes first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRow {
-    /// When the row last changed.
+    /// When the message last changed.
     pub modseq: ModSeq,
     /// When the message came into this mailbox, as a modification sequence.
     pub created_modseq: ModSeq,
@@ -97,20 +97,79 @@ impl MessageRow {
             prefix,
         })
     }
+}
 
-    /// Only the flags of an encoded row: they lie in its fixed part.
-    pub fn decode_flags(row: &[u8]) -> Result<Flags, RowError> {
+/// What a message's row says of what may change later, and its size.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Base {
+    pub modseq: ModSeq,
+    pub flags: Flags,
+    pub size: u64,
+    pub keywords: Vec<KeywordId>,
+}
+
+impl Base {
+    /// Reads no more of an encoded row than it has to.
+    pub fn decode(row: &[u8]) -> Result<Self, RowError> {
         let (mut reader, _) = RowReader::new(row, VERSION)?;
-        reader.fixed(16)?;
-        Ok(Flags::from_bits(reader.u8()?))
+        let modseq = ModSeq::new(reader.u64()?);
+        reader.fixed(FLAGS - CREATED)?;
+        let flags = Flags::from_bits(reader.u8()?);
+        reader.fixed(SIZE - INTERNAL_DATE)?;
+        let size = reader.u64()?;
+        reader.fixed(KEYWORDS - MISSING)?;
+        let count = reader.varint()?;
+        let keyword = |raw| u16::try_from(raw).map_err(|_| RowError::Invalid("keyword"));
+        let keywords = (0..count)
+            .map(|_| reader.varint().and_then(keyword).map(KeywordId::new))
+            .collect::<Result<_, RowError>>()?;
+        Ok(Self {
+            modseq,
+            flags,
+            size,
+            keywords,
+        })
     }
+}
 
-    /// What this message adds to its mailbox's digest: a mix of UID, flags and size.
-    pub fn digest(&self, uid: u32) -> u64 {
-        let seed = (u64::from(uid) << 32) ^ (u64::from(self.flags.bits()) << 24) ^ self.size;
-        let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
-    }
+/// Where the fields of the fixed part of an encoded row begin.
+const MODSEQ: usize = 1;
+const CREATED: usize = 9;
+const FLAGS: usize = 17;
+const INTERNAL_DATE: usize = 18;
+const SAVE_DATE: usize = 26;
+const SIZE: usize = 34;
+const MISSING: usize = 42;
+const BLOB: usize = 50;
+const KEYWORDS: usize = 98;
+
+/// The blob and the size of an encoded row.
+pub(crate) fn blob_and_size(row: &[u8]) -> Option<(BlobId, u64)> {
+    let blob = row.get(BLOB..)?.first_chunk::<32>()?;
+    let size = row.get(SIZE..)?.first_chunk::<8>()?;
+    Some((BlobId::new(*blob), u64::from_be_bytes(*size)))
+}
+
+/// Whether an encoded row has keywords.
+pub(crate) fn has_keywords(row: &[u8]) -> bool {
+    row.get(KEYWORDS).is_some_and(|count| *count != 0)
+}
+
+/// An encoded row as that of a copy: the same but for when it came, and its flags. `None` for what is no row.
+pub(crate) fn copy_of(
+    row: &[u8],
+    modseq: ModSeq,
+    saved: Timestamp,
+    flags: Flags,
+) -> Option<Vec<u8>> {
+    let mut copy = row.to_vec();
+    let modseq = modseq.get().to_be_bytes();
+    copy.get_mut(MODSEQ..CREATED)?.copy_from_slice(&modseq);
+    copy.get_mut(CREATED..FLAGS)?.copy_from_slice(&modseq);
+    *copy.get_mut(FLAGS)? = flags.bits();
+    copy.get_mut(SAVE_DATE..SIZE)?
+        .copy_from_slice(&saved.millis().to_be_bytes());
+    Some(copy)
 }
 
 pub(crate) fn message_key(mailbox: MailboxId, uid: u32) -> RowKey {
@@ -138,81 +197,10 @@ pub(crate) fn parse_message_key(key: &[u8]) -> Option<(MailboxId, u32)> {
     ))
 }
 
-pub(crate) fn change_key(mailbox: MailboxId, modseq: ModSeq, uid: u32) -> RowKey {
-    let mut key = log_key(mailbox, modseq);
-    key.extend_from_slice(&uid.to_be_bytes());
-    RowKey {
-        space: Space::Change,
-        key,
-    }
-}
-
-/// The changes after `since`.
-pub(crate) fn change_range(mailbox: MailboxId, since: ModSeq) -> KeyRange {
-    KeyRange {
-        from: log_key(mailbox, since.next()),
-        to: KeyRange::prefix(&mailbox.to_be_bytes()).to,
-    }
-}
-
-pub(crate) fn parse_change_key(key: &[u8]) -> Option<(ModSeq, u32)> {
-    let (_, rest) = key.split_first_chunk::<8>()?;
-    let (modseq, uid) = rest.split_first_chunk::<8>()?;
-    Some((
-        ModSeq::new(u64::from_be_bytes(*modseq)),
-        u32::from_be_bytes(uid.try_into().ok()?),
-    ))
-}
-
-pub(crate) fn expunge_key(mailbox: MailboxId, modseq: ModSeq) -> RowKey {
-    RowKey {
-        space: Space::Expunge,
-        key: log_key(mailbox, modseq),
-    }
-}
-
-/// The expunges after `since`.
-pub(crate) fn expunge_range(mailbox: MailboxId, since: ModSeq) -> KeyRange {
-    KeyRange {
-        from: log_key(mailbox, since.next()),
-        to: KeyRange::prefix(&mailbox.to_be_bytes()).to,
-    }
-}
-
-pub(crate) fn parse_expunge_key(key: &[u8]) -> Option<ModSeq> {
-    let (_, modseq) = key.split_first_chunk::<8>()?;
-    Some(ModSeq::new(u64::from_be_bytes(modseq.try_into().ok()?)))
-}
-
-fn log_key(mailbox: MailboxId, modseq: ModSeq) -> Vec<u8> {
+pub(super) fn log_key(mailbox: MailboxId, modseq: ModSeq) -> Vec<u8> {
     let mut key = mailbox.to_be_bytes().to_vec();
     key.extend_from_slice(&modseq.get().to_be_bytes());
     key
-}
-
-/// Ascending UIDs as differences.
-pub(crate) fn encode_uids(uids: &[Uid]) -> Vec<u8> {
-    let mut row = RowWriter::new(VERSION);
-    row.varint(uids.len() as u64);
-    let mut last = 0;
-    for uid in uids {
-        row.varint(u64::from(uid.get().wrapping_sub(last)));
-        last = uid.get();
-    }
-    row.finish()
-}
-
-pub(crate) fn decode_uids(row: &[u8]) -> Result<Vec<u32>, RowError> {
-    let (mut reader, _) = RowReader::new(row, VERSION)?;
-    let count = reader.varint()?;
-    let mut last = 0u32;
-    (0..count)
-        .map(|_| {
-            let step = u32::try_from(reader.varint()?).map_err(|_| RowError::Invalid("uid"))?;
-            last = last.wrapping_add(step);
-            Ok(last)
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -255,21 +243,38 @@ mod tests {
         #[test]
         fn rows_read_back_as_written(row in row()) {
             let encoded = Bytes::from(row.encode());
-            prop_assert_eq!(MessageRow::decode_flags(&encoded).unwrap(), row.flags);
+            let base = Base {
+                modseq: row.modseq,
+                flags: row.flags,
+                size: row.size,
+                keywords: row.keywords.clone(),
+            };
+            prop_assert_eq!(Base::decode(&encoded).unwrap(), base);
+            prop_assert_eq!(blob_and_size(&encoded), Some((row.blob, row.size)));
+            prop_assert_eq!(has_keywords(&encoded), !row.keywords.is_empty());
             prop_assert_eq!(MessageRow::decode(&encoded).unwrap(), row);
         }
 
         #[test]
-        fn uid_lists_read_back_as_written(mut raw in proptest::collection::vec(1u32.., 0..50)) {
-            raw.sort_unstable();
-            let uids: Vec<Uid> = raw.iter().filter_map(|uid| Uid::new(*uid)).collect();
-            prop_assert_eq!(decode_uids(&encode_uids(&uids)).unwrap(), raw);
+        fn a_copy_differs_in_when_it_came_and_in_its_flags(row in row(), modseq: u64, at: i64) {
+            let modseq = ModSeq::new(modseq);
+            let saved = Timestamp::from_millis(at);
+            let copy = copy_of(&row.encode(), modseq, saved, Flags::DRAFT).unwrap();
+            let expected = MessageRow {
+                modseq,
+                created_modseq: modseq,
+                save_date: saved,
+                flags: Flags::DRAFT,
+                ..row
+            };
+            prop_assert_eq!(MessageRow::decode(&copy.into()).unwrap(), expected);
         }
 
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>) {
             let _ = MessageRow::decode(&Bytes::from(bytes.clone()));
-            let _ = decode_uids(&bytes);
+            let _ = Base::decode(&bytes);
+            let _ = copy_of(&bytes, ModSeq::new(1), Timestamp::from_millis(1), Flags::EMPTY);
         }
     }
 

@@ -7,7 +7,9 @@ use nightmail_core::{AccountId, MailboxId};
 use super::{Applied, damaged, get_state};
 use crate::acl::{Acl, Grantee, RightsChange};
 use crate::error::StoreError;
-use crate::row::{FolderSettings, PRESENT, acl_key, grant_key, metadata_key, settings_key};
+use crate::row::{
+    FolderSettings, PRESENT, acl_key, grant_key, metadata_key, settings_key, url_key,
+};
 
 /// Changes one entry of a mailbox's list. `domain` is that of the mailbox's owner. Returns the list as it is then.
 pub fn set_acl(
@@ -86,6 +88,7 @@ pub(super) fn drop_attributes(
         put_acl(tx, mailbox, owner, &acl, &Acl::default());
     }
     tx.delete(settings_key(mailbox));
+    tx.delete(url_key(mailbox));
     Ok(())
 }
 

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use nightmail_commit::{Owner, Tx};
 use nightmail_core::{BlobId, Flags, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
 
-use super::{Applied, get_state, get_usage, intern_keywords, put_message, put_state, put_usage};
+use super::{Applied, get_state, get_usage, intern_keywords, put_state, put_usage};
 use crate::error::StoreError;
-use crate::row::{AccountUsage, MailboxState, MessageRow};
+use crate::row::{AccountUsage, MailboxState, MessageRow, message_key};
 
 /// What an account may hold. `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Quota {
     pub bytes: Option<u64>,
     /// Messages.
     pub messages: Option<u64>,
+    /// Mailboxes.
+    pub mailboxes: Option<u64>,
 }
 
 impl Quota {
@@ -58,7 +60,7 @@ pub struct Appended {
     pub modseq: ModSeq,
 }
 
-/// Puts blob `blob` of the intent into a mailbox: row, counters, quota and change log in one step.
+/// Puts blob `blob` of the intent into a mailbox: row, counters and quota in one step.
 pub fn append(
     tx: &mut Tx<'_>,
     quota: Quota,
@@ -113,8 +115,8 @@ fn put(
         keywords,
         prefix: message.prefix.clone(),
     };
-    state.count_in(uid.get(), &row);
-    put_message(tx, mailbox, uid.get(), &row, None);
+    state.count_in(uid.get(), row.flags, row.size);
+    tx.put(message_key(mailbox, uid.get()), row.encode());
     put_state(tx, mailbox, &state);
     Ok(Appended {
         uid_validity: state.uid_validity,

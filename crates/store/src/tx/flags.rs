@@ -1,10 +1,12 @@
 //! STORE: flags and keywords of messages.
 
 use nightmail_commit::Tx;
-use nightmail_core::{Flags, MailboxId, ModSeq};
+use nightmail_core::{Flags, ModSeq};
 
-use super::{Applied, get_message, get_state, intern_keywords, put_message, put_state};
-use crate::row::{KeywordId, MessageRow};
+use super::marks::{Live, OpenBlock, by_block};
+use super::{Applied, get_state, intern_keywords, put_state};
+use crate::row::{Change, Fate, KeywordId, low};
+use crate::snapshot::Snapshot;
 
 /// What STORE does with the flags it names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +26,19 @@ pub enum FlagOperation {
     },
 }
 
+/// A change of flags.
+#[derive(Clone, Debug)]
+pub struct FlagUpdate {
+    /// What is done with those named.
+    pub operation: FlagOperation,
+    /// System flags.
+    pub flags: Flags,
+    /// Keywords, in any case.
+    pub keywords: Vec<String>,
+    /// Messages that changed after this are left alone (RFC 7162 §3.1.3).
+    pub unchanged_since: Option<ModSeq>,
+}
+
 /// A message's flags after STORE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFlags {
@@ -33,43 +48,64 @@ pub struct StoredFlags {
     pub flags: Flags,
     /// Its keywords now.
     pub keywords: Vec<KeywordId>,
-    /// When its row last changed.
+    /// When the message last changed.
     pub modseq: ModSeq,
     /// Whether this STORE changed it; all that it changed share one `modseq`.
     pub changed: bool,
 }
 
+/// What became of the messages that STORE named. Those that are not there are in neither list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The messages that have the flags now, ascending.
+    pub rows: Vec<StoredFlags>,
+    /// Those left alone because they had changed, ascending.
+    pub modified: Vec<u32>,
+}
+
 /// Changes the flags of the messages of `uids` that exist. A message whose flags stay as they were is not written.
+///
+/// What `snapshot`, any of the mailbox, says of a message as it came need not be read again.
 pub fn store_flags(
     tx: &mut Tx<'_>,
-    mailbox: MailboxId,
+    snapshot: &Snapshot,
     uids: &[u32],
-    operation: FlagOperation,
-    flags: Flags,
-    keywords: &[String],
-) -> Applied<Vec<StoredFlags>> {
+    update: &FlagUpdate,
+) -> Applied<Stored> {
+    let mailbox = snapshot.mailbox;
     let mut state = get_state(tx, mailbox)?;
-    let keywords = intern_keywords(tx, state.account, keywords)?;
+    let keywords = intern_keywords(tx, state.account, &update.keywords)?;
     let modseq = state.highest_modseq.next();
-    let mut stored = Vec::with_capacity(uids.len());
-    for uid in uids {
-        let Some(old) = get_message(tx, mailbox, *uid)? else {
-            continue;
-        };
-        let mut row = MessageRow {
-            modseq,
-            ..old.clone()
-        };
-        apply(&mut row, operation, flags, &keywords);
-        if row.flags == old.flags && row.keywords == old.keywords {
-            stored.push(summary(*uid, old, false));
-            continue;
+    let mut stored = Stored::default();
+    stored.rows.reserve(uids.len());
+    for (number, uids) in by_block(uids) {
+        let mut open = OpenBlock::read(tx, mailbox, number)?;
+        let before = stored.rows.len();
+        for uid in uids {
+            let Some(live) = open.live(tx, snapshot, *uid)? else {
+                continue;
+            };
+            if update
+                .unchanged_since
+                .is_some_and(|since| live.modseq > since)
+            {
+                stored.modified.push(*uid);
+                continue;
+            }
+            let old = live.flags;
+            let row = update.apply(*uid, live, &keywords, modseq);
+            if row.changed {
+                state.count_flags_out(*uid, old);
+                state.count_flags_in(*uid, row.flags);
+                open.block.set(low(*uid), row.change());
+            }
+            stored.rows.push(row);
         }
-        state.count_flags_out(*uid, &old);
-        state.count_flags_in(*uid, &row);
-        state.highest_modseq = modseq;
-        put_message(tx, mailbox, *uid, &row, Some(old.modseq));
-        stored.push(summary(*uid, row, true));
+        let rows = stored.rows.get(before..).unwrap_or_default();
+        if rows.iter().any(|row| row.changed) {
+            state.highest_modseq = modseq;
+            open.write(tx);
+        }
     }
     if state.highest_modseq == modseq {
         put_state(tx, mailbox, &state);
@@ -77,40 +113,53 @@ pub fn store_flags(
     Ok(stored)
 }
 
-fn summary(uid: u32, row: MessageRow, changed: bool) -> StoredFlags {
-    StoredFlags {
-        uid,
-        flags: row.flags,
-        keywords: row.keywords,
-        modseq: row.modseq,
-        changed,
+impl StoredFlags {
+    fn change(&self) -> Change {
+        Change {
+            modseq: self.modseq,
+            fate: Fate::Live,
+            flags: self.flags,
+            keywords: self.keywords.clone(),
+        }
     }
 }
 
-fn apply(row: &mut MessageRow, operation: FlagOperation, flags: Flags, keywords: &[KeywordId]) {
-    match operation {
-        FlagOperation::Replace => {
-            row.flags = flags;
-            row.keywords = keywords.to_vec();
-        }
-        FlagOperation::ReplaceAmong {
-            flags: among,
-            keywords: replaced,
-        } => {
-            row.flags = (row.flags & !among) | (flags & among);
-            if replaced {
-                row.keywords = keywords.to_vec();
+impl FlagUpdate {
+    /// A message after the change, which happens at `modseq` if it changes anything.
+    fn apply(&self, uid: u32, live: Live<'_>, named: &[KeywordId], modseq: ModSeq) -> StoredFlags {
+        let mut keywords = live.keywords.to_vec();
+        let flags = match self.operation {
+            FlagOperation::Replace => {
+                keywords = named.to_vec();
+                self.flags
             }
-        }
-        FlagOperation::Add => {
-            row.flags = row.flags | flags;
-            row.keywords.extend_from_slice(keywords);
-            row.keywords.sort_unstable();
-            row.keywords.dedup();
-        }
-        FlagOperation::Remove => {
-            row.flags = row.flags & !flags;
-            row.keywords.retain(|keyword| !keywords.contains(keyword));
+            FlagOperation::ReplaceAmong {
+                flags: among,
+                keywords: replaced,
+            } => {
+                if replaced {
+                    keywords = named.to_vec();
+                }
+                (live.flags & !among) | (self.flags & among)
+            }
+            FlagOperation::Add => {
+                keywords.extend_from_slice(named);
+                keywords.sort_unstable();
+                keywords.dedup();
+                live.flags | self.flags
+            }
+            FlagOperation::Remove => {
+                keywords.retain(|keyword| !named.contains(keyword));
+                live.flags & !self.flags
+            }
+        };
+        let changed = flags != live.flags || keywords != *live.keywords;
+        StoredFlags {
+            uid,
+            flags,
+            keywords,
+            modseq: if changed { modseq } else { live.modseq },
+            changed,
         }
     }
 }

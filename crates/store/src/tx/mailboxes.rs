@@ -3,6 +3,8 @@
 use nightmail_commit::{Topic, Tx};
 use nightmail_core::{AccountId, MailboxId, UidValidity};
 
+use super::access::{drop_attributes, inherit_acl};
+use super::append::Quota;
 use super::{Applied, damaged, get_state, get_usage, put_state, put_usage};
 use crate::error::StoreError;
 use crate::name::MailboxName;
@@ -26,6 +28,22 @@ pub fn create_mailbox(
     }
     create_parents(tx, account, name)?;
     create_one(tx, account, name, special_use)
+}
+
+/// [`create_mailbox`] for an account of which `quota` bounds the mailboxes; all it needs above count too.
+pub fn create_mailbox_within(
+    tx: &mut Tx<'_>,
+    quota: Quota,
+    account: AccountId,
+    name: &MailboxName,
+    special_use: Option<SpecialUse>,
+) -> Applied<MailboxId> {
+    let mailbox = create_mailbox(tx, account, name, special_use)?;
+    let mailboxes = u64::from(get_usage(tx, account)?.mailboxes);
+    match quota.mailboxes.is_some_and(|limit| mailboxes > limit) {
+        true => Err(StoreError::OverQuota.into()),
+        false => Ok(mailbox),
+    }
 }
 
 fn create_parents(tx: &mut Tx<'_>, account: AccountId, name: &MailboxName) -> Applied<()> {
@@ -71,6 +89,12 @@ fn create_one(
         }
         .encode(),
     );
+    if let Some(above) = name.parent()
+        && let Some(row) = tx.get(&name_key(account, &above))?
+    {
+        let above = MailboxEntry::decode(&row).map_err(damaged)?.mailbox;
+        inherit_acl(tx, account, above, mailbox)?;
+    }
     tx.publish(Topic::MailboxList(account));
     Ok(mailbox)
 }
@@ -112,6 +136,7 @@ fn drop_mailbox(tx: &mut Tx<'_>, account: AccountId, name: &MailboxName) -> Appl
     usage.messages = usage.messages.saturating_sub(u64::from(state.exists));
     usage.mailboxes = usage.mailboxes.saturating_sub(1);
     put_usage(tx, account, &usage);
+    drop_attributes(tx, account, mailbox)?;
     tx.delete(name_key(account, name));
     tx.delete(mailbox_key(mailbox));
     tx.put(doomed_key(mailbox), PRESENT);
@@ -195,4 +220,19 @@ pub fn take_recent(tx: &mut Tx<'_>, mailbox: MailboxId) -> Applied<u32> {
         tx.put(mailbox_key(mailbox), state.encode());
     }
     Ok(floor)
+}
+
+/// Sets the digest of a mailbox whose state an earlier version wrote, if it is still at this modification sequence.
+pub(crate) fn adopt_digest(
+    tx: &mut Tx<'_>,
+    mailbox: MailboxId,
+    modseq: nightmail_core::ModSeq,
+    digest: u64,
+) -> Applied<()> {
+    let mut state = get_state(tx, mailbox)?;
+    if state.digest.is_none() && state.highest_modseq == modseq {
+        state.digest = Some(digest);
+        tx.put(mailbox_key(mailbox), state.encode());
+    }
+    Ok(())
 }

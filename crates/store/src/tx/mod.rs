@@ -3,29 +3,38 @@
 //! **Invariant:** a function that refuses has written nothing that outlives the refusal: the committer drops the
 //! writes of a refused intent.
 
+mod access;
 mod account;
 mod append;
 mod copy;
 mod expunge;
 mod flags;
 mod mailboxes;
+mod marks;
+mod undelete;
 
+pub use access::{forget_grantee, set_acl, set_acl_domain, set_folder_settings, set_metadata};
 pub use account::create_account;
 pub use append::{Appended, NewMessage, Quota, append, append_stored};
-pub use copy::{Copied, copy, move_messages};
-pub use expunge::{expunge, remove, remove_doomed_messages};
-pub use flags::{FlagOperation, StoredFlags, store_flags};
+pub use copy::Copied;
+pub use expunge::{expunge, remove};
+pub use flags::{FlagOperation, FlagUpdate, Stored, StoredFlags, store_flags};
 pub use mailboxes::{
-    create_mailbox, delete_account, delete_mailbox, rename_mailbox, set_subscribed, take_recent,
+    create_mailbox, create_mailbox_within, delete_account, delete_mailbox, rename_mailbox,
+    set_subscribed, take_recent,
 };
 
+pub(crate) use copy::{RawRows, copy, move_messages};
+pub(crate) use expunge::{log_entry, purge, remove_doomed_messages};
+pub(crate) use mailboxes::adopt_digest;
+pub(crate) use undelete::undelete;
+
 use nightmail_commit::{Abort, Tx};
-use nightmail_core::{AccountId, MailboxId, ModSeq};
+use nightmail_core::{AccountId, MailboxId};
 
 use crate::error::StoreError;
 use crate::row::{
-    AccountUsage, Keywords, MailboxState, MessageRow, PRESENT, change_key, keywords_key,
-    mailbox_key, message_key, usage_key,
+    AccountUsage, KeywordId, Keywords, MailboxState, keywords_key, mailbox_key, usage_key,
 };
 
 pub(crate) type Applied<T> = Result<T, Abort<StoreError>>;
@@ -69,46 +78,36 @@ pub(crate) fn intern_keywords(
     tx: &mut Tx<'_>,
     account: AccountId,
     names: &[String],
-) -> Applied<Vec<crate::row::KeywordId>> {
+) -> Applied<Vec<KeywordId>> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
     let mut table = get_keywords(tx, account)?;
-    let known = table.names().len();
+    let mut grown = false;
     let mut places = names
         .iter()
-        .map(|name| table.intern(name).ok_or(StoreError::Limit("keywords")))
+        .map(|name| intern_one(&mut table, name, &mut grown))
         .collect::<Result<Vec<_>, _>>()?;
-    if table.names().len() > known {
-        tx.put(keywords_key(account), table.encode());
+    if grown {
+        put_keywords(tx, account, &table);
     }
     places.sort_unstable();
     places.dedup();
     Ok(places)
 }
 
-pub(crate) fn get_message(
-    tx: &mut Tx<'_>,
-    mailbox: MailboxId,
-    uid: u32,
-) -> Applied<Option<MessageRow>> {
-    match tx.get(&message_key(mailbox, uid))? {
-        Some(row) => MessageRow::decode(&row).map(Some).map_err(damaged),
-        None => Ok(None),
-    }
+/// The place of a keyword in a table; `grown` tells whether it is new there.
+pub(crate) fn intern_one(
+    table: &mut Keywords,
+    name: &str,
+    grown: &mut bool,
+) -> Result<KeywordId, StoreError> {
+    let known = table.names().len();
+    let place = table.intern(name).ok_or(StoreError::Limit("keywords"))?;
+    *grown |= table.names().len() > known;
+    Ok(place)
 }
 
-/// Writes a message row and its place in the change index, taking back the place it had.
-pub(crate) fn put_message(
-    tx: &mut Tx<'_>,
-    mailbox: MailboxId,
-    uid: u32,
-    row: &MessageRow,
-    was: Option<ModSeq>,
-) {
-    if let Some(was) = was {
-        tx.delete(change_key(mailbox, was, uid));
-    }
-    tx.put(message_key(mailbox, uid), row.encode());
-    tx.put(change_key(mailbox, row.modseq, uid), PRESENT);
+pub(crate) fn put_keywords(tx: &mut Tx<'_>, account: AccountId, table: &Keywords) {
+    tx.put(keywords_key(account), table.encode());
 }

@@ -61,18 +61,22 @@ const QUOTAS: [Quota; 4] = [
     Quota {
         bytes: None,
         messages: None,
+        mailboxes: None,
     },
     Quota {
         bytes: None,
         messages: None,
+        mailboxes: None,
     },
     Quota {
         bytes: None,
         messages: Some(80),
+        mailboxes: None,
     },
     Quota {
         bytes: Some(250_000),
         messages: None,
+        mailboxes: None,
     },
 ];
 

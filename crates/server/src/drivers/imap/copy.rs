@@ -41,10 +41,11 @@ impl ImapSession {
         let current = self.current()?;
         current.require(Rights::DELETE | Rights::EXPUNGE)?;
         let source = current.mailbox;
+        let quota = self.quota(target.owner).await?;
         let wanted = self.uids_in(uids);
         let moved = self
             .store()
-            .move_messages(target.owner, source, target.mailbox, wanted)
+            .move_messages(target.owner, quota, source, target.mailbox, wanted)
             .await
             .map_err(Failure::of_target)?;
         self.refresh_after_change().await?;

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use nightmail_core::{AccountId, Flags, ModSeq, Uid};
 use nightmail_imap::command::store::FlagChange;
-use nightmail_imap::io::FlagsRow;
+use nightmail_imap::io::{FlagsRow, Telling};
 use nightmail_imap::{Answer, FlagList, Input, Keyword, UidSet};
-use nightmail_store::{FlagOperation, KeywordId, Keywords, Rights, StoredFlags};
+use nightmail_store::{FlagOperation, FlagUpdate, KeywordId, Keywords, Rights, StoredFlags};
 use tracing::warn;
 
 use super::ImapSession;
@@ -16,7 +16,7 @@ use super::place::{flags_of, permitted};
 use crate::net::Transport;
 
 /// Messages whose flags are changed in one intent.
-const STORE_CHUNK: usize = 4096;
+const STORE_CHUNK: usize = 1 << 20;
 
 /// The keywords of an account, by their place.
 #[derive(Default)]
@@ -105,13 +105,14 @@ impl ImapSession {
         &mut self,
         uids: &UidSet,
         change: FlagChange,
-        silent: bool,
+        telling: Telling,
+        unchanged_since: Option<ModSeq>,
         transport: &mut Transport,
     ) -> Result<Answer, Failure> {
         let before = self.current()?.flag_news();
         self.refresh_if_changed().await?;
         // Where others changed flags meanwhile, the client could not know what its own change came to.
-        let mut silent = silent && self.current()?.flag_news() == before;
+        let mut alone = telling != Telling::Flags && self.current()?.flag_news() == before;
         let (operation, list) = match change {
             FlagChange::Replace(list) => (FlagOperation::Replace, list),
             FlagChange::Add(list) => (FlagOperation::Add, list),
@@ -122,22 +123,32 @@ impl ImapSession {
         let wanted = self.uids_in(uids);
         let mut found = 0;
         let mut modseq = None;
+        let mut modified = UidSet::default();
         for chunk in wanted.chunks(STORE_CHUNK) {
             let keywords = keywords.clone();
             let stored = self
-                .change_flags(chunk, operation, list.flags, keywords)
+                .change_flags(chunk, operation, list.flags, keywords, unchanged_since)
                 .await?;
-            found += stored.rows.len();
-            silent &= stored.alone;
+            found += stored.rows.len() + stored.modified.len();
+            alone &= stored.alone;
             modseq = stored.modseq.or(modseq);
-            if !silent {
-                self.tell_stored(&stored.rows, transport).await?;
+            let left = stored.modified.iter();
+            left.filter_map(|uid| Uid::new(*uid))
+                .for_each(|uid| modified.insert(uid));
+            match telling {
+                Telling::ModSeq if alone => {
+                    let all = unchanged_since.is_some();
+                    self.tell_modseqs(&stored.rows, all, transport).await?;
+                }
+                Telling::Nothing if alone => {}
+                _ => self.tell_stored(&stored.rows, transport).await?,
             }
         }
         self.tell_new_keywords(&list).await?;
         Ok(Answer::Stored {
             modseq,
             gone: found < wanted.len(),
+            modified,
         })
     }
 
@@ -169,14 +180,21 @@ impl ImapSession {
         operation: FlagOperation,
         flags: Flags,
         keywords: Vec<String>,
+        unchanged_since: Option<ModSeq>,
     ) -> Result<Stored, Failure> {
         let (account, mailbox) = (self.current()?.owner, self.current()?.mailbox);
-        let uids = uids.to_vec();
-        let rows = self
+        let update = FlagUpdate {
+            operation,
+            flags,
+            keywords,
+            unchanged_since,
+        };
+        let stored = self
             .store()
-            .store_flags(account, mailbox, uids, operation, flags, keywords)
+            .store_flags(account, mailbox, uids.to_vec(), update)
             .await
             .map_err(Failure::of_selected)?;
+        let nightmail_store::Stored { rows, modified } = stored;
         let selected = self.current_mut()?;
         let changed = rows.iter().find(|row| row.changed);
         let modseq = changed.map(|row| row.modseq);
@@ -185,7 +203,31 @@ impl ImapSession {
             rows,
             modseq,
             alone,
+            modified,
         })
+    }
+
+    /// Tells the modification sequences of what was changed, or of all that was looked at.
+    async fn tell_modseqs(
+        &mut self,
+        rows: &[StoredFlags],
+        all: bool,
+        transport: &mut Transport,
+    ) -> Result<(), Failure> {
+        let now = Instant::now();
+        let mut told = rows.iter().filter(|row| all || row.changed).peekable();
+        while let Some(modseq) = told.peek().map(|row| row.modseq) {
+            let mut uids = UidSet::default();
+            while let Some(row) = told.next_if(|row| row.modseq == modseq) {
+                uids.extend(Uid::new(row.uid));
+            }
+            let answer = Answer::StoreModSeq { uids, modseq };
+            self.machine.handle(now, Input::Answer(answer));
+            if self.machine.output_is_full() {
+                self.drain(transport).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn tell_stored(
@@ -242,4 +284,6 @@ pub(super) struct Stored {
     pub(super) modseq: Option<ModSeq>,
     /// Whether nobody else has changed the mailbox since the machine was told last.
     pub(super) alone: bool,
+    /// Messages left as they are because they had changed.
+    pub(super) modified: Vec<u32>,
 }

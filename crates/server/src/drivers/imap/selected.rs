@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nightmail_commit::{Subscription, Topic};
 use nightmail_core::{AccountId, Flags, MailboxId, ModSeq, Uid, UidValidity};
-use nightmail_imap::io::{FlagsRow, MailboxUpdate, Selected as Opened};
+use nightmail_imap::io::{FlagsRow, MailboxUpdate, Resync, Selected as Opened};
 use nightmail_imap::{Answer, Input, MailboxName, UidSet};
 use nightmail_store::{Changes, MailboxState, Rights, Snapshot, StoreError};
 use tracing::warn;
@@ -78,6 +78,11 @@ impl Selected {
         self.flag_news
     }
 
+    /// The UID after the last that any message has had; none where the last there can be was used.
+    pub(super) fn uid_next(&self) -> Option<Uid> {
+        Uid::new(self.uid_next)
+    }
+
     fn advance(&mut self, snapshot: &Snapshot) {
         self.arrivals |= self.uid_next != snapshot.uid_next;
         self.modseq = snapshot.modseq;
@@ -86,13 +91,9 @@ impl Selected {
 
     /// What the machine knows, as the store compares it.
     fn snapshot(&self, uids: &Arc<[Uid]>) -> Snapshot {
-        Snapshot {
-            mailbox: self.mailbox,
-            uid_validity: self.uid_validity,
-            modseq: self.modseq,
-            uid_next: self.uid_next,
-            uids: Arc::clone(uids),
-        }
+        let uids = Arc::clone(uids);
+        let (modseq, uid_next) = (self.modseq, self.uid_next);
+        Snapshot::known(self.mailbox, self.uid_validity, modseq, uid_next, uids)
     }
 }
 
@@ -125,6 +126,7 @@ impl ImapSession {
         &mut self,
         name: &MailboxName,
         read_only: bool,
+        resync: Option<&Resync>,
     ) -> Result<Answer, Failure> {
         self.leave().await;
         let place = self.place_with(name, Rights::READ).await?;
@@ -143,6 +145,10 @@ impl ImapSession {
         let snapshot = store.snapshot(mailbox).await?;
         let first_unseen = self.first_unseen(&snapshot, &state).await?;
         let keywords = self.reload_keywords_of(owner).await?;
+        let resynced = match resync {
+            Some(resync) => self.resynced(&snapshot, resync, &keywords).await?,
+            None => None,
+        };
         self.selected = Some(Box::new(Selected {
             owner,
             mailbox,
@@ -167,6 +173,8 @@ impl ImapSession {
             recent_floor: uid_or_last(recent_floor),
             keywords: keywords.all(),
             highest_modseq: snapshot.modseq,
+            mailbox_id: mailbox,
+            resynced,
         }))
     }
 
@@ -269,6 +277,7 @@ impl ImapSession {
         let selected = self.current_mut()?;
         selected.subscription.mark_seen();
         selected.stale = true;
+        self.recheck_rights().await?;
         self.read_news().await?;
         self.current_mut()?.stale = false;
         Ok(())
@@ -305,6 +314,7 @@ impl ImapSession {
         });
         let update = MailboxUpdate {
             uids: Arc::clone(&changes.snapshot.uids),
+            modseq: changes.snapshot.modseq,
             changed: changed.collect(),
             keywords: None,
         };
@@ -329,6 +339,7 @@ impl ImapSession {
         selected.keywords_told = table.len();
         let update = MailboxUpdate {
             uids: Arc::clone(uids),
+            modseq: selected.modseq,
             changed: Vec::new(),
             keywords: Some(table.all()),
         };

@@ -1,0 +1,370 @@
+//! Flags, keywords, modification sequence and size of every message of a mailbox, in memory.
+//!
+//! Kept in chunks of 256 UIDs that snapshots share, so that a change copies one chunk. A message costs 16 bytes.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use nightmail_core::{Flags, ModSeq, Uid};
+
+use crate::row::{Base, Block, Fate, KeywordId, block_of, digest, low};
+
+/// What a snapshot knows of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark<'a> {
+    /// When the message changed last.
+    pub modseq: ModSeq,
+    /// Its system flags.
+    pub flags: Flags,
+    /// Its keywords, ascending.
+    pub keywords: &'a [KeywordId],
+    size: u32,
+}
+
+impl Mark<'_> {
+    /// Octets as a client sees them; `None` for 4 GiB and more, which the row tells.
+    pub fn size(&self) -> Option<u64> {
+        (self.size != u32::MAX).then(|| u64::from(self.size))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    modseq: ModSeq,
+    size: u32,
+    /// Place in `Chunk::words`; zero for none.
+    words: u16,
+    low: u8,
+    flags: Flags,
+}
+
+/// The messages of one block that are there.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    number: u32,
+    highest: ModSeq,
+    digest: u64,
+    entries: Box<[Entry]>,
+    /// The sets of keywords there are, the empty one first where there are others.
+    words: Box<[Box<[KeywordId]>]>,
+}
+
+/// The messages of a mailbox, by block.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marks {
+    chunks: Vec<Arc<Chunk>>,
+}
+
+/// Makes a chunk, message by message in ascending order.
+pub(crate) struct ChunkBuilder {
+    number: u32,
+    highest: ModSeq,
+    digest: u64,
+    entries: Vec<Entry>,
+    words: Vec<Box<[KeywordId]>>,
+}
+
+impl ChunkBuilder {
+    pub fn new(number: u32) -> Self {
+        Self {
+            number,
+            highest: ModSeq::default(),
+            digest: 0,
+            entries: Vec::new(),
+            words: Vec::new(),
+        }
+    }
+
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Adds a message as its row and its block tell, if it is there.
+    pub fn add(&mut self, uid: u32, base: &Base, block: Option<&Block>) {
+        let size = u32::try_from(base.size).unwrap_or(u32::MAX);
+        match block.and_then(|block| block.get(low(uid))) {
+            Some(change) if change.fate != Fate::Live => {}
+            Some(change) => self.push(uid, change.flags, &change.keywords, change.modseq, size),
+            None => self.push(uid, base.flags, &base.keywords, base.modseq, size),
+        }
+    }
+
+    fn push(&mut self, uid: u32, flags: Flags, keywords: &[KeywordId], modseq: ModSeq, size: u32) {
+        let words = self.words_place(keywords);
+        self.highest = self.highest.max(modseq);
+        self.digest = self.digest.wrapping_add(digest(uid, flags));
+        self.entries.push(Entry {
+            modseq,
+            size,
+            words,
+            low: low(uid),
+            flags,
+        });
+    }
+
+    fn words_place(&mut self, keywords: &[KeywordId]) -> u16 {
+        if keywords.is_empty() {
+            return 0;
+        }
+        if self.words.is_empty() {
+            self.words.push(Box::default());
+        }
+        let known = self.words.iter().position(|known| **known == *keywords);
+        let place = known.unwrap_or_else(|| {
+            self.words.push(keywords.into());
+            self.words.len() - 1
+        });
+        u16::try_from(place).unwrap_or(0)
+    }
+
+    /// The chunk, unless it is empty.
+    pub fn finish(self) -> Option<Chunk> {
+        (!self.entries.is_empty()).then(|| Chunk {
+            number: self.number,
+            highest: self.highest,
+            digest: self.digest,
+            entries: self.entries.into(),
+            words: self.words.into(),
+        })
+    }
+}
+
+impl Chunk {
+    /// The chunk after its block changed. `more` are messages that came since, ascending.
+    fn changed(&self, block: Option<&Block>, more: Option<&Self>) -> Option<Self> {
+        let mut builder = ChunkBuilder::new(self.number);
+        let entries = self.iter().chain(more.into_iter().flat_map(Self::iter));
+        for (uid, mark) in entries {
+            match block.and_then(|block| block.get(low(uid))) {
+                Some(change) if change.fate != Fate::Live => {}
+                Some(change) => {
+                    builder.push(
+                        uid,
+                        change.flags,
+                        &change.keywords,
+                        change.modseq,
+                        mark.size,
+                    );
+                }
+                None => builder.push(uid, mark.flags, mark.keywords, mark.modseq, mark.size),
+            }
+        }
+        builder.finish()
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = (u32, Mark<'_>)> {
+        self.entries
+            .iter()
+            .map(|entry| (self.uid(entry), self.mark(entry)))
+    }
+
+    fn uid(&self, entry: &Entry) -> u32 {
+        (self.number << 8) | u32::from(entry.low)
+    }
+
+    fn mark(&self, entry: &Entry) -> Mark<'_> {
+        let keywords = self.words.get(usize::from(entry.words));
+        Mark {
+            modseq: entry.modseq,
+            flags: entry.flags,
+            keywords: keywords.map_or(&[], |words| words),
+            size: entry.size,
+        }
+    }
+
+    fn get(&self, low: u8) -> Option<Mark<'_>> {
+        // Where nothing is missing the place is the low byte itself.
+        let guess = self.entries.get(usize::from(low));
+        if let Some(entry) = guess.filter(|entry| entry.low == low) {
+            return Some(self.mark(entry));
+        }
+        let place = self.entries.binary_search_by_key(&low, |entry| entry.low);
+        let entry = self.entries.get(place.ok()?)?;
+        Some(self.mark(entry))
+    }
+
+    fn bytes(&self) -> usize {
+        let words: usize = self.words.iter().map(|set| 16 + 2 * set.len()).sum();
+        size_of::<Self>() + size_of_val(&*self.entries) + words
+    }
+}
+
+impl Marks {
+    pub fn new(chunks: impl IntoIterator<Item = Chunk>) -> Self {
+        Self {
+            chunks: chunks.into_iter().map(Arc::new).collect(),
+        }
+    }
+
+    fn chunk(&self, number: u32) -> Option<&Arc<Chunk>> {
+        // UIDs that begin at 1 and have no great gaps: the place is the number, or a little below.
+        let guess = self.chunks.get(number as usize);
+        if let Some(chunk) = guess.filter(|chunk| chunk.number == number) {
+            return Some(chunk);
+        }
+        let place = self
+            .chunks
+            .binary_search_by_key(&number, |chunk| chunk.number);
+        self.chunks.get(place.ok()?)
+    }
+
+    pub fn get(&self, uid: u32) -> Option<Mark<'_>> {
+        self.chunk(block_of(uid))?.get(low(uid))
+    }
+
+    /// The messages with these UIDs, ascending.
+    pub fn range(&self, uids: RangeInclusive<u32>) -> impl Iterator<Item = (Uid, Mark<'_>)> {
+        let first = block_of(*uids.start());
+        let last = block_of(*uids.end());
+        let from = self.chunks.partition_point(|chunk| chunk.number < first);
+        let chunks = self.chunks.get(from..).unwrap_or_default().iter();
+        chunks
+            .take_while(move |chunk| chunk.number <= last)
+            .flat_map(|chunk| chunk.iter())
+            .filter(move |(uid, _)| uids.contains(uid))
+            .filter_map(|(uid, mark)| Some((Uid::new(uid)?, mark)))
+    }
+
+    /// The messages that changed after `since`, ascending.
+    pub fn changed_since(&self, since: ModSeq) -> impl Iterator<Item = (u32, Mark<'_>)> {
+        let chunks = self
+            .chunks
+            .iter()
+            .filter(move |chunk| chunk.highest > since);
+        chunks
+            .flat_map(|chunk| chunk.iter())
+            .filter(move |(_, mark)| mark.modseq > since)
+    }
+
+    /// All UIDs.
+    pub fn uids(&self) -> Arc<[Uid]> {
+        let count = self.chunks.iter().map(|chunk| chunk.entries.len()).sum();
+        let mut uids = Vec::with_capacity(count);
+        for chunk in &self.chunks {
+            uids.extend(
+                chunk
+                    .entries
+                    .iter()
+                    .filter_map(|entry| Uid::new(chunk.uid(entry))),
+            );
+        }
+        uids.into()
+    }
+
+    /// The same after blocks changed and messages came.
+    pub fn advanced(&self, blocks: &HashMap<u32, Block>, fresh: Vec<Chunk>) -> Self {
+        let mut fresh = fresh.into_iter().peekable();
+        let mut chunks = Vec::with_capacity(self.chunks.len() + fresh.len());
+        for chunk in &self.chunks {
+            let block = blocks.get(&chunk.number);
+            let more = fresh.next_if(|more| more.number == chunk.number);
+            match block.is_none() && more.is_none() {
+                true => chunks.push(Arc::clone(chunk)),
+                false => chunks.extend(chunk.changed(block, more.as_ref()).map(Arc::new)),
+            }
+        }
+        chunks.extend(fresh.map(Arc::new));
+        Self { chunks }
+    }
+
+    /// The digest as the mailbox's state has it.
+    pub fn digest(&self) -> u64 {
+        let digests = self.chunks.iter().map(|chunk| chunk.digest);
+        digests.fold(0, u64::wrapping_add)
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        let chunks = self.chunks.iter().map(|chunk| chunk.bytes() + 24);
+        chunks.sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::Change;
+
+    fn base(flags: Flags, keywords: &[u16]) -> Base {
+        Base {
+            modseq: ModSeq::new(3),
+            flags,
+            size: 100,
+            keywords: keywords.iter().copied().map(KeywordId::new).collect(),
+        }
+    }
+
+    fn chunk(uids: impl IntoIterator<Item = u32>) -> Chunk {
+        let mut uids = uids.into_iter().peekable();
+        let mut builder = ChunkBuilder::new(block_of(*uids.peek().unwrap()));
+        for uid in uids {
+            let keywords: &[u16] = if uid % 2 == 0 { &[1, 4] } else { &[] };
+            builder.add(uid, &base(Flags::SEEN, keywords), None);
+        }
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Entry>(), 16);
+        let marks = Marks::new((0..40).map(|number| chunk(number * 256..number * 256 + 256)));
+        assert!(marks.bytes() < 40 * 256 * 18, "{}", marks.bytes());
+    }
+
+    #[test]
+    fn marks_are_found_by_uid_and_by_range() {
+        let marks = Marks::new([chunk([1, 2, 9]), chunk([600, 601]), chunk([700_000])]);
+        let found = |range| {
+            marks
+                .range(range)
+                .map(|(uid, _)| uid.get())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found(0..=u32::MAX), [1, 2, 9, 600, 601, 700_000]);
+        assert_eq!(found(2..=600), [2, 9, 600]);
+        assert!(found(602..=699_999).is_empty());
+        assert_eq!(marks.uids().len(), 6);
+        for uid in [1, 2, 9, 600, 601, 700_000] {
+            let keywords = marks.get(uid).unwrap().keywords;
+            assert_eq!(keywords.is_empty(), uid % 2 == 1, "{uid}");
+        }
+        for uid in [0, 3, 257, 602, 699_999, u32::MAX] {
+            assert!(marks.get(uid).is_none(), "{uid}");
+        }
+    }
+
+    #[test]
+    fn a_change_touches_its_chunk_alone() {
+        let marks = Marks::new([chunk(1..=255), chunk(256..=300)]);
+        let mut block = Block::default();
+        let change = |fate, flags| Change {
+            modseq: ModSeq::new(8),
+            fate,
+            flags,
+            keywords: Vec::new(),
+        };
+        block.set(low(260), change(Fate::Live, Flags::DRAFT));
+        block.set(low(261), change(Fate::Expunged, Flags::SEEN));
+        block.set(low(301), change(Fate::Live, Flags::FLAGGED));
+        let fresh = vec![chunk([301, 302]), chunk([512])];
+        let newer = marks.advanced(&HashMap::from([(1, block)]), fresh);
+        assert!(Arc::ptr_eq(&marks.chunks[0], &newer.chunks[0]));
+        assert_eq!(newer.uids().len(), 300 - 1 + 3);
+        assert_eq!(newer.get(260).unwrap().flags, Flags::DRAFT);
+        assert!(newer.get(260).unwrap().keywords.is_empty());
+        assert!(newer.get(261).is_none());
+        assert_eq!(newer.get(301).unwrap().flags, Flags::FLAGGED);
+        assert_eq!(newer.get(302).unwrap().flags, Flags::SEEN);
+        let changed: Vec<u32> = newer
+            .changed_since(ModSeq::new(3))
+            .map(|(uid, _)| uid)
+            .collect();
+        assert_eq!(changed, [260, 301]);
+        let plain = newer.range(0..=u32::MAX);
+        let sum = plain.fold(0u64, |sum, (uid, mark)| {
+            sum.wrapping_add(digest(uid.get(), mark.flags))
+        });
+        assert_eq!(newer.digest(), sum);
+    }
+}
