@@ -67,6 +67,12 @@ u64_id!(
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ModSeq(u64);
 
+impl fmt::Display for ModSeq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
 impl ModSeq {
     /// Wraps a raw value.
     pub const fn new(raw: u64) -> Self {
