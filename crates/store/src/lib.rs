@@ -20,6 +20,7 @@ mod read;
 mod rights;
 mod row;
 mod snapshot;
+mod states;
 mod store;
 pub mod tx;
 mod urlauth;

@@ -4,10 +4,12 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use common::{ALICE, World};
+use common::{ALICE, World, update};
+use nightmail_commit::now;
 use nightmail_core::Flags;
-use nightmail_store::{FlagOperation, MailboxName};
+use nightmail_store::{FlagOperation, MailboxName, Quota};
 
 /// What the writers were told.
 #[derive(Default)]
@@ -50,15 +52,13 @@ async fn busy(world: &World, told: &mut Told) {
             ALICE,
             inbox,
             vec![first],
-            FlagOperation::Add,
-            Flags::SEEN,
-            vec!["Tag".into()],
+            update(FlagOperation::Add, Flags::SEEN, &["Tag"]),
         );
         let _ = flags.await;
         if round % 2 == 0 {
             if world
                 .store
-                .move_messages(ALICE, inbox, archive, vec![first])
+                .move_messages(ALICE, Quota::default(), inbox, archive, vec![first])
                 .await
                 .is_ok()
             {
@@ -66,6 +66,10 @@ async fn busy(world: &World, told: &mut Told) {
             }
         } else if world.store.remove(ALICE, inbox, &[first]).await.is_ok() {
             told.expunged.push(texts[0].clone());
+        }
+        if round == 3 {
+            let purged = world.store.purge_expunged(now(), Duration::ZERO, 100);
+            let _ = purged.await;
         }
     }
 }

@@ -3,13 +3,15 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use common::{ALICE, World};
-use nightmail_core::{Flags, MailboxId};
-use nightmail_store::{FlagOperation, MailboxName, Snapshot};
+use common::{ALICE, World, update};
+use nightmail_core::{AccountId, Flags, MailboxId, ModSeq, Timestamp};
+use nightmail_store::{FlagOperation, MailboxName, Quota, Snapshot};
 use proptest::prelude::*;
 use std::sync::Arc;
+
+const BOB: AccountId = AccountId::new(2);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -18,6 +20,8 @@ enum Step {
     Copy(u8, u8, u8),
     Move(u8, u8, u8),
     Expunge(u8),
+    Undelete(u8),
+    Purge,
     Reopen,
 }
 
@@ -28,6 +32,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3u8, 0..3u8, any::<u8>()).prop_map(|(a, b, u)| Step::Copy(a, b, u)),
         2 => (0..3u8, 0..3u8, any::<u8>()).prop_map(|(a, b, u)| Step::Move(a, b, u)),
         1 => (0..3u8).prop_map(Step::Expunge),
+        1 => (0..3u8).prop_map(Step::Undelete),
+        1 => Just(Step::Purge),
         1 => Just(Step::Reopen),
     ]
 }
@@ -36,6 +42,10 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     next: u32,
     messages: BTreeMap<u32, (u8, String)>,
+    /// What was expunged and not purged, by when: the old UIDs.
+    expunged: Vec<BTreeMap<u32, (u8, String)>>,
+    /// Every UID that left.
+    left: BTreeSet<u32>,
 }
 
 impl Model {
@@ -115,7 +125,12 @@ async fn apply(world: &mut World, ids: &[MailboxId], models: &mut [Model], step:
             let flags = Flags::from_bits(bits);
             world
                 .store
-                .store_flags(ALICE, ids[place], uids.clone(), operation, flags, vec![])
+                .store_flags(
+                    ALICE,
+                    ids[place],
+                    uids.clone(),
+                    update(operation, flags, &[]),
+                )
                 .await
                 .unwrap();
             for uid in uids {
@@ -128,7 +143,7 @@ async fn apply(world: &mut World, ids: &[MailboxId], models: &mut [Model], step:
             let uids = models[from].pick(seed);
             let copied = world
                 .store
-                .copy(ALICE, Default::default(), ids[from], ids[to], uids.clone())
+                .copy(BOB, Quota::default(), ids[from], ids[to], uids.clone())
                 .await
                 .unwrap();
             assert_eq!(copied.uids.len(), uids.len());
@@ -139,7 +154,7 @@ async fn apply(world: &mut World, ids: &[MailboxId], models: &mut [Model], step:
             let uids = models[from].pick(seed);
             world
                 .store
-                .move_messages(ALICE, ids[from], ids[to], uids.clone())
+                .move_messages(BOB, Quota::default(), ids[from], ids[to], uids.clone())
                 .await
                 .unwrap();
             transfer(models, from, to, &uids, true);
@@ -156,9 +171,18 @@ async fn apply(world: &mut World, ids: &[MailboxId], models: &mut [Model], step:
                 .map(|(uid, _)| *uid)
                 .collect();
             assert_eq!(gone, expected);
-            models[place]
+            let model = &mut models[place];
+            let gone: BTreeMap<u32, (u8, String)> = model
                 .messages
-                .retain(|_, (flags, _)| *flags & deleted == 0);
+                .extract_if(.., |_, (flags, _)| *flags & deleted != 0)
+                .collect();
+            model.left.extend(gone.keys());
+            model.expunged.push(gone);
+        }
+        Step::Undelete(mailbox) => undelete(world, ids, models, usize::from(mailbox)).await,
+        Step::Purge => {
+            world.purge().await;
+            models.iter_mut().for_each(|model| model.expunged.clear());
         }
         Step::Reopen => world.reopen(),
     }
@@ -170,8 +194,39 @@ fn transfer(models: &mut [Model], from: usize, to: usize, uids: &[u32], remove: 
         models[to].add(flags, text);
         if remove {
             models[from].messages.remove(uid);
+            models[from].left.insert(*uid);
         }
     }
+}
+
+async fn undelete(world: &World, ids: &[MailboxId], models: &mut [Model], place: usize) {
+    let since = Timestamp::from_millis(0);
+    let undeleted = world.store.undelete(ALICE, Some(ids[place]), since).await;
+    let model = &mut models[place];
+    let mut expunged: BTreeMap<u32, (u8, String)> = BTreeMap::new();
+    model
+        .expunged
+        .drain(..)
+        .for_each(|gone| expunged.extend(gone));
+    let undeleted = undeleted.unwrap();
+    let old: Vec<u32> = undeleted.iter().map(|one| one.old_uid).collect();
+    assert_eq!(old, expunged.keys().copied().collect::<Vec<_>>());
+    for (one, (flags, text)) in undeleted.iter().zip(expunged.into_values()) {
+        model.add(flags & !Flags::DELETED.bits(), text);
+        assert_eq!(one.new_uid, model.next);
+    }
+}
+
+/// Every UID that left is said to have, and no other.
+async fn judge_vanished(world: &World, mailbox: MailboxId, model: &Model) {
+    let vanished = world.store.vanished(mailbox, ModSeq::new(1)).await;
+    let ranges = vanished.unwrap().unwrap();
+    assert!(
+        ranges.windows(2).all(|two| two[0].1 + 1 < two[1].0),
+        "{ranges:?}"
+    );
+    let uids: BTreeSet<u32> = ranges.iter().flat_map(|(low, high)| *low..=*high).collect();
+    assert_eq!(uids, model.left);
 }
 
 async fn run(steps: Vec<Step>) {
@@ -187,6 +242,9 @@ async fn run(steps: Vec<Step>) {
                 .mailbox,
         );
     }
+    // The third mailbox is another account's.
+    world.create_account(BOB).await.unwrap();
+    ids[2] = world.store.inbox(BOB).await.unwrap();
     let mut models = vec![Model::default(); 3];
     let mut watcher = Watcher::new(&world, ids[0]).await;
     for (index, step) in steps.into_iter().enumerate() {
@@ -216,6 +274,7 @@ async fn run(steps: Vec<Step>) {
             .map(|(uid, (flags, text))| (*uid, *flags, text.clone()))
             .collect();
         assert_eq!(content, expected);
+        judge_vanished(&world, *id, model).await;
     }
     world.assert_consistent().await;
 }

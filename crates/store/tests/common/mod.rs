@@ -6,6 +6,7 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use nightmail_commit::{CommitLimits, Committer, Intent, NewBlob};
@@ -13,7 +14,8 @@ use nightmail_core::{AccountId, Flags, MailboxId, Timestamp};
 use nightmail_engine::{Engine, MemoryEngine};
 use nightmail_heap::{BlobBuilder, Heap, HeapOptions};
 use nightmail_store::{
-    CheckOptions, MailboxName, NewMessage, Quota, Store, StoreError, StoreOptions, tx,
+    CheckOptions, FlagOperation, FlagUpdate, MailboxName, NewMessage, Quota, Store, StoreError,
+    StoreOptions, tx,
 };
 
 pub struct World {
@@ -89,6 +91,13 @@ impl World {
         Ok(appended.uid.get())
     }
 
+    /// Removes the rows of everything that was expunged. Returns how many there were.
+    pub async fn purge(&self) -> usize {
+        let now = nightmail_commit::now();
+        let purged = self.store.purge_expunged(now, Duration::ZERO, usize::MAX);
+        purged.await.unwrap()
+    }
+
     /// Panics unless a full check finds nothing.
     pub async fn assert_consistent(&self) {
         let report = self
@@ -124,6 +133,16 @@ pub fn open(engine: &Arc<MemoryEngine>, heap: &Heap) -> Store {
     let engine: Arc<dyn Engine> = Arc::clone(engine) as Arc<dyn Engine>;
     let committer = Committer::start(engine, heap.clone(), CommitLimits::default());
     Store::new(committer, &StoreOptions::default())
+}
+
+/// A change of flags that is made whatever the messages' modification sequences.
+pub fn update(operation: FlagOperation, flags: Flags, keywords: &[&str]) -> FlagUpdate {
+    FlagUpdate {
+        operation,
+        flags,
+        keywords: keywords.iter().map(|word| (*word).to_owned()).collect(),
+        unchanged_since: None,
+    }
 }
 
 pub fn message(mailbox: MailboxId, size: usize) -> NewMessage {

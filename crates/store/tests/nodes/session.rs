@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use nightmail_commit::{Intent, now};
-use nightmail_core::{Flags, MailboxId};
+use nightmail_core::{Flags, MailboxId, ModSeq, Timestamp};
 use nightmail_store::{
-    CheckOptions, Copied, FlagOperation, Quota, Store, StoreError, append_reads, tx,
+    CheckOptions, Copied, FlagOperation, FlagUpdate, Quota, Store, StoreError, append_reads, tx,
 };
 
 use super::ground::Faults;
@@ -65,7 +66,11 @@ impl Session {
             74..86 => self.look().await,
             86..92 => self.read().await,
             92..96 => self.reclaim().await,
-            96..98 => self.compact().await,
+            96..97 => self.compact().await,
+            97..98 => match self.random.percent(50) {
+                true => self.purge().await,
+                false => self.undelete().await,
+            },
             98..99 => self.check().await,
             _ => self.break_something(),
         }
@@ -208,6 +213,15 @@ impl Session {
         ];
         let change = self.random.pick(&change);
         let flags = Flags::from_bits(self.random.next() as u8);
+        let unchanged_since = self.random.percent(20).then(|| {
+            let floor = self.world.ledger.lock().floor(mailbox);
+            ModSeq::new(
+                floor
+                    .modseq
+                    .get()
+                    .saturating_sub(self.random.below(4) as u64),
+            )
+        });
         let keywords: Vec<String> = match self.random.percent(40) {
             true => self
                 .random
@@ -219,11 +233,17 @@ impl Session {
         };
         let store = &self.here().store;
         let id = self.account().id;
-        let stored = store.store_flags(id, mailbox, uids, change, flags, keywords);
-        match stored.await {
+        let update = FlagUpdate {
+            operation: change,
+            flags,
+            keywords,
+            unchanged_since,
+        };
+        match store.store_flags(id, mailbox, uids, update).await {
             Ok(stored) => {
+                assert!(unchanged_since.is_some() || stored.modified.is_empty());
                 let mut ledger = self.world.ledger.lock();
-                for stored in stored {
+                for stored in stored.rows {
                     if stored.changed {
                         ledger.claim(mailbox, stored.modseq, operation);
                     }
@@ -234,14 +254,24 @@ impl Session {
         }
     }
 
+    /// Where copies go: mostly to a mailbox of the same account.
+    async fn target(&mut self) -> Option<(Account, MailboxId, bool)> {
+        if self.random.percent(20) {
+            let world = Arc::clone(&self.world);
+            let to = &world.accounts[self.random.below(world.accounts.len())];
+            return Some((*to, to.inbox, false));
+        }
+        let (mailbox, passing) = self.mailbox().await?;
+        Some((*self.account(), mailbox, passing))
+    }
+
     async fn copy(&mut self) {
         let Some((source, from_passing, uids)) = self.messages(4).await else {
             return;
         };
-        let Some((target, to_passing)) = self.mailbox().await else {
+        let Some((Account { id, quota, .. }, target, to_passing)) = self.target().await else {
             return;
         };
-        let Account { id, quota, .. } = *self.account();
         let copied = self
             .here()
             .store
@@ -260,12 +290,13 @@ impl Session {
         let Some((source, from_passing, uids)) = self.messages(4).await else {
             return;
         };
-        let Some((target, to_passing)) = self.mailbox().await else {
+        let Some((Account { id, quota, .. }, target, to_passing)) = self.target().await else {
             return;
         };
-        let id = self.account().id;
         let store = &self.here().store;
-        match store.move_messages(id, source, target, uids.clone()).await {
+        let moved = store.move_messages(id, quota, source, target, uids.clone());
+        match moved.await {
+            Err(StoreError::OverQuota) => assert_ne!(quota, Quota::default()),
             Ok(moved) => {
                 let mut ledger = self.world.ledger.lock();
                 enter_copies(&mut ledger, source, target, &moved);
@@ -407,6 +438,40 @@ impl Session {
                 upkeep.contended.fetch_add(report.contended, Relaxed);
             }
             Err(error) => self.excuse(&error.into(), false),
+        }
+    }
+
+    async fn purge(&mut self) {
+        let store = &self.here().store;
+        match store.purge_expunged(now(), Duration::ZERO, 100).await {
+            Ok(purged) => {
+                let upkeep = &self.world.upkeep;
+                upkeep.purged.fetch_add(purged as u64, Relaxed);
+            }
+            Err(error) => self.excuse(&error, false),
+        }
+    }
+
+    /// Brings back what was expunged from a mailbox that stays; only where no quota may be exceeded by that.
+    async fn undelete(&mut self) {
+        let Account { id, quota, inbox } = *self.account();
+        if quota != Quota::default() {
+            return;
+        }
+        let since = Timestamp::from_millis(0);
+        match self.here().store.undelete(id, Some(inbox), since).await {
+            Ok(undeleted) => {
+                let mut ledger = self.world.ledger.lock();
+                for one in &undeleted {
+                    let origin = Origin::CopyOf((one.mailbox, one.old_uid));
+                    ledger.place((one.mailbox, one.new_uid), origin);
+                }
+                let upkeep = &self.world.upkeep;
+                upkeep.undeleted.fetch_add(undeleted.len() as u64, Relaxed);
+            }
+            Err(error) => {
+                self.leave_open(&error, false, Open::Copied { target: inbox });
+            }
         }
     }
 

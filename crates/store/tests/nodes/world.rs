@@ -25,6 +25,7 @@ pub struct Node {
     pub compactor: tokio::sync::Mutex<Compactor>,
 }
 
+#[derive(Clone, Copy)]
 pub struct Account {
     pub id: AccountId,
     pub quota: Quota,
@@ -49,6 +50,8 @@ pub struct Upkeep {
     pub contended: AtomicU64,
     pub moved: AtomicU64,
     pub removed: AtomicU64,
+    pub purged: AtomicU64,
+    pub undeleted: AtomicU64,
 }
 
 /// No mailbox of these names is ever deleted or renamed.
@@ -80,8 +83,8 @@ const QUOTAS: [Quota; 4] = [
     },
 ];
 
-/// UIDs kept by each node: one keeps hardly any, and reads mailboxes anew most of the time.
-const CACHED_UIDS: [usize; 3] = [1 << 20, 1 << 20, 40];
+/// Bytes of snapshots kept by each node: one keeps hardly any, and reads mailboxes anew most of the time.
+const CACHED_BYTES: [usize; 3] = [16 << 20, 16 << 20, 1000];
 
 /// Short, so that packs are soon old enough to be joined, and bytes too old to be named.
 const APPENDED_AGE_MAX: Duration = Duration::from_millis(30);
@@ -97,7 +100,7 @@ impl World {
         let nodes: Vec<Node> = ground
             .nodes
             .iter()
-            .zip(CACHED_UIDS)
+            .zip(CACHED_BYTES)
             .map(|((engine, heap), cached)| Node::start(engine, heap, cached))
             .collect();
         let mut accounts = Vec::new();
@@ -147,7 +150,7 @@ impl World {
 }
 
 impl Node {
-    fn start(engine: &Arc<dyn Engine>, heap: &Heap, cached_uids_max: usize) -> Self {
+    fn start(engine: &Arc<dyn Engine>, heap: &Heap, cached_bytes_max: usize) -> Self {
         let limits = CommitLimits {
             appended_age_max: APPENDED_AGE_MAX,
             // As nodes over a database have it.
@@ -158,7 +161,7 @@ impl Node {
         let committer = Committer::start(Arc::clone(engine), heap.clone(), limits);
         let compactor = Compactor::new(committer.clone(), 0, 70);
         Self {
-            store: Store::new(committer, &StoreOptions { cached_uids_max }),
+            store: Store::new(committer, &StoreOptions { cached_bytes_max }),
             reclaimer: Reclaimer::new(Arc::clone(engine), NO_GRACE),
             compactor: tokio::sync::Mutex::new(compactor),
         }
