@@ -26,7 +26,7 @@ pub use execute::execute;
 pub use http::{bind_socket, router};
 pub use request::{AdminRequest, DkimAlgorithm, DomainSettings, Password, QueueChange};
 pub use response::{
-    AccountView, AdminResponse, AliasView, CertificateView, CheckView, DestinationView,
+    AccountView, AclEntryView, AdminResponse, AliasView, CertificateView, CheckView, DestinationView,
     DkimKeyView, DomainKeyView, DomainView, EventView, FindingView, GreylistView, MailboxView,
     NodeView, QueueAlteredView, QueueRuleView, QueueView, QueueWhyView, QuotaUseView, QuotaView,
     RecipientView, RecipientWhyView, ReclaimView, ResolvedView, StatusView, TracedView,

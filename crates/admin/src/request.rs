@@ -400,6 +400,19 @@ pub enum AdminRequest {
         /// Its name.
         name: String,
     },
+    /// Changes who may do what with a mailbox, and shows it.
+    MailboxAcl {
+        /// The account.
+        account: String,
+        /// The mailbox.
+        name: String,
+        /// Whose rights change; `anyone` for every account of the domain. Absent: nothing changes.
+        #[serde(default)]
+        identifier: Option<String>,
+        /// The letters of RFC 4314 it has from now on, or after `+` or `-` those it has as well or no more; empty: none.
+        #[serde(default)]
+        rights: Option<String>,
+    },
     /// Shows a mailbox's counters.
     MailboxStatus {
         /// The account.

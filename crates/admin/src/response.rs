@@ -247,6 +247,18 @@ pub struct MailboxView {
     pub uid_next: u32,
     /// HIGHESTMODSEQ.
     pub highest_modseq: u64,
+    /// To how many others it is shared.
+    #[serde(default)]
+    pub shared_with: usize,
+}
+
+/// What somebody may do with a mailbox.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AclEntryView {
+    /// An account's address, or `anyone`; after `-` it names rights that are taken away.
+    pub identifier: String,
+    /// The letters of RFC 4314.
+    pub rights: String,
 }
 
 /// An account's quota and what it uses.
@@ -367,6 +379,11 @@ pub enum AdminResponse {
     Senders {
         /// Addresses, and domains as `@example.org`.
         items: Vec<String>,
+    },
+    /// Who may do what with a mailbox.
+    MailboxAcl {
+        /// The owner first.
+        items: Vec<AclEntryView>,
     },
     /// DKIM keys.
     DkimKeys {

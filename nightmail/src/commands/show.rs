@@ -4,7 +4,7 @@ mod queue;
 mod sending;
 
 use nightmail_admin::{
-    AccountView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, NodeView,
+    AccountView, AclEntryView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, NodeView,
     QuotaUseView, QuotaView, ReclaimView, ResolvedView, StatusView,
 };
 
@@ -34,6 +34,7 @@ pub(crate) fn response(response: &AdminResponse) -> String {
         AdminResponse::Resolved(view) => resolved(view),
         AdminResponse::Mailbox(view) => mailbox(view),
         AdminResponse::Mailboxes { items } => mailboxes(items),
+        AdminResponse::MailboxAcl { items } => acl(items),
         AdminResponse::Quota(view) => quota(view),
         AdminResponse::Queued(view) => queue::message(view),
         AdminResponse::Queue { items, .. } => queue::messages(items),
@@ -189,7 +190,7 @@ fn resolved(view: &ResolvedView) -> String {
 }
 
 fn mailboxes(items: &[MailboxView]) -> String {
-    let mut table = Table::new(&["MAILBOX", "MESSAGES", "UNSEEN", "SIZE", "USE"]);
+    let mut table = Table::new(&["MAILBOX", "MESSAGES", "UNSEEN", "SIZE", "USE", "SHARED"]);
     for view in items {
         table.row([
             view.name.clone(),
@@ -197,7 +198,16 @@ fn mailboxes(items: &[MailboxView]) -> String {
             view.unseen.to_string(),
             show_bytes(view.bytes),
             view.special_use.clone().unwrap_or_default(),
+            yes(view.shared_with > 0).to_owned(),
         ]);
+    }
+    table.render()
+}
+
+fn acl(items: &[AclEntryView]) -> String {
+    let mut table = Table::new(&["WHO", "RIGHTS"]);
+    for view in items {
+        table.row([view.identifier.clone(), view.rights.clone()]);
     }
     table.render()
 }
@@ -214,7 +224,8 @@ fn mailbox(view: &MailboxView) -> String {
         .add("size", show_bytes(view.bytes))
         .add("UIDVALIDITY", view.uid_validity)
         .add("UIDNEXT", view.uid_next)
-        .add("HIGHESTMODSEQ", view.highest_modseq);
+        .add("HIGHESTMODSEQ", view.highest_modseq)
+        .add("entries of its access list", view.shared_with);
     fields.render()
 }
 

@@ -99,6 +99,10 @@ async fn change(context: &AdminContext, request: AdminRequest) -> Answer {
                 .directory
                 .rename_account(id, address, keep_old)
                 .await?;
+            if let Some(record) = context.directory.account(id).await? {
+                let domain = record.address.domain().as_str();
+                context.store.set_acl_domain(id, domain).await?;
+            }
             shown(context, id).await
         }
         R::AccountLoginAdd { account, login } => {
@@ -192,6 +196,7 @@ async fn remove(context: &AdminContext, account: &str) -> Answer {
             for listed in listed {
                 context.store.purge(listed.entry.mailbox).await?;
             }
+            context.store.forget_grantee(id).await?;
             return Ok(AdminResponse::Done);
         }
     }

@@ -98,7 +98,10 @@ async fn resolve(context: &AdminContext, address: &str) -> Answer {
         Resolution::Recipients(targets) => {
             for target in targets {
                 match target {
-                    Target::Remote(address) => remote.push(address.to_string()),
+                    Target::Remote(address) | Target::Forwarded { to: address, .. } => {
+                        remote.push(address.to_string());
+                    }
+                    Target::PassedOn { .. } => {}
                     Target::Account { id, .. } => {
                         let record = context.directory.account(id).await?;
                         accounts.extend(record.map(|record| record.address.to_string()));

@@ -1,12 +1,15 @@
 //! Requests about an account's mailboxes.
 
-use nightmail_store::{MailboxEntry, MailboxName, MailboxState};
+use nightmail_store::{Grantee, MailboxEntry, MailboxName, MailboxState, Rights, RightsChange};
 
 use super::{Answer, find_account};
 use crate::context::AdminContext;
 use crate::error::AdminError;
 use crate::request::AdminRequest;
-use crate::response::{AdminResponse, MailboxView};
+use crate::response::{AclEntryView, AdminResponse, MailboxView};
+
+/// Every account of the owner's domain.
+const ANYONE: &str = "anyone";
 
 /// Carries a request about mailboxes out.
 pub(super) async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
@@ -16,6 +19,12 @@ pub(super) async fn execute(context: &AdminContext, request: AdminRequest) -> An
         R::MailboxCreate { account, name } => create(context, &account, &name).await,
         R::MailboxRename { account, name, to } => rename(context, &account, &name, &to).await,
         R::MailboxDelete { account, name } => delete(context, &account, &name).await,
+        R::MailboxAcl {
+            account,
+            name,
+            identifier,
+            rights,
+        } => acl(context, &account, &name, identifier, rights).await,
         R::MailboxStatus { account, name } => status(context, &account, &name).await,
         _ => Err(AdminError::failed("not a request about a mailbox")),
     }
@@ -30,7 +39,11 @@ async fn list(context: &AdminContext, account: &str) -> Answer {
     let mut items = Vec::new();
     for listed in context.store.list(account).await? {
         let state = context.store.state(listed.entry.mailbox).await?;
-        items.push(view(&listed.name, &listed.entry, &state));
+        let acl = context.store.acl(listed.entry.mailbox).await?;
+        items.push(MailboxView {
+            shared_with: acl.entries().len(),
+            ..view(&listed.name, &listed.entry, &state)
+        });
     }
     Ok(AdminResponse::Mailboxes { items })
 }
@@ -64,7 +77,74 @@ async fn status(context: &AdminContext, account: &str, name: &str) -> Answer {
     let name = parse_name(name)?;
     let entry = context.store.lookup(id, &name).await?;
     let state = context.store.state(entry.mailbox).await?;
-    Ok(AdminResponse::Mailbox(view(&name, &entry, &state)))
+    let acl = context.store.acl(entry.mailbox).await?;
+    Ok(AdminResponse::Mailbox(MailboxView {
+        shared_with: acl.entries().len(),
+        ..view(&name, &entry, &state)
+    }))
+}
+
+/// Changes an entry where one is named, and shows them all.
+async fn acl(
+    context: &AdminContext,
+    account: &str,
+    name: &str,
+    identifier: Option<String>,
+    rights: Option<String>,
+) -> Answer {
+    let owner = find_account(context, account).await?;
+    let mailbox = context.store.lookup(owner.id, &parse_name(name)?).await?;
+    let mailbox = mailbox.mailbox;
+    if let Some(identifier) = identifier {
+        let change = rights_change(&rights.unwrap_or_default())?;
+        let (negative, identifier) = match identifier.strip_prefix('-') {
+            Some(identifier) => (true, identifier),
+            None => (false, identifier.as_str()),
+        };
+        let grantee = match identifier == ANYONE {
+            true => Grantee::Anyone,
+            false => Grantee::Account(find_account(context, identifier).await?.id),
+        };
+        if grantee == Grantee::Account(owner.id) {
+            return Err(AdminError::refused("the owner has every right"));
+        }
+        let domain = owner.address.domain().as_str();
+        context
+            .store
+            .set_acl(mailbox, domain, grantee, negative, change)
+            .await?;
+    }
+    let mut items = vec![AclEntryView {
+        identifier: owner.address.to_string(),
+        rights: Rights::ALL.to_string(),
+    }];
+    for entry in context.store.acl(mailbox).await?.entries() {
+        let name = match entry.grantee {
+            Grantee::Anyone => Some(ANYONE.to_owned()),
+            Grantee::Account(id) => {
+                let record = context.directory.account(id).await?;
+                record.map(|record| record.address.to_string())
+            }
+        };
+        let mark = if entry.negative { "-" } else { "" };
+        items.extend(name.map(|name| AclEntryView {
+            identifier: format!("{mark}{name}"),
+            rights: entry.rights.to_string(),
+        }));
+    }
+    Ok(AdminResponse::MailboxAcl { items })
+}
+
+fn rights_change(text: &str) -> Result<RightsChange, AdminError> {
+    let (change, letters): (fn(Rights) -> RightsChange, &str) =
+        match (text.strip_prefix('+'), text.strip_prefix('-')) {
+            (Some(letters), _) => (RightsChange::Add, letters),
+            (_, Some(letters)) => (RightsChange::Remove, letters),
+            _ => (RightsChange::Set, text),
+        };
+    let rights = Rights::parse(letters)
+        .map_err(|error| AdminError::usage(format!("{error}; the rights are {}", Rights::ALL)))?;
+    Ok(change(rights))
 }
 
 fn view(name: &MailboxName, entry: &MailboxEntry, state: &MailboxState) -> MailboxView {
@@ -81,5 +161,6 @@ fn view(name: &MailboxName, entry: &MailboxEntry, state: &MailboxState) -> Mailb
         uid_validity: state.uid_validity.get(),
         uid_next: state.uid_next,
         highest_modseq: state.highest_modseq.get(),
+        shared_with: 0,
     }
 }

@@ -74,6 +74,7 @@ pub async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
         | R::MailboxCreate { .. }
         | R::MailboxRename { .. }
         | R::MailboxDelete { .. }
+        | R::MailboxAcl { .. }
         | R::MailboxStatus { .. } => mailbox::execute(context, request).await,
         R::QueueList { .. }
         | R::QueueShow { .. }
