@@ -13,6 +13,7 @@ mod directory;
 mod error;
 mod list;
 mod record;
+mod reply;
 mod resolve;
 mod row;
 mod sender;
@@ -20,6 +21,7 @@ mod sending;
 mod services;
 mod signing;
 pub mod tx;
+mod walk;
 
 pub use check::DirectoryReport;
 pub use directory::{Directory, DirectoryOptions};

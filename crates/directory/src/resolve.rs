@@ -2,16 +2,16 @@
 //!
 //! An alternate domain is mapped to its own first. Then counts, in this order: the address itself, the address without
 //! its detail (RFC 5233), the duty of every domain to have a postmaster (RFC 5321 §4.5.1), the domain's catch-all.
-//! Aliases are followed breadth-first, every address once.
-
-use std::collections::{HashSet, VecDeque};
+//! Aliases, and what accounts forward to, are followed breadth-first, every address once.
 
 use nightmail_core::{AccountId, Address, Domain};
 
 use crate::directory::Directory;
 use crate::error::DirectoryError;
-use crate::record::{AccountRecord, DomainRecord, Quota, Subaddress, WhenDisabled};
+use crate::record::{AccountRecord, DomainRecord, Quota, Subaddress};
 use crate::row::{AddressRow, DomainRow, address_key, domain_key};
+use crate::services::AccountServices;
+use crate::walk::{Meaning, Walk};
 
 /// Accounts looked at for one that can be the postmaster.
 const POSTMASTER_CANDIDATES_MAX: usize = 100;
@@ -29,9 +29,33 @@ pub enum Target {
         detail: Option<String>,
         /// Bounds of the account's mail.
         quota: Quota,
+        /// What is done with its mail beyond keeping it, where that is anything.
+        services: Option<Box<AccountServices>>,
     },
     /// An address elsewhere, to which an alias leads.
     Remote(Address),
+    /// An address elsewhere, to which an account of this server forwards.
+    Forwarded {
+        /// The address.
+        to: Address,
+        /// The account.
+        account: AccountId,
+        /// The account's own address, in whose name the mail is sent on.
+        sender: Address,
+    },
+    /// An account of this server that sends its mail on and keeps none; where to, other targets say.
+    PassedOn {
+        /// The account.
+        id: AccountId,
+        /// The address by which it was reached.
+        address: Address,
+        /// What followed the subaddress separator, in the case it was given.
+        detail: Option<String>,
+        /// Bounds of the account's mail.
+        quota: Quota,
+        /// What is done with its mail beyond keeping it.
+        services: Option<Box<AccountServices>>,
+    },
 }
 
 /// What an address means.
@@ -54,45 +78,73 @@ pub enum Resolution {
     LoopOrTooMany,
 }
 
-/// What one address means by itself.
-enum Meaning {
-    NotLocal,
-    DomainDisabled,
-    Unknown,
-    Account(AccountRecord, Option<String>),
-    Expand(Vec<Address>),
-}
+impl Target {
+    /// The same account where it keeps none of its mail.
+    pub(crate) fn passed_on(self) -> Self {
+        match self {
+            Self::Account {
+                id,
+                address,
+                detail,
+                quota,
+                services,
+            } => Self::PassedOn {
+                id,
+                address,
+                detail,
+                quota,
+                services,
+            },
+            target => target,
+        }
+    }
 
-/// What has been found so far.
-#[derive(Default)]
-struct Walk {
-    waiting: VecDeque<(Address, usize)>,
-    seen: HashSet<String>,
-    accounts: HashSet<AccountId>,
-    found: Vec<Target>,
-    dead_end: bool,
-    rejects: bool,
-    defers: bool,
+    /// The same account where it keeps its mail after all.
+    #[must_use]
+    pub fn kept(self) -> Self {
+        match self {
+            Self::PassedOn {
+                id,
+                address,
+                detail,
+                quota,
+                services,
+            } => Self::Account {
+                id,
+                address,
+                detail,
+                quota,
+                services,
+            },
+            target => target,
+        }
+    }
+
+    /// The address that is meant.
+    pub const fn address(&self) -> &Address {
+        match self {
+            Self::Account { address, .. }
+            | Self::PassedOn { address, .. }
+            | Self::Remote(address)
+            | Self::Forwarded { to: address, .. } => address,
+        }
+    }
 }
 
 impl Directory {
     /// What `address` means. Comparison ignores case.
     pub async fn resolve(&self, address: &Address) -> Result<Resolution, DirectoryError> {
-        let mut walk = Walk::default();
-        walk.waiting.push_back((address.clone(), 0));
-        while let Some((address, depth)) = walk.waiting.pop_front() {
-            if depth > self.options.alias_depth_max || walk.seen.len() >= self.options.lookups_max {
+        let mut walk = Walk::from(address);
+        while let Some(step) = walk.step() {
+            if step.depth > self.options.alias_depth_max {
                 return Ok(Resolution::LoopOrTooMany);
             }
-            if !walk.seen.insert(address.lookup()) {
-                continue;
+            match self.meaning(&step.address).await? {
+                Meaning::NotLocal if step.depth == 0 => return Ok(Resolution::NotLocal),
+                meaning => walk.take(step, meaning),
             }
-            match self.meaning(&address).await? {
-                Meaning::NotLocal if depth == 0 => return Ok(Resolution::NotLocal),
-                meaning => walk.take(address, depth, meaning),
-            }
-            let too_many = walk.found.len() > self.options.recipients_max
-                || walk.waiting.len() > self.options.lookups_max;
+            let too_many = walk.targets() > self.options.recipients_max
+                || walk.addresses() > self.options.lookups_max;
             if too_many {
                 return Ok(Resolution::LoopOrTooMany);
             }
@@ -127,6 +179,7 @@ impl Directory {
                 address: admin.address,
                 detail: None,
                 quota: admin.quota,
+                services: None,
             }]),
             None => Resolution::UnknownUser,
         })
@@ -253,45 +306,5 @@ impl Directory {
             .list_accounts(None, None, POSTMASTER_CANDIDATES_MAX)
             .await?;
         Ok(first.items.into_iter().find(|account| account.enabled))
-    }
-}
-
-impl Walk {
-    fn take(&mut self, address: Address, depth: usize, meaning: Meaning) {
-        match meaning {
-            Meaning::Unknown => self.dead_end = true,
-            Meaning::NotLocal => self.found.push(Target::Remote(address)),
-            Meaning::DomainDisabled => self.defers = true,
-            Meaning::Expand(targets) => {
-                self.waiting
-                    .extend(targets.into_iter().map(|target| (target, depth + 1)));
-            }
-            Meaning::Account(account, _) if !account.enabled => match account.when_disabled {
-                WhenDisabled::Reject => self.rejects = true,
-                WhenDisabled::Defer => self.defers = true,
-            },
-            Meaning::Account(account, detail) => {
-                if self.accounts.insert(account.id) {
-                    let AccountRecord { id, quota, .. } = account;
-                    self.found.push(Target::Account {
-                        id,
-                        address,
-                        detail,
-                        quota,
-                    });
-                }
-            }
-        }
-    }
-
-    fn finish(self) -> Resolution {
-        match self {
-            Self { defers: true, .. } => Resolution::Disabled { temporary: true },
-            Self { found, .. } if !found.is_empty() => Resolution::Recipients(found),
-            Self { rejects: true, .. } => Resolution::Disabled { temporary: false },
-            Self { dead_end: true, .. } => Resolution::UnknownUser,
-            // Every address was expanded and none ended: aliases lead in a circle.
-            _ => Resolution::LoopOrTooMany,
-        }
     }
 }

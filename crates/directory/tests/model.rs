@@ -313,6 +313,9 @@ fn resolved(resolution: Resolution) -> Resolved {
                 let new = match target {
                     Target::Account { id, .. } => accounts.insert(id),
                     Target::Remote(address) => remotes.insert(address.to_string()),
+                    Target::Forwarded { .. } | Target::PassedOn { .. } => {
+                        panic!("nobody forwards")
+                    }
                 };
                 assert!(new, "a target twice");
             }

@@ -25,6 +25,7 @@ fn account(id: AccountId, text: &str, detail: Option<&str>) -> Target {
         address: address(text),
         detail: detail.map(str::to_owned),
         quota: Quota::UNLIMITED,
+        services: None,
     }
 }
 
@@ -394,4 +395,103 @@ async fn the_disabled_are_refused_for_good_or_for_now() {
         .await
         .unwrap();
     assert_eq!(resolve(&directory, "bob@x.test").await, disabled(true));
+}
+
+async fn forward(directory: &Directory, id: AccountId, to: &[&str], keeps_copy: bool) {
+    let to = to.iter().map(|to| address(to)).collect();
+    let change = AccountChange {
+        forward: Some((to, keeps_copy)),
+        ..AccountChange::default()
+    };
+    directory.update_account(id, change).await.unwrap();
+}
+
+/// What the targets of an address are, in words.
+async fn targets(directory: &Directory, text: &str) -> Vec<String> {
+    let Resolution::Recipients(targets) = resolve(directory, text).await else {
+        return Vec::new();
+    };
+    let mut shown: Vec<String> = targets
+        .iter()
+        .map(|target| match target {
+            Target::Account { address, .. } => format!("copy {address}"),
+            Target::PassedOn { address, .. } => format!("passed {address}"),
+            Target::Remote(to) => format!("remote {to}"),
+            Target::Forwarded { to, sender, .. } => format!("{sender} to {to}"),
+        })
+        .collect();
+    shown.sort();
+    shown
+}
+
+#[tokio::test]
+async fn an_account_that_forwards_keeps_a_copy_only_if_it_wants_one() {
+    let (directory, _dir) = directory(DirectoryOptions::default());
+    add_domain(&directory, "x.test").await;
+    let alice = add_account(&directory, "alice@x.test").await;
+    add_account(&directory, "bob@x.test").await;
+    let to = ["bob@x.test", "far@z.test"];
+    forward(&directory, alice, &to, false).await;
+    assert_eq!(
+        targets(&directory, "Alice+tag@x.test").await,
+        [
+            "alice@x.test to far@z.test",
+            "copy bob@x.test",
+            "passed Alice+tag@x.test"
+        ]
+    );
+    forward(&directory, alice, &to, true).await;
+    assert_eq!(
+        targets(&directory, "alice@x.test").await,
+        [
+            "alice@x.test to far@z.test",
+            "copy alice@x.test",
+            "copy bob@x.test"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn accounts_that_forward_to_each_other_end_in_one_copy() {
+    let (directory, _dir) = directory(DirectoryOptions::default());
+    add_domain(&directory, "x.test").await;
+    let alice = add_account(&directory, "alice@x.test").await;
+    let bob = add_account(&directory, "bob@x.test").await;
+    forward(&directory, alice, &["bob+a@x.test"], false).await;
+    forward(&directory, bob, &["alice@x.test"], false).await;
+    assert_eq!(
+        targets(&directory, "alice@x.test").await,
+        ["copy bob+a@x.test", "passed alice@x.test"]
+    );
+    forward(&directory, bob, &["bob@x.test", "team@x.test"], false).await;
+    let team = vec![address("alice@x.test"), address("bob@x.test")];
+    directory
+        .add_alias(address("team@x.test"), team)
+        .await
+        .unwrap();
+    let found = targets(&directory, "team@x.test").await;
+    assert_eq!(found, ["copy bob@x.test", "passed alice@x.test"]);
+}
+
+#[tokio::test]
+async fn what_is_forwarded_to_nobody_is_kept() {
+    let (directory, _dir) = directory(DirectoryOptions::default());
+    add_domain(&directory, "x.test").await;
+    let alice = add_account(&directory, "alice@x.test").await;
+    let bob = add_account(&directory, "bob@x.test").await;
+    forward(&directory, alice, &["nobody@x.test", "bob@x.test"], false).await;
+    let disabled = AccountChange {
+        enabled: Some(false),
+        ..AccountChange::default()
+    };
+    directory.update_account(bob, disabled).await.unwrap();
+    let team = vec![address("alice@x.test"), address("far@z.test")];
+    directory
+        .add_alias(address("team@x.test"), team)
+        .await
+        .unwrap();
+    assert_eq!(
+        targets(&directory, "team@x.test").await,
+        ["copy alice@x.test", "remote far@z.test"]
+    );
 }

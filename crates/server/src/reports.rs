@@ -107,7 +107,7 @@ impl SwitchedReports {
         };
         let plan = self.switch.plan(envelope_of(message, routed), stored).await;
         let plan = plan.map_err(local)?;
-        release.blobs = plan.report_blobs();
+        release.blobs = plan.further_blobs();
         let content = Content::Stored(message.blob);
         release.change = Some(Box::new(move |tx: &mut Tx<'_>| {
             let applied = plan.apply(tx, content, 0);
@@ -165,7 +165,8 @@ fn unroutable(refusal: &Refusal) -> Unroutable {
         Refusal::Disabled { temporary: true } => (false, "4.2.1"),
         Refusal::Disabled { temporary: false } => (true, "5.2.1"),
         Refusal::Loop => (true, "5.4.6"),
-        Refusal::OverQuota => (false, "4.2.2"),
+        Refusal::OverQuota { temporary: true } => (false, "4.2.2"),
+        Refusal::OverQuota { temporary: false } => (true, "5.2.2"),
         Refusal::TooLarge => (true, "5.2.3"),
     };
     Unroutable {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use nightmail_commit::NewBlob;
-use nightmail_core::{AccountId, BlobId, ForwardPath, QueueId, ReversePath};
+use nightmail_core::{AccountId, Address, BlobId, ForwardPath, QueueId, ReversePath};
 use nightmail_directory::Target;
 use nightmail_queue::{BodyType, Demands, Notify, Rank, Ret, Source};
 use nightmail_store::Appended;
@@ -29,7 +29,8 @@ impl Routed {
 
     /// Whether any of its copies leaves for another site.
     pub fn is_remote(&self) -> bool {
-        let is_remote = |target: &Target| matches!(target, Target::Remote(_));
+        let is_remote =
+            |target: &Target| matches!(target, Target::Remote(_) | Target::Forwarded { .. });
         self.targets.iter().any(is_remote)
     }
 }
@@ -86,6 +87,11 @@ impl Envelope {
         self
     }
 
+    /// Whether this was written here, so that nobody is told what becomes of it.
+    pub(crate) fn is_report(&self) -> bool {
+        self.source == Source::Local && self.reverse_path == ReversePath::Null
+    }
+
     /// The envelope of a report to its addressee: from `<>`, and nobody is told of it.
     pub fn of_report(to: Routed) -> Self {
         let smtputf8 = !to.path.to_string().is_ascii();
@@ -127,6 +133,14 @@ pub enum Body<'a> {
 }
 
 impl Body<'_> {
+    /// Which bytes they are.
+    pub(crate) fn id(&self) -> BlobId {
+        match self {
+            Self::New(new) => new.blob.id(),
+            Self::Stored { blob, .. } => *blob,
+        }
+    }
+
     /// Octets.
     pub fn size(&self) -> u64 {
         match self {
@@ -145,4 +159,6 @@ pub struct Receipt {
     pub queue_id: Option<QueueId>,
     /// Where each copy went.
     pub appended: Vec<(AccountId, Appended)>,
+    /// Who was answered automatically, and on whose behalf.
+    pub replied: Vec<(AccountId, Address)>,
 }

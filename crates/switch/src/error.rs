@@ -26,7 +26,10 @@ pub enum Refusal {
     Loop,
     /// The mailbox is full.
     #[error("the mailbox is full")]
-    OverQuota,
+    OverQuota {
+        /// Whether the sender is to try again.
+        temporary: bool,
+    },
     /// The message is larger than the mailbox may ever hold.
     #[error("the message is larger than the mailbox may hold")]
     TooLarge,

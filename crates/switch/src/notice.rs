@@ -29,9 +29,13 @@ impl Notice {
         if !recipient.notify.success() {
             return None;
         }
-        let action = match recipient.routed.targets.as_slice() {
-            [Target::Account { .. }] => Action::Delivered,
-            [Target::Remote(_)] | [] => return None,
+        // Where an account sends its mail on to is nobody else's to know.
+        let is_shown =
+            |target: &&Target| matches!(target, Target::Account { .. } | Target::Remote(_));
+        let shown: Vec<&Target> = recipient.routed.targets.iter().filter(is_shown).collect();
+        let action = match (shown.as_slice(), recipient.routed.targets.as_slice()) {
+            (_, [] | [Target::Remote(_)]) => return None,
+            ([] | [Target::Account { .. }], _) => Action::Delivered,
             _ => Action::Expanded,
         };
         Some(Self {

@@ -1,21 +1,23 @@
 //! Routing recipients and accepting messages.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use nightmail_commit::{CommitFailure, Intent, NewBlob};
-use nightmail_core::{AccountId, Address, Domain, ForwardPath, Timestamp};
+use nightmail_core::{Address, Domain, ForwardPath, Timestamp};
 use nightmail_directory::{Directory, Resolution, Target};
 use nightmail_heap::HeapError;
 use nightmail_queue::{Content, NewQueueMessage, NewRecipient, Queue, Unrouted};
 use nightmail_store::{MessageReader, Quota, Store};
 
-use crate::envelope::{Body, Envelope, EnvelopeRecipient, Receipt, Routed};
+use crate::copies::{bounds, held_recipients, queue_prefix, stop_circles};
+use crate::envelope::{Body, Envelope, Receipt, Routed};
 use crate::error::{Refusal, SwitchError};
-use crate::notice::{Notice, compose, notify_elsewhere, original_recipient};
-use crate::plan::{LocalCopy, Plan, PlannedReport, QuotaPolicy};
+use crate::grown::Grown;
+use crate::notice::{Notice, compose};
+use crate::plan::{Plan, PlannedReport, QuotaPolicy};
 use crate::report::{header_of, prepare};
+use crate::services::{is_plain, needs_structure};
 
 /// How much of a header is returned in a report.
 const REPORT_HEADER_OCTETS_MAX: u64 = 64 << 10;
@@ -27,20 +29,59 @@ pub struct Switch {
     directory: Directory,
     queue: Arc<Queue>,
     host: Option<Domain>,
+    refuses_over_quota: bool,
+    grown: Grown,
 }
 
 impl Switch {
-    /// A switch over mailboxes, directory and queue of one store. It sends no reports.
-    pub const fn new(store: Store, directory: Directory, queue: Arc<Queue>) -> Self {
+    /// A switch over mailboxes, directory and queue of one store. It writes nothing itself: no reports, no replies.
+    pub fn new(store: Store, directory: Directory, queue: Arc<Queue>) -> Self {
         Self {
             store,
             directory,
             queue,
             host: None,
+            refuses_over_quota: false,
+            grown: Grown::default(),
         }
     }
 
-    /// The switch, reporting deliveries to senders who ask for it, in the name of `host`.
+    /// The switch, telling senders of a full mailbox that this does not pass, where its account does not say otherwise.
+    #[must_use]
+    pub fn refusing_over_quota(self, refuses_over_quota: bool) -> Self {
+        Self {
+            refuses_over_quota,
+            ..self
+        }
+    }
+
+    /// The accounts with a bound whose mail has grown.
+    pub const fn grown(&self) -> &Grown {
+        &self.grown
+    }
+
+    pub(crate) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) const fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    pub(crate) const fn host(&self) -> Option<&Domain> {
+        self.host.as_ref()
+    }
+
+    pub(crate) const fn refuses_over_quota(&self) -> bool {
+        self.refuses_over_quota
+    }
+
+    /// The switch, reporting deliveries to senders who ask for it, answering for people who are away, and breaking messages
+    /// apart, in the name of `host`.
     #[must_use]
     pub fn reporting_as(self, host: Domain) -> Self {
         Self {
@@ -84,18 +125,22 @@ impl Switch {
     /// Why one of the accounts cannot take `size` octets more.
     async fn full(&self, targets: &[Target], size: u64) -> Result<Option<Refusal>, SwitchError> {
         for target in targets {
-            let Target::Account { id, quota, .. } = target else {
+            let Target::Account {
+                id,
+                quota,
+                services,
+                ..
+            } = target
+            else {
                 continue;
             };
             if quota.bytes.is_some_and(|limit| size > limit) {
                 return Ok(Some(Refusal::TooLarge));
             }
-            let quota = Quota {
-                bytes: quota.bytes,
-                messages: quota.messages,
-            };
+            let quota = bounds(*quota);
             if quota != Quota::default() && !quota.allows(&self.store.usage(*id).await?, size, 1) {
-                return Ok(Some(Refusal::OverQuota));
+                let temporary = !self.refuses(services.as_deref());
+                return Ok(Some(Refusal::OverQuota { temporary }));
             }
         }
         Ok(None)
@@ -106,7 +151,8 @@ impl Switch {
         let plan = self.plan(envelope, Body::New(&blob)).await?;
         let queue_id = plan.queue_id();
         let reads = plan.reads();
-        let blobs = std::iter::once(blob).chain(plan.report_blobs());
+        let bounded = plan.bounded();
+        let blobs = std::iter::once(blob).chain(plan.further_blobs());
         let blobs: Vec<NewBlob> = blobs.collect();
         let intent = Intent::synced(move |tx| plan.apply(tx, Content::New(0), 1)).reading(reads);
         let intent = blobs.into_iter().fold(intent, Intent::with_blob);
@@ -117,22 +163,61 @@ impl Switch {
             .await
             .map_err(SwitchError::from)?;
         self.queue.announce(&applied.queued);
+        for account in bounded {
+            self.grown.note(account);
+        }
         Ok(Receipt {
             outcomes: applied.outcomes,
             queue_id,
             appended: applied.appended,
+            replied: applied.replied,
         })
     }
 
     /// What accepting a message will write; for intents that do more than accept.
     pub async fn plan(&self, envelope: Envelope, body: Body<'_>) -> Result<Plan, SwitchError> {
         let now = nightmail_commit::now();
+        let saved = self.plan_saved(&envelope, body).await?;
         if envelope.demands.hold_until.is_some_and(|until| until > now) {
-            return self.plan_held(envelope, body).await;
+            let plan = self.plan_held(envelope, body).await?;
+            return Ok(Plan { saved, ..plan });
         }
+        if is_plain(&envelope.recipients) {
+            let reports = self.plan_reports(&envelope, body, now).await?;
+            let plan = self.plan_copies(envelope, body.size()).await?;
+            return Ok(Plan {
+                reports,
+                saved,
+                ..plan
+            });
+        }
+        let plan = Box::pin(self.plan_with_services(envelope, body, now)).await?;
+        Ok(Plan { saved, ..plan })
+    }
+
+    /// The plan of a message for accounts that want more done with it than to be kept.
+    async fn plan_with_services(
+        &self,
+        mut envelope: Envelope,
+        body: Body<'_>,
+        now: Timestamp,
+    ) -> Result<Plan, SwitchError> {
+        let structure = match needs_structure(&envelope) {
+            true => Some(self.structure(body).await?),
+            false => None,
+        };
+        let structure = structure.as_ref();
+        stop_circles(&mut envelope, structure);
         let reports = self.plan_reports(&envelope, body, now).await?;
+        let replies = self.plan_replies(&envelope, body, now).await?;
+        let pieces = self.plan_pieces(&envelope, body, structure).await?;
         let plan = self.plan_copies(envelope, body.size()).await?;
-        Ok(Plan { reports, ..plan })
+        Ok(Plan {
+            reports,
+            replies,
+            pieces,
+            ..plan
+        })
     }
 
     /// A message that is held back is queued for every recipient as it was named.
@@ -149,92 +234,21 @@ impl Switch {
         let id = self.queue.next_id().await?;
         Ok(Plan {
             copies: Vec::new(),
+            saved: None,
+            pieces: Vec::new(),
             blob_size: body.size(),
             missing_line_ends: envelope.missing_line_ends,
             policy: envelope.policy,
             copies_of: vec![Vec::new(); envelope.recipients.len()],
             reports: Vec::new(),
-            queued: Some((
+            replies: Vec::new(),
+            queued: vec![(
                 id,
                 NewQueueMessage {
                     unrouted: Some(unrouted),
                     ..self.queue_message(envelope, body.size(), recipients)
                 },
-            )),
-        })
-    }
-
-    async fn plan_copies(&self, envelope: Envelope, blob_size: u64) -> Result<Plan, SwitchError> {
-        let mut places: HashMap<AccountId, usize> = HashMap::new();
-        let mut copies = Vec::new();
-        let mut remote: Vec<NewRecipient> = Vec::new();
-        let mut copies_of = Vec::with_capacity(envelope.recipients.len());
-        for recipient in &envelope.recipients {
-            let mut depends_on = Vec::new();
-            for target in &recipient.routed.targets {
-                match target {
-                    Target::Account {
-                        id, address, quota, ..
-                    } => {
-                        let place = match places.get(id) {
-                            Some(place) => *place,
-                            None => {
-                                let quota = Quota {
-                                    bytes: quota.bytes,
-                                    messages: quota.messages,
-                                };
-                                copies.push(self.copy(&envelope, *id, address, quota).await?);
-                                places.insert(*id, copies.len() - 1);
-                                copies.len() - 1
-                            }
-                        };
-                        depends_on.push(place);
-                    }
-                    Target::Remote(address) => add_remote(&mut remote, recipient, address),
-                }
-            }
-            copies_of.push(depends_on);
-        }
-        let policy = envelope.policy;
-        let missing_line_ends = envelope.missing_line_ends;
-        let queued = match remote.is_empty() {
-            true => None,
-            false => Some((self.queue.next_id().await?, {
-                let mut message = self.queue_message(envelope, blob_size, remote);
-                message.demands.hold_until = None;
-                message
-            })),
-        };
-        Ok(Plan {
-            copies,
-            queued,
-            blob_size,
-            missing_line_ends,
-            policy,
-            copies_of,
-            reports: Vec::new(),
-        })
-    }
-
-    async fn copy(
-        &self,
-        envelope: &Envelope,
-        account: AccountId,
-        address: &Address,
-        quota: Quota,
-    ) -> Result<LocalCopy, SwitchError> {
-        let mailbox = self.store.inbox(account).await?;
-        let mut prefix = format!(
-            "Return-Path: <{}>\r\nDelivered-To: {address}\r\n",
-            envelope.reverse_path
-        )
-        .into_bytes();
-        prefix.extend_from_slice(&envelope.trace);
-        Ok(LocalCopy {
-            account,
-            mailbox,
-            quota,
-            prefix: prefix.into(),
+            )],
         })
     }
 
@@ -276,8 +290,8 @@ impl Switch {
         Ok(reports)
     }
 
-    /// The way of a report to `to`; `None` where there is none.
-    async fn plan_report(
+    /// The way of a report or a reply to `to`; `None` where there is none.
+    pub(crate) async fn plan_report(
         &self,
         to: &Address,
         blob: &NewBlob,
@@ -291,13 +305,13 @@ impl Switch {
                 Ok(Some(self.plan_copies(envelope, size).await?))
             }
             Err(refusal) => {
-                tracing::info!(%to, %refusal, "a report of a delivery cannot be delivered");
+                tracing::info!(%to, %refusal, "what was written to a sender cannot be delivered");
                 Ok(None)
             }
         }
     }
 
-    fn queue_message(
+    pub(crate) fn queue_message(
         &self,
         envelope: Envelope,
         blob_size: u64,
@@ -307,11 +321,9 @@ impl Switch {
             .queue
             .weights()
             .handicap_millis(envelope.precedence, blob_size);
-        let mut prefix = BytesMut::from(envelope.sealed.as_ref());
-        prefix.extend_from_slice(&envelope.trace);
         NewQueueMessage {
+            prefix: queue_prefix(&envelope),
             reverse_path: envelope.reverse_path,
-            prefix: prefix.freeze(),
             blob_size,
             body: envelope.body,
             smtputf8: envelope.smtputf8,
@@ -327,7 +339,11 @@ impl Switch {
     }
 
     /// The header of a message with the trace fields of this hop, as far as a report returns it.
-    async fn header(&self, envelope: &Envelope, body: Body<'_>) -> Result<Vec<u8>, SwitchError> {
+    pub(crate) async fn header(
+        &self,
+        envelope: &Envelope,
+        body: Body<'_>,
+    ) -> Result<Vec<u8>, SwitchError> {
         let mut head = envelope.trace.to_vec();
         match body {
             Body::New(new) => {
@@ -349,39 +365,11 @@ impl Switch {
     }
 }
 
-/// The recipients of a message that is held back: the forward-path, or for the postmaster whoever that is now.
-fn held_recipients(recipient: &EnvelopeRecipient) -> Vec<NewRecipient> {
-    let address = |target: &Target| match target {
-        Target::Account { address, .. } | Target::Remote(address) => address.clone(),
-    };
-    let addresses = match &recipient.routed.path {
-        ForwardPath::Address(address) => vec![address.clone()],
-        ForwardPath::Postmaster => recipient.routed.targets.iter().map(address).collect(),
-    };
-    let held = |address| NewRecipient {
-        address,
-        notify: recipient.notify,
-        orcpt: recipient.orcpt.clone(),
-    };
-    addresses.into_iter().map(held).collect()
-}
-
-/// One entry for each address, by whatever ways it is reached.
-fn add_remote(remote: &mut Vec<NewRecipient>, recipient: &EnvelopeRecipient, address: &Address) {
-    if !remote.iter().any(|known| known.address == *address) {
-        remote.push(NewRecipient {
-            address: address.clone(),
-            notify: notify_elsewhere(recipient),
-            orcpt: original_recipient(recipient, address),
-        });
-    }
-}
-
-fn heap(error: HeapError) -> SwitchError {
+pub(crate) fn heap(error: HeapError) -> SwitchError {
     SwitchError::Failed(error.into())
 }
 
-fn random_id() -> Result<u128, SwitchError> {
+pub(crate) fn random_id() -> Result<u128, SwitchError> {
     let mut id = [0; 16];
     getrandom::fill(&mut id)
         .map_err(|error| SwitchError::Failed(CommitFailure::Unavailable(error.to_string())))?;

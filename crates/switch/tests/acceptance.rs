@@ -236,7 +236,10 @@ async fn of_recipients_with_answers_of_their_own_only_those_who_took_it_are_repo
     let receipt = site.switch.accept(envelope, site.blob()).await.unwrap();
     assert_eq!(
         receipt.outcomes,
-        [Outcome::Refused(Refusal::OverQuota), Outcome::Accepted]
+        [
+            Outcome::Refused(Refusal::OverQuota { temporary: true }),
+            Outcome::Accepted
+        ]
     );
     let reports = site.inbox("alice@x.test").await;
     assert_eq!(reports.len(), 1);
@@ -272,7 +275,7 @@ async fn a_message_that_is_held_back_is_queued_whole_and_routed_when_it_is_let_g
         size: held.blob_size,
     };
     let plan = site.switch.plan(again, body).await.unwrap();
-    let (reports, content) = (plan.report_blobs(), Content::Stored(held.blob));
+    let (reports, content) = (plan.further_blobs(), Content::Stored(held.blob));
     let intent = Intent::synced(move |tx| plan.apply(tx, content, 0));
     let intent = reports.into_iter().fold(intent, Intent::with_blob);
     let committer = site.store.committer();

@@ -7,6 +7,7 @@ mod account;
 mod alias;
 mod dkim;
 mod domain;
+mod reply;
 mod sender;
 
 pub use account::{
@@ -19,6 +20,7 @@ pub use domain::{
     DomainChange, NewDomain, add_alternate, add_domain, remove_alternate, remove_domain,
     update_domain,
 };
+pub use reply::note_reply;
 pub use sender::{add_sender, remove_sender};
 
 use nightmail_commit::{Abort, Topic, Tx};

@@ -245,9 +245,7 @@ fn held_back(copy: &Event, named: &str, until: Timestamp) -> Event {
 /// What becomes of a recipient that is accepted: one event for each copy, after one for whom it stands for where that is
 /// not itself.
 fn copies(copy: &Event, named: &str, targets: &[Target]) -> Vec<Event> {
-    let addresses = targets.iter().map(|target| match target {
-        Target::Account { address, .. } | Target::Remote(address) => address.to_string(),
-    });
+    let addresses = targets.iter().map(|target| target.address().to_string());
     let addresses: Vec<String> = addresses.collect();
     let stands_for_itself = matches!(addresses.as_slice(), [only] if only == named);
     let mut events = Vec::with_capacity(targets.len() + 1);
@@ -263,6 +261,13 @@ fn copies(copy: &Event, named: &str, targets: &[Target]) -> Vec<Event> {
         let (kind, text) = match target {
             Target::Account { id, .. } => (EventKind::Delivered, Some(format!("account {id}"))),
             Target::Remote(_) => (EventKind::Queued, None),
+            Target::Forwarded { sender, .. } => {
+                (EventKind::Queued, Some(format!("sent on by {sender}")))
+            }
+            Target::PassedOn { id, .. } => (
+                EventKind::Expanded,
+                Some(format!("account {id} sends it on")),
+            ),
         };
         events.push(Event {
             kind,

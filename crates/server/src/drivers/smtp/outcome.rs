@@ -62,8 +62,8 @@ pub(super) fn refusal_reply(refusal: &Refusal) -> Reply {
         Refusal::Disabled { temporary: true } => replies::MAILBOX_BUSY,
         Refusal::Disabled { temporary: false } => replies::MAILBOX_DISABLED,
         Refusal::Loop => replies::LOOP,
-        Refusal::OverQuota => replies::MAILBOX_FULL,
-        Refusal::TooLarge => replies::QUOTA_EXCEEDED,
+        Refusal::OverQuota { temporary: true } => replies::MAILBOX_FULL,
+        Refusal::OverQuota { temporary: false } | Refusal::TooLarge => replies::QUOTA_EXCEEDED,
     }
 }
 
