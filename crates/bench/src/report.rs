@@ -125,6 +125,20 @@ pub struct IdleCost {
     pub connections: u64,
     /// Growth of the watched processes' resident memory, for each connection, in bytes.
     pub rss_bytes_per_connection: f64,
+    /// What waking one of them cost, where that was wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake: Option<WakeCost>,
+}
+
+/// What it costs to wake one of many idle connections by a message that is appended to its mailbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct WakeCost {
+    /// Messages appended.
+    pub messages: u32,
+    /// Processor time of the watched processes for each of them, appending included, in microseconds.
+    pub cpu_micros_per_message: f64,
+    /// From the first octet of APPEND until both clients had been told.
+    pub latency: Latency,
 }
 
 impl Report {
@@ -254,6 +268,15 @@ impl Report {
                 format!(
                     "{} connections, {:.0} bytes of RSS each",
                     idle.connections, idle.rss_bytes_per_connection
+                ),
+            ));
+        }
+        if let Some(wake) = self.idle.and_then(|idle| idle.wake) {
+            rows.push((
+                "wake",
+                format!(
+                    "{} messages, {:.0} us of CPU each, p50 {:.2} ms",
+                    wake.messages, wake.cpu_micros_per_message, wake.latency.p50_ms
                 ),
             ));
         }

@@ -1,14 +1,14 @@
 //! One client connection: a stream in the clear or encrypted, and a reader of lines, literals and
 //! dot-terminated texts over one reused buffer.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use memchr::{memchr, memmem};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -58,13 +58,34 @@ impl Endpoint {
         })
     }
 
+    /// The address of the server.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Opens a connection, encrypted at once where that is the mode.
     pub(crate) async fn connect(&self) -> Result<Wire, BenchError> {
+        self.connect_from(None).await
+    }
+
+    /// Opens a connection from an address of this machine. One address has ports for some 28,000 connections.
+    pub(crate) async fn connect_from(&self, from: Option<IpAddr>) -> Result<Wire, BenchError> {
         let failed = |source| BenchError::Connect {
             target: self.name.clone(),
             source,
         };
-        let stream = timeout(CONNECT_WAIT, TcpStream::connect(self.address))
+        let connecting = async {
+            let Some(from) = from else {
+                return TcpStream::connect(self.address).await;
+            };
+            let socket = match self.address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            socket.bind(SocketAddr::new(from, 0))?;
+            socket.connect(self.address).await
+        };
+        let stream = timeout(CONNECT_WAIT, connecting)
             .await
             .map_err(|elapsed| failed(elapsed.into()))?
             .map_err(failed)?;

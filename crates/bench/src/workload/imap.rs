@@ -1,25 +1,21 @@
 //! The IMAP loads: logins, whole messages one by one or all at once, APPEND, STORE, SELECT, a mixture, and
 //! connections that idle.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::ImapClient;
+use super::{ImapClient, idle};
 use crate::args::LoadArgs;
 use crate::corpus::{Corpus, Rng};
 use crate::error::BenchError;
-use crate::procfs::{ServerCost, Watch};
-use crate::report::{IdleCost, Report};
+use crate::procfs::Watch;
+use crate::report::Report;
 use crate::run::{Done, Patience, Run};
 use crate::wire::Endpoint;
-
-/// Idle connections that are opened at the same time.
-const OPENING_MAX: usize = 32;
 
 /// What to do over IMAP.
 #[derive(Debug, Clone, Args)]
@@ -36,6 +32,9 @@ pub struct ImapArgs {
     /// Every user's password.
     #[arg(long, default_value = "pass")]
     pub password: String,
+    /// `idle`: messages then appended, one after the other, for one further user who idles as well.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub wake: u32,
 }
 
 /// What an IMAP connection repeats.
@@ -67,11 +66,12 @@ impl ImapWorkload {
     }
 }
 
-struct Shared {
-    args: ImapArgs,
-    endpoint: Endpoint,
-    corpus: Corpus,
-    run: Arc<Run>,
+/// What the connections share.
+pub(super) struct Shared {
+    pub(super) args: ImapArgs,
+    pub(super) endpoint: Endpoint,
+    pub(super) corpus: Corpus,
+    pub(super) run: Arc<Run>,
 }
 
 /// Runs the workload until count or time is used up.
@@ -92,7 +92,7 @@ pub async fn run(args: ImapArgs) -> Result<Report, BenchError> {
         run: Arc::clone(&run),
     });
     if idle {
-        return hold_idle(&shared, watch).await;
+        return idle::hold(&shared, watch).await;
     }
     let mut tasks = JoinSet::new();
     for index in 0..shared.args.load.connections {
@@ -135,9 +135,17 @@ async fn logins(shared: &Shared) -> Result<(), BenchError> {
 
 impl Shared {
     async fn login(&self, turn: u64) -> Result<ImapClient, BenchError> {
-        let mut client = ImapClient::open(&self.endpoint).await?;
-        let user = self.args.load.user(turn);
-        client.login(&user, &self.args.password).await?;
+        self.login_as(&self.args.load.user(turn), None).await
+    }
+
+    /// Logs a user in, from an address of this machine where one is named.
+    pub(super) async fn login_as(
+        &self,
+        user: &str,
+        from: Option<IpAddr>,
+    ) -> Result<ImapClient, BenchError> {
+        let mut client = ImapClient::open_from(&self.endpoint, from).await?;
+        client.login(user, &self.args.password).await?;
         Ok(client)
     }
 }
@@ -270,48 +278,4 @@ impl<'a> Session<'a> {
         self.client.command("STORE", &arguments).await?;
         Ok((0, 0))
     }
-}
-
-/// Opens all connections, waits until the time is over, and reads what they cost while they are held.
-async fn hold_idle(shared: &Arc<Shared>, watch: Watch) -> Result<Report, BenchError> {
-    let gate = Arc::new(Semaphore::new(OPENING_MAX));
-    let mut tasks = JoinSet::new();
-    for index in 0..u64::from(shared.args.load.connections) {
-        let (shared, gate) = (Arc::clone(shared), Arc::clone(&gate));
-        tasks.spawn(async move { Box::pin(idle_one(&shared, &gate, index)).await });
-    }
-    let mut held = Vec::new();
-    while let Some(ended) = tasks.join_next().await {
-        match ended.map_err(|error| BenchError::Unexpected(error.to_string())) {
-            Ok(Ok(client)) => held.push(client),
-            Ok(Err(error)) | Err(error) => shared.run.failed(&error),
-        }
-    }
-    let mut report = shared.run.report(&shared.args.target, &shared.args.load);
-    sleep(Duration::from_secs(shared.args.load.seconds)).await;
-    let servers = watch.finish()?;
-    let growth: u64 = servers.iter().map(ServerCost::rss_growth_bytes).sum();
-    let connections = held.len() as u64;
-    report.idle = Some(IdleCost {
-        connections,
-        rss_bytes_per_connection: growth as f64 / connections.max(1) as f64,
-    });
-    drop(held);
-    Ok(report.with_servers(servers))
-}
-
-async fn idle_one(shared: &Shared, gate: &Semaphore, index: u64) -> Result<ImapClient, BenchError> {
-    let closed = |_| BenchError::Unexpected("the run was stopped".into());
-    let _permit = gate.acquire().await.map_err(closed)?;
-    let began = Instant::now();
-    let mut client = shared.login(index).await?;
-    client.select().await?;
-    client.idle().await?;
-    client.shrink();
-    shared.run.done(Done {
-        began,
-        messages: 0,
-        bytes: 0,
-    });
-    Ok(client)
 }

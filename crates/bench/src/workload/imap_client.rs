@@ -1,6 +1,8 @@
 //! The IMAP client: sends a command, reads answers up to its tagged one, and keeps only what loads need
 //! (RFC 3501, RFC 9051, RFC 7888). Literals are counted and passed over, never held.
 
+use std::net::IpAddr;
+
 use crate::args::TlsMode;
 use crate::error::BenchError;
 use crate::wire::{Endpoint, Wire};
@@ -37,8 +39,16 @@ const LITERAL_MINUS_MAX: usize = 4096;
 impl ImapClient {
     /// Connects, reads the greeting and, where that is the mode, starts TLS.
     pub(crate) async fn open(endpoint: &Endpoint) -> Result<Self, BenchError> {
+        Self::open_from(endpoint, None).await
+    }
+
+    /// The same from an address of this machine.
+    pub(crate) async fn open_from(
+        endpoint: &Endpoint,
+        from: Option<IpAddr>,
+    ) -> Result<Self, BenchError> {
         let mut client = Self {
-            wire: endpoint.connect().await?,
+            wire: endpoint.connect_from(from).await?,
             tag: 0,
             out: Vec::new(),
             literal_plus: false,
@@ -118,6 +128,16 @@ impl ImapClient {
         self.out.extend_from_slice(b"\r\n");
         self.wire.send(&self.out).await?;
         self.continuation("IDLE").await
+    }
+
+    /// Waits, in IDLE, until the server tells of a message that came.
+    pub(crate) async fn told_of_message(&mut self) -> Result<(), BenchError> {
+        loop {
+            let line = self.wire.line().await?;
+            if line.starts_with(b"* ") && line.ends_with(b" EXISTS") {
+                return Ok(());
+            }
+        }
     }
 
     /// Gives back the memory that an idle connection does not need.

@@ -1,6 +1,7 @@
 //! The loads, one module for each protocol, and the sources and sinks that a relay stands between.
 
 pub mod hole;
+mod idle;
 pub mod imap;
 mod imap_client;
 pub mod mailbox;
