@@ -61,6 +61,16 @@ impl Enabled {
         before != self.0
     }
 
+    /// Whether there is `\Recent` and RECENT: IMAP4rev2 has neither.
+    pub const fn tells_recent(self) -> bool {
+        !self.has(Extension::Imap4Rev2)
+    }
+
+    /// Whether VANISHED tells of messages that are gone, not EXPUNGE.
+    pub const fn tells_vanished(self) -> bool {
+        self.has(Extension::Qresync) || self.has(Extension::UidOnly)
+    }
+
     /// Whether names and quoted strings are UTF-8 on the wire, not modified UTF-7.
     pub const fn utf8(self) -> bool {
         self.has(Extension::Utf8Accept) || self.has(Extension::Imap4Rev2)

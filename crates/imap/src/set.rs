@@ -62,6 +62,33 @@ written_set!(
     UidSetSpec
 );
 
+impl UidSetSpec {
+    /// The set where it names no `*`.
+    pub fn exact(&self) -> Option<UidSet> {
+        let uid = |bound| match bound {
+            Bound::Number(number) => Uid::new(number),
+            Bound::Last => None,
+        };
+        let ranges = self.ranges().map(|(low, high)| Some((uid(low)?, uid(high)?)));
+        ranges.collect::<Option<Vec<_>>>().map(UidSet::from_ranges)
+    }
+
+    /// Every UID that the set may mean where the greatest that a message has is `last`: `*` reaches to the greatest
+    /// there can be.
+    pub fn reach(&self, last: Option<Uid>) -> UidSet {
+        let last = last.unwrap_or(Uid::FIRST);
+        let top = Uid::new(u32::MAX).unwrap_or(Uid::FIRST);
+        let ranges = self.ranges().filter_map(|range| match range {
+            (Bound::Number(low), Bound::Number(high)) => Some((Uid::new(low)?, Uid::new(high)?)),
+            (Bound::Number(end), Bound::Last) | (Bound::Last, Bound::Number(end)) => {
+                Some((Uid::new(end)?.min(last), top))
+            }
+            (Bound::Last, Bound::Last) => Some((last, top)),
+        });
+        UidSet::from_ranges(ranges)
+    }
+}
+
 fn parse_ranges(text: &[u8]) -> Option<Ranges> {
     text.split(|b| *b == b',').map(parse_range).collect()
 }
@@ -160,6 +187,48 @@ impl UidSet {
             .is_some_and(|(_, high)| uid <= *high)
     }
 
+    /// What both sets hold.
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut both = Self::default();
+        let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
+        while let (Some((low, high)), Some((other_low, other_high))) = (left.peek(), right.peek()) {
+            let (from, to) = (*low.max(other_low), *high.min(other_high));
+            if from <= to {
+                both.push_range(from, to);
+            }
+            if high < other_high {
+                left.next();
+            } else {
+                right.next();
+            }
+        }
+        both
+    }
+
+    /// What is in the set and not among `uids`, which ascend.
+    pub fn without(&self, uids: &[Uid]) -> Self {
+        let mut left = Self::default();
+        for (low, high) in self.ranges() {
+            let start = uids.partition_point(|uid| *uid < low);
+            let mut next = Some(low);
+            for uid in uids.get(start..).unwrap_or_default() {
+                let Some(from) = next.filter(|_| *uid <= high) else {
+                    break;
+                };
+                if from < *uid
+                    && let Some(before) = Uid::new(uid.get() - 1)
+                {
+                    left.push_range(from, before);
+                }
+                next = uid.get().checked_add(1).and_then(Uid::new);
+            }
+            if let Some(from) = next.filter(|from| *from <= high) {
+                left.push_range(from, high);
+            }
+        }
+        left
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -171,12 +240,18 @@ impl UidSet {
     }
 }
 
+impl Extend<Uid> for UidSet {
+    fn extend<I: IntoIterator<Item = Uid>>(&mut self, uids: I) {
+        for uid in uids {
+            self.insert(uid);
+        }
+    }
+}
+
 impl FromIterator<Uid> for UidSet {
     fn from_iter<I: IntoIterator<Item = Uid>>(uids: I) -> Self {
         let mut set = Self::default();
-        for uid in uids {
-            set.insert(uid);
-        }
+        set.extend(uids);
         set
     }
 }
@@ -233,6 +308,25 @@ mod tests {
         assert_eq!(top.to_string(), "1:4294967295");
     }
 
+    #[test]
+    fn the_star_reaches_to_the_end() {
+        let reach = |text: &[u8], last| {
+            let set = UidSetSpec::parse(text).unwrap();
+            set.reach(Uid::new(last)).to_string()
+        };
+        assert_eq!(reach(b"7:*,2", 9), "2,7:4294967295");
+        assert_eq!(reach(b"*:12", 9), "9:4294967295");
+        assert_eq!(reach(b"*", 9), "9:4294967295");
+        assert_eq!(reach(b"5:3", 0), "3:5");
+        assert_eq!(UidSetSpec::parse(b"1:*").unwrap().exact(), None);
+    }
+
+    #[test]
+    fn the_greatest_uid_can_be_cut_off() {
+        let all = UidSet::range(uid(1), uid(u32::MAX));
+        assert_eq!(all.without(&[uid(1), uid(u32::MAX)]).to_string(), "2:4294967294");
+    }
+
     fn bound() -> impl Strategy<Value = Bound> {
         prop_oneof![(1..=u32::MAX).prop_map(Bound::Number), Just(Bound::Last)]
     }
@@ -242,6 +336,19 @@ mod tests {
         fn written_sets_survive_printing(ranges in proptest::collection::vec((bound(), bound()), 1..8)) {
             let set = SeqSet(ranges);
             prop_assert_eq!(SeqSet::parse(set.to_string().as_bytes()), Some(set));
+        }
+
+        #[test]
+        fn sets_are_cut_as_sets_of_their_uids(
+            left in proptest::collection::btree_set(1u32..60, 0..40),
+            right in proptest::collection::btree_set(1u32..60, 0..40),
+        ) {
+            let set = |uids: &BTreeSet<u32>| uids.iter().map(|raw| uid(*raw)).collect::<UidSet>();
+            let both: BTreeSet<u32> = left.intersection(&right).copied().collect();
+            prop_assert_eq!(set(&left).intersection(&set(&right)), set(&both));
+            let gone: Vec<Uid> = right.iter().map(|raw| uid(*raw)).collect();
+            let rest: BTreeSet<u32> = left.difference(&right).copied().collect();
+            prop_assert_eq!(set(&left).without(&gone), set(&rest));
         }
 
         #[test]

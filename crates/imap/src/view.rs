@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use nightmail_core::{ModSeq, Uid};
+use nightmail_core::{ModSeq, Uid, UidValidity};
 
+use crate::enabled::Enabled;
 use crate::flag::{FlagList, Keyword};
 use crate::io::{FlagsRow, MailboxUpdate, Selected};
 use crate::set::{Bound, SeqSet, UidSet, UidSetSpec};
-use crate::write;
+use crate::write::{self, FlagsNews};
 
 /// How many of the session's own changes are remembered. An older one that comes back is told once more: harmless.
 const OWN_CHANGES_MAX: usize = 8;
@@ -44,9 +45,12 @@ impl Messages {
 #[derive(Debug)]
 pub(crate) struct View {
     uids: Arc<[Uid]>,
+    uid_validity: UidValidity,
     recent_floor: Uid,
     known_modseq: ModSeq,
-    next_uids: Option<Arc<[Uid]>>,
+    /// The client was told of everything up to this.
+    told_modseq: ModSeq,
+    next: Option<Next>,
     changed: BTreeMap<Uid, FlagsRow>,
     keywords: Option<Arc<[Keyword]>>,
     own: VecDeque<(ModSeq, UidSet)>,
@@ -54,13 +58,22 @@ pub(crate) struct View {
     saved: UidSet,
 }
 
+/// News of which messages there are, not told yet.
+#[derive(Debug)]
+struct Next {
+    uids: Arc<[Uid]>,
+    modseq: ModSeq,
+}
+
 impl View {
     pub(crate) fn new(selected: &Selected) -> Self {
         Self {
             uids: Arc::clone(&selected.uids),
+            uid_validity: selected.uid_validity,
             recent_floor: selected.recent_floor,
             known_modseq: selected.highest_modseq,
-            next_uids: None,
+            told_modseq: selected.highest_modseq,
+            next: None,
             changed: BTreeMap::new(),
             keywords: None,
             own: VecDeque::new(),
@@ -75,7 +88,12 @@ impl View {
 
     /// The UIDs of the last update, told to the client or not.
     pub(crate) fn latest_uids(&self) -> &Arc<[Uid]> {
-        self.next_uids.as_ref().unwrap_or(&self.uids)
+        self.next.as_ref().map_or(&self.uids, |next| &next.uids)
+    }
+
+    /// The modification sequence up to which the client was told everything (RFC 7162 §3.1.2.1).
+    pub(crate) const fn told_modseq(&self) -> ModSeq {
+        self.told_modseq
     }
 
     pub(crate) fn exists(&self) -> usize {
@@ -109,6 +127,26 @@ impl View {
         Some(index + 1)
     }
 
+    /// The messages of a set.
+    pub(crate) fn members(&self, set: &UidSet) -> Vec<Uid> {
+        let ranges = set.ranges();
+        let between = ranges.filter_map(|(low, high)| {
+            let (first, last) = self.indexes_between(low.get(), high.get())?;
+            self.uids.get(first..=last)
+        });
+        between.flatten().copied().collect()
+    }
+
+    /// The sequence numbers of messages, as a set of numbers.
+    pub(crate) fn numbers_of(&self, set: &UidSet) -> UidSet {
+        let number = |index: usize| Uid::new(u32::try_from(index + 1).ok()?);
+        let ranges = set.ranges().filter_map(|(low, high)| {
+            let (first, last) = self.indexes_between(low.get(), high.get())?;
+            Some((number(first)?, number(last)?))
+        });
+        UidSet::from_ranges(ranges)
+    }
+
     /// The UIDs that a command means. A number beyond the last message is an error (`None`) unless `*` is at the other
     /// end; a UID that no message has means nothing (RFC 3501 §6.4.8).
     pub(crate) fn resolve(&self, messages: &Messages) -> Option<UidSet> {
@@ -117,6 +155,10 @@ impl View {
             Messages::Uid(set) => Some(self.resolve_uid(set)),
             Messages::Saved { .. } => Some(self.saved()),
         }
+    }
+
+    pub(crate) const fn uid_validity(&self) -> UidValidity {
+        self.uid_validity
     }
 
     /// Keeps what a search found as `$`.
@@ -292,21 +334,24 @@ impl View {
         if update.keywords.is_some() {
             self.keywords = update.keywords;
         }
-        self.next_uids = Some(update.uids);
+        self.next = Some(Next {
+            uids: update.uids,
+            modseq: update.modseq,
+        });
     }
 
     /// Writes the news that may be told now and makes it the client's view.
-    pub(crate) fn tell(&mut self, expunge_allowed: bool, out: &mut BytesMut) {
+    pub(crate) fn tell(&mut self, expunge_allowed: bool, enabled: Enabled, out: &mut BytesMut) {
         self.tell_keywords(out);
-        if let Some(next) = self.next_uids.take() {
-            let grown_only = next.get(..self.uids.len()) == Some(&*self.uids);
+        if let Some(next) = self.next.take() {
+            let grown_only = next.uids.get(..self.uids.len()) == Some(&*self.uids);
             if grown_only || expunge_allowed {
-                self.advance(next, grown_only, out);
+                self.advance(next, grown_only, enabled, out);
             } else {
-                self.next_uids = Some(next);
+                self.next = Some(next);
             }
         }
-        self.tell_flags(out);
+        self.tell_flags(enabled, out);
     }
 
     /// Writes the keywords in use where one is new. May come at any time, and comes before a message has it.
@@ -316,37 +361,75 @@ impl View {
         }
     }
 
-    fn advance(&mut self, next: Arc<[Uid]>, grown_only: bool, out: &mut BytesMut) {
+    fn advance(&mut self, next: Next, grown_only: bool, enabled: Enabled, out: &mut BytesMut) {
         let arrivals = if grown_only {
-            next.len() > self.uids.len()
+            next.uids.len() > self.uids.len()
         } else {
-            tell_expunges(&self.uids, &next, out);
-            next.last() > self.uids.last()
+            if enabled.tells_vanished() {
+                tell_vanished(&self.uids, &next.uids, out);
+            } else {
+                tell_expunges(&self.uids, &next.uids, out);
+            }
+            next.uids.last() > self.uids.last()
         };
-        self.uids = next;
+        self.uids = next.uids;
+        self.told_modseq = self.told_modseq.max(next.modseq);
         if arrivals {
             write::count(out, self.exists(), "EXISTS");
-            write::count(out, self.recent(), "RECENT");
-        }
-    }
-
-    /// A change of a message that is gone, or that the client does not know yet, is not told.
-    fn tell_flags(&mut self, out: &mut BytesMut) {
-        let mut hint = 0;
-        for row in std::mem::take(&mut self.changed).into_values() {
-            if let Some(seq) = self.seq_of(row.uid, &mut hint) {
-                write::fetch_flags(out, seq, Some(row.uid), &row.flags, self.is_recent(row.uid));
+            if enabled.tells_recent() {
+                write::count(out, self.recent(), "RECENT");
             }
         }
     }
 
-    /// Whether the message's flags, once written, make news of them stale.
+    /// A change of a message that is gone, or that the client does not know yet, is not told.
+    fn tell_flags(&mut self, enabled: Enabled, out: &mut BytesMut) {
+        let mut hint = 0;
+        for row in std::mem::take(&mut self.changed).into_values() {
+            if let Some(seq) = self.seq_of(row.uid, &mut hint) {
+                let news = FlagsNews {
+                    seq,
+                    uid: row.uid,
+                    tells_uid: true,
+                    flags: Some(&row.flags),
+                    recent: self.is_recent(row.uid),
+                    modseq: row.modseq,
+                };
+                write::fetch_flags(out, &news, enabled);
+            }
+        }
+    }
+
+    /// Drops changes of flags that the client does not want to be told of.
+    pub(crate) fn forget_flag_news(&mut self) {
+        self.changed.clear();
+    }
+
+    /// Whether it is known of messages that came or went what the client was not told.
+    pub(crate) const fn has_kept_back(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// The message's flags were written: news of them is stale.
     pub(crate) fn told_flags(&mut self, uid: Uid, modseq: ModSeq, flags: &FlagList) {
         let stale = |row: &FlagsRow| row.modseq <= modseq && row.flags == *flags;
         if self.changed.get(&uid).is_some_and(stale) {
             self.changed.remove(&uid);
         }
     }
+}
+
+/// Writes VANISHED with every UID of `old` that `new` lacks.
+fn tell_vanished(old: &[Uid], new: &[Uid], out: &mut BytesMut) {
+    let mut kept = new.iter().peekable();
+    let mut gone = UidSet::default();
+    for uid in old {
+        while kept.next_if(|next| *next < uid).is_some() {}
+        if kept.next_if_eq(&uid).is_none() {
+            gone.insert(*uid);
+        }
+    }
+    write::vanished(out, false, &gone);
 }
 
 /// Writes an EXPUNGE for each UID of `old` that `new` lacks, each with the number it has at that moment.

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::fmt::{Display, Write};
 
 use bytes::{BufMut, BytesMut};
-use nightmail_core::{Flags, Uid};
+use nightmail_core::{Flags, ModSeq, Uid};
 
+use crate::enabled::{Enabled, Extension};
 use crate::flag::{FlagList, Keyword, named};
 use crate::mutf7;
 use crate::name::MailboxName;
 use crate::parse::is_atom_char;
+use crate::set::UidSet;
 
 /// Writes anything that can be displayed.
 pub(crate) fn display(out: &mut BytesMut, value: impl Display) {
@@ -57,25 +59,74 @@ fn spaced<'a>(out: &mut BytesMut, names: impl Iterator<Item = &'a str>) {
     out.put_u8(b')');
 }
 
-/// An untagged FETCH with flags, and with the UID where one is given.
-pub(crate) fn fetch_flags(
-    out: &mut BytesMut,
-    seq: usize,
-    uid: Option<Uid>,
-    list: &FlagList,
-    recent: bool,
-) {
+/// What an untagged FETCH tells of a message whose flags are new.
+pub(crate) struct FlagsNews<'a> {
+    /// Its sequence number.
+    pub(crate) seq: usize,
+    /// Its UID.
+    pub(crate) uid: Uid,
+    /// Whether the UID is told although nobody asked for it.
+    pub(crate) tells_uid: bool,
+    /// Its flags; none where only the modification sequence is news.
+    pub(crate) flags: Option<&'a FlagList>,
+    /// Whether it is `\Recent`.
+    pub(crate) recent: bool,
+    /// When they changed.
+    pub(crate) modseq: ModSeq,
+}
+
+/// Begins a FETCH response, or a UIDFETCH response where there are no sequence numbers (RFC 9586 §3.3).
+pub(crate) fn fetch_head(out: &mut BytesMut, seq: usize, uid: Uid, enabled: Enabled) {
     out.put_slice(b"* ");
-    number(out, seq as u64);
-    out.put_slice(b" FETCH (");
-    if let Some(uid) = uid {
-        out.put_slice(b"UID ");
+    if enabled.has(Extension::UidOnly) {
         number(out, u64::from(uid.get()));
-        out.put_u8(b' ');
+        out.put_slice(b" UIDFETCH (");
+    } else {
+        number(out, seq as u64);
+        out.put_slice(b" FETCH (");
     }
-    out.put_slice(b"FLAGS ");
-    flags(out, list, recent);
+}
+
+/// `MODSEQ (5)`
+pub(crate) fn modseq(out: &mut BytesMut, modseq: ModSeq) {
+    out.put_slice(b"MODSEQ (");
+    number(out, modseq.get());
+    out.put_u8(b')');
+}
+
+/// An untagged FETCH with what is new of a message's flags.
+pub(crate) fn fetch_flags(out: &mut BytesMut, news: &FlagsNews<'_>, enabled: Enabled) {
+    fetch_head(out, news.seq, news.uid, enabled);
+    let mut separator: &[u8] = b"";
+    let tells_uid = news.tells_uid || enabled.has(Extension::Qresync);
+    if tells_uid && !enabled.has(Extension::UidOnly) {
+        out.put_slice(b"UID ");
+        number(out, u64::from(news.uid.get()));
+        separator = b" ";
+    }
+    if let Some(list) = news.flags {
+        out.put_slice(separator);
+        out.put_slice(b"FLAGS ");
+        flags(out, list, news.recent && enabled.tells_recent());
+        separator = b" ";
+    }
+    if enabled.has(Extension::Condstore) {
+        out.put_slice(separator);
+        modseq(out, news.modseq);
+    }
     out.put_slice(b")\r\n");
+}
+
+/// `* VANISHED 1,3:5` (RFC 7162 §3.2.10); nothing where the set is empty.
+pub(crate) fn vanished(out: &mut BytesMut, earlier: bool, uids: &UidSet) {
+    if uids.is_empty() {
+        return;
+    }
+    out.put_slice(b"* VANISHED ");
+    if earlier {
+        out.put_slice(b"(EARLIER) ");
+    }
+    display(out, format_args!("{uids}\r\n"));
 }
 
 /// All system flags and the keywords in use, in parentheses; `more` is put last.
@@ -111,6 +162,23 @@ pub(crate) fn astring(out: &mut BytesMut, text: &str) {
         return quoted(out, text);
     }
     out.put_slice(text.as_bytes());
+}
+
+/// Text as a string: quoted where it may be, else a literal.
+pub(crate) fn text(out: &mut BytesMut, text: &str, utf8: bool) {
+    let quotable = |c: char| matches!(c, ' '..='~') || utf8 && !c.is_control() && !c.is_ascii();
+    if !text.chars().all(quotable) {
+        display(out, format_args!("{{{}}}\r\n{text}", text.len()));
+        return;
+    }
+    out.put_u8(b'"');
+    for c in text.chars() {
+        if matches!(c, '"' | '\\') {
+            out.put_u8(b'\\');
+        }
+        out.put_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    out.put_u8(b'"');
 }
 
 /// A mailbox name in its wire form: UTF-8 where the session has enabled that, else modified UTF-7.

@@ -46,6 +46,9 @@ pub(crate) fn run(session: &mut Session, copy: Copy) {
     if uids.is_empty() {
         return session.ok("No such messages");
     }
+    if !moves && session.refuse_limited() {
+        return;
+    }
     if moves {
         session.ask(Ask::Move { uids, target }, Copying { moves });
     } else {
@@ -64,7 +67,7 @@ impl Step for Copying {
             (Answer::Copied(Some(copied)), true) => {
                 let code = code(&copied);
                 write::display(session.text(), format_args!("* OK [{code}] Moved\r\n"));
-                session.ok("Moved");
+                session.ok_synchronized("Moved");
             }
             (Answer::Copied(Some(copied)), false) => session.ok_with(&code(&copied), "Copied"),
             (Answer::Copied(None), _) => session.ok("No such messages"),

@@ -30,7 +30,7 @@ impl Step for Expunging {
     /// The EXPUNGE responses come from the update that precedes the answer.
     fn answer(self: Box<Self>, session: &mut Session, answer: Answer) {
         match answer {
-            Answer::Done => session.ok("Expunged"),
+            Answer::Done => session.ok_synchronized("Expunged"),
             other => session.refuse_unexpected(other),
         }
     }

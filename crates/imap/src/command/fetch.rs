@@ -1,17 +1,19 @@
 //! FETCH (RFC 3501 §6.4.5, §7.4.2).
 //!
-//! The session asks for rows of messages and writes each as it comes; message bodies pass as ranges that the driver
-//! sends itself.
+//! The session asks for rows of messages; `fetch_rows` writes each as it comes.
 
-use bytes::BufMut;
+use nightmail_core::{ModSeq, Uid};
 
+use super::fetch_rows::Fetching;
 use super::section::{Partial, Section, SectionText};
+use super::synchronize::{self, FetchModifiers};
 use super::{Command, messages};
-use crate::io::{Answer, Ask, BlobRange, FetchRow, Output, SectionData};
+use crate::enabled::Extension;
+use crate::io::Ask;
 use crate::parse::{ParseError, Parser, Result};
-use crate::session::{Session, Step};
+use crate::session::Session;
+use crate::set::UidSet;
 use crate::view::Messages;
-use crate::write;
 
 /// The arguments of FETCH.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +22,8 @@ pub struct Fetch {
     pub messages: Messages,
     /// What of them, macros taken apart.
     pub items: Vec<FetchItem>,
+    /// What narrows it.
+    pub modifiers: FetchModifiers,
 }
 
 /// A data item.
@@ -39,8 +43,82 @@ pub enum FetchItem {
     Body,
     /// BODYSTRUCTURE
     BodyStructure,
+    /// MODSEQ (RFC 7162 §3.1.5)
+    ModSeq,
+    /// SAVEDATE (RFC 8514)
+    SaveDate,
+    /// EMAILID (RFC 8474)
+    EmailId,
+    /// THREADID (RFC 8474)
+    ThreadId,
+    /// PREVIEW (RFC 8970)
+    Preview,
     /// A section, by any of its names
     Section(SectionItem),
+    /// A part without its transfer encoding (RFC 3516)
+    Binary(BinaryItem),
+}
+
+/// `BINARY[...]` or `BINARY.SIZE[...]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BinaryItem {
+    /// Which part.
+    pub part: BinaryPart,
+    /// Whether `\Seen` stays as it is.
+    pub peek: bool,
+    /// Which octets of it.
+    pub partial: Option<Partial>,
+}
+
+/// A part to be decoded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BinaryPart {
+    /// The path of part numbers; empty: the message.
+    pub part: Vec<u32>,
+    /// Whether only its length is wanted.
+    pub size_only: bool,
+}
+
+/// A range of the messages found, counted from either end (RFC 9394 §3.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PartialRange {
+    /// The lower position, from 1.
+    pub first: u32,
+    /// The higher one.
+    pub last: u32,
+    /// Whether positions count from the last message.
+    pub from_end: bool,
+}
+
+impl PartialRange {
+    /// `1:100` or `-1:-100`.
+    pub(crate) fn parse(parser: &mut Parser<'_>) -> Result<Self> {
+        let from_end = parser.eat(b'-');
+        let first = parser.nz_number()?;
+        parser.expect(b':', "expected : in the range")?;
+        if parser.eat(b'-') != from_end {
+            return Err(ParseError::Syntax("both ends must have the same sign"));
+        }
+        let last = parser.nz_number()?;
+        Ok(Self {
+            first: first.min(last),
+            last: first.max(last),
+            from_end,
+        })
+    }
+
+    /// The part of `all` that is meant.
+    pub fn cut<T>(self, all: &[T]) -> &[T] {
+        let (first, last) = (self.first as usize, self.last as usize);
+        let (start, end) = match self.from_end {
+            false => (first.saturating_sub(1), last.min(all.len())),
+            true => (
+                all.len().saturating_sub(last),
+                (all.len() + 1).saturating_sub(first),
+            ),
+        };
+        all.get(start..end).unwrap_or_default()
+    }
 }
 
 /// A section to fetch.
@@ -84,8 +162,22 @@ pub struct FetchPlan {
     pub body_structure: bool,
     /// These sections, none twice.
     pub sections: Vec<Section>,
+    /// SAVEDATE.
+    pub save_date: bool,
+    /// EMAILID or THREADID.
+    pub object_ids: bool,
+    /// PREVIEW.
+    pub preview: bool,
+    /// These decoded parts, none twice.
+    pub binaries: Vec<BinaryPart>,
     /// Whether `\Seen` is to be set first.
     pub set_seen: bool,
+    /// Only messages that changed after this.
+    pub changed_since: Option<ModSeq>,
+    /// Which UIDs are to be named that were expunged after `changed_since`.
+    pub vanished: Option<UidSet>,
+    /// Only these of the messages left.
+    pub partial: Option<PartialRange>,
 }
 
 impl FetchPlan {
@@ -93,7 +185,16 @@ impl FetchPlan {
         let mut plan = Self::default();
         for item in items {
             match item {
-                FetchItem::Flags | FetchItem::Uid => {}
+                FetchItem::Flags | FetchItem::Uid | FetchItem::ModSeq => {}
+                FetchItem::SaveDate => plan.save_date = true,
+                FetchItem::EmailId | FetchItem::ThreadId => plan.object_ids = true,
+                FetchItem::Preview => plan.preview = true,
+                FetchItem::Binary(item) => {
+                    plan.set_seen |= !item.peek && !read_only;
+                    if !plan.binaries.contains(&item.part) {
+                        plan.binaries.push(item.part.clone());
+                    }
+                }
                 FetchItem::InternalDate => plan.internal_date = true,
                 FetchItem::Size => plan.size = true,
                 FetchItem::Envelope => plan.envelope = true,
@@ -112,7 +213,18 @@ impl FetchPlan {
 
     /// Whether the header or the body of the message has to be looked at.
     pub const fn needs_content(&self) -> bool {
-        self.envelope || self.body || self.body_structure || !self.sections.is_empty()
+        self.envelope
+            || self.body
+            || self.body_structure
+            || self.preview
+            || !self.sections.is_empty()
+            || !self.binaries.is_empty()
+    }
+
+    /// Whether UIDs, flags and modification sequences are all that is wanted.
+    pub const fn is_of_marks(&self) -> bool {
+        let of_row = self.internal_date || self.size || self.save_date || self.object_ids;
+        !of_row && !self.needs_content() && !self.set_seen
     }
 }
 
@@ -126,8 +238,13 @@ pub(super) fn parse(parser: &mut Parser<'_>, by_uid: bool) -> Result<Command> {
     } else {
         vec![parse_item(parser)?]
     };
+    let modifiers = synchronize::fetch_modifiers(parser, by_uid)?;
     parser.end()?;
-    Ok(Command::Fetch(Fetch { messages, items }))
+    Ok(Command::Fetch(Fetch {
+        messages,
+        items,
+        modifiers,
+    }))
 }
 
 fn parse_macro(parser: &mut Parser<'_>) -> Option<Vec<FetchItem>> {
@@ -143,7 +260,7 @@ fn parse_macro(parser: &mut Parser<'_>) -> Option<Vec<FetchItem>> {
     }
 }
 
-fn parse_item(parser: &mut Parser<'_>) -> Result<FetchItem> {
+pub(super) fn parse_item(parser: &mut Parser<'_>) -> Result<FetchItem> {
     let word = parser.take_while(|b| b.is_ascii_alphanumeric() || b == b'.');
     let word = word.to_ascii_uppercase();
     if matches!(word.as_slice(), b"BODY" | b"BODY.PEEK") && parser.eat(b'[') {
@@ -153,6 +270,10 @@ fn parse_item(parser: &mut Parser<'_>) -> Result<FetchItem> {
             peek: word.ends_with(b"PEEK"),
             partial: Partial::parse(parser)?,
         }));
+    }
+    if matches!(word.as_slice(), b"BINARY" | b"BINARY.PEEK" | b"BINARY.SIZE") {
+        parser.expect(b'[', "expected [")?;
+        return parse_binary(parser, word.ends_with(b"SIZE"), word.len() > b"BINARY".len());
     }
     let rfc822 = |name, text, peek| {
         FetchItem::Section(SectionItem {
@@ -170,6 +291,11 @@ fn parse_item(parser: &mut Parser<'_>) -> Result<FetchItem> {
         b"ENVELOPE" => FetchItem::Envelope,
         b"BODY" => FetchItem::Body,
         b"BODYSTRUCTURE" => FetchItem::BodyStructure,
+        b"MODSEQ" => FetchItem::ModSeq,
+        b"SAVEDATE" => FetchItem::SaveDate,
+        b"EMAILID" => FetchItem::EmailId,
+        b"THREADID" => FetchItem::ThreadId,
+        b"PREVIEW" => parse_preview(parser)?,
         b"RFC822" => rfc822(SectionName::Rfc822, SectionText::All, false),
         b"RFC822.HEADER" => rfc822(SectionName::Rfc822Header, SectionText::Header, true),
         b"RFC822.TEXT" => rfc822(SectionName::Rfc822Text, SectionText::Text, false),
@@ -177,163 +303,120 @@ fn parse_item(parser: &mut Parser<'_>) -> Result<FetchItem> {
     })
 }
 
+/// After the opening bracket.
+fn parse_binary(parser: &mut Parser<'_>, size_only: bool, peek: bool) -> Result<FetchItem> {
+    let mut part = Vec::new();
+    if !parser.eat(b']') {
+        loop {
+            if part.len() >= parser.limits().section_depth_max {
+                return Err(ParseError::TooMany("parts"));
+            }
+            part.push(parser.nz_number()?);
+            if !parser.eat(b'.') {
+                break;
+            }
+        }
+        parser.expect(b']', "expected ] after the part")?;
+    }
+    let partial = match size_only {
+        true => None,
+        false => Partial::parse(parser)?,
+    };
+    Ok(FetchItem::Binary(BinaryItem {
+        part: BinaryPart { part, size_only },
+        peek,
+        partial,
+    }))
+}
+
+/// What is not at hand is made at once, so LAZY gets the same.
+fn parse_preview(parser: &mut Parser<'_>) -> Result<FetchItem> {
+    let mut ahead = parser.clone();
+    if ahead.eat(b' ') && ahead.eat(b'(') {
+        if !ahead.eat_word("LAZY") {
+            return Err(ParseError::Syntax("expected LAZY"));
+        }
+        ahead.expect(b')', "expected a parenthesis")?;
+        *parser = ahead;
+    }
+    Ok(FetchItem::Preview)
+}
+
+/// A fetch that no command asked for.
+pub(super) fn pushed(session: &Session, items: Vec<FetchItem>) -> (FetchPlan, Fetching) {
+    let plan = FetchPlan::new(&items, session.is_read_only());
+    let fetching = Fetching::new(false, items, &plan);
+    (plan, fetching)
+}
+
 pub(crate) fn run(session: &mut Session, fetch: Fetch) {
     let Fetch {
         messages,
         mut items,
+        modifiers,
     } = fetch;
+    if modifiers.vanished && !session.enabled().has(Extension::Qresync) {
+        return session.bad("Enable QRESYNC first");
+    }
+    if modifiers.changed_since.is_some() && !items.contains(&FetchItem::ModSeq) {
+        items.push(FetchItem::ModSeq);
+    }
+    if items.contains(&FetchItem::ModSeq) {
+        session.enable(Extension::Condstore);
+    }
     let Some(uids) = session.resolve(&messages) else {
         return;
     };
-    if uids.is_empty() {
+    let last = session.view().and_then(|view| view.uids().last().copied());
+    let vanished = modifiers
+        .vanished
+        .then(|| reach(&messages, &uids, last));
+    if uids.is_empty() && vanished.is_none() {
         return session.ok("No such messages");
     }
-    if messages.is_uid() && !items.contains(&FetchItem::Uid) {
+    let names_uid = items.contains(&FetchItem::Uid) || session.enabled().has(Extension::UidOnly);
+    if messages.is_uid() && !names_uid {
         items.insert(0, FetchItem::Uid);
     }
-    let plan = FetchPlan::new(&items, session.is_read_only());
-    let sections = plan.sections.clone();
-    let fetching = Fetching {
-        by_uid: messages.is_uid(),
-        tells_flags: items.contains(&FetchItem::Flags),
-        items,
-        sections,
-        hint: 0,
+    let plan = FetchPlan {
+        changed_since: modifiers.changed_since,
+        vanished,
+        partial: modifiers.partial,
+        ..FetchPlan::new(&items, session.is_read_only())
     };
+    let fetching = Fetching::new(messages.is_uid(), items, &plan);
     session.ask(Ask::Fetch { uids, plan }, fetching);
 }
 
-struct Fetching {
-    by_uid: bool,
-    tells_flags: bool,
-    items: Vec<FetchItem>,
-    /// The sections of the plan, to find an item's data by its place.
-    sections: Vec<Section>,
-    /// The index at which the next message probably is.
-    hint: usize,
-}
-
-impl Step for Fetching {
-    fn answer(mut self: Box<Self>, session: &mut Session, answer: Answer) {
-        match answer {
-            Answer::FetchRow(row) => {
-                self.row(session, &row);
-                session.await_more(self);
-            }
-            Answer::FetchDone { gone } => session.ok_gone(gone && !self.by_uid, "Fetched"),
-            other => session.refuse_unexpected(other),
-        }
+/// The UIDs that a client asks about, those that no message has included.
+fn reach(messages: &Messages, uids: &UidSet, last: Option<Uid>) -> UidSet {
+    match messages {
+        Messages::Uid(spec) => spec.reach(last),
+        _ => uids.clone(),
     }
 }
 
-impl Fetching {
-    fn row(&mut self, session: &mut Session, row: &FetchRow) {
-        let Some(view) = session.view_mut() else {
-            return;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_cut_from_either_end() {
+        let all = [10, 20, 30, 40, 50];
+        let cut = |first, last, from_end| {
+            let range = PartialRange {
+                first,
+                last,
+                from_end,
+            };
+            range.cut(&all).to_vec()
         };
-        if row.flags_changed {
-            view.remember_own_row(row.modseq, row.uid);
-        }
-        let Some(seq) = view.seq_of(row.uid, &mut self.hint) else {
-            return;
-        };
-        let recent = view.is_recent(row.uid);
-        let tells_flags = self.tells_flags || row.flags_changed;
-        if tells_flags {
-            view.told_flags(row.uid, row.modseq, &row.flags);
-        }
-        let out = session.text();
-        out.put_slice(b"* ");
-        write::number(out, seq as u64);
-        out.put_slice(b" FETCH ");
-        for (index, item) in self.items.iter().enumerate() {
-            session.text().put_u8(if index == 0 { b'(' } else { b' ' });
-            self.item(session, row, item, recent);
-        }
-        if tells_flags && !self.tells_flags {
-            session.text().put_slice(b" FLAGS ");
-            write::flags(session.text(), &row.flags, recent);
-        }
-        session.text().put_slice(b")\r\n");
-    }
-
-    fn item(&self, session: &mut Session, row: &FetchRow, item: &FetchItem, recent: bool) {
-        let out = session.text();
-        match item {
-            FetchItem::Flags => {
-                out.put_slice(b"FLAGS ");
-                write::flags(out, &row.flags, recent);
-            }
-            FetchItem::Uid => {
-                out.put_slice(b"UID ");
-                write::number(out, u64::from(row.uid.get()));
-            }
-            FetchItem::InternalDate => {
-                let date = row.internal_date.imap_date_time();
-                write::display(out, format_args!("INTERNALDATE \"{date}\""));
-            }
-            FetchItem::Size => {
-                out.put_slice(b"RFC822.SIZE ");
-                write::number(out, row.octets);
-            }
-            FetchItem::Envelope => structure(out, "ENVELOPE ", &row.envelope),
-            FetchItem::Body => structure(out, "BODY ", &row.body),
-            FetchItem::BodyStructure => structure(out, "BODYSTRUCTURE ", &row.body_structure),
-            FetchItem::Section(item) => {
-                let place = self
-                    .sections
-                    .iter()
-                    .position(|section| *section == item.section);
-                let data = place.and_then(|place| row.sections.get(place));
-                write_section(session, item, data);
-            }
-        }
-    }
-}
-
-fn structure(out: &mut bytes::BytesMut, name: &str, rendered: &[u8]) {
-    out.put_slice(name.as_bytes());
-    out.put_slice(if rendered.is_empty() {
-        b"NIL"
-    } else {
-        rendered
-    });
-}
-
-fn write_section(session: &mut Session, item: &SectionItem, data: Option<&SectionData>) {
-    let out = session.text();
-    match item.name {
-        SectionName::Body => write::display(out, format_args!("BODY[{}]", item.section)),
-        SectionName::Rfc822 => out.put_slice(b"RFC822"),
-        SectionName::Rfc822Header => out.put_slice(b"RFC822.HEADER"),
-        SectionName::Rfc822Text => out.put_slice(b"RFC822.TEXT"),
-    }
-    if let Some(partial) = item.partial {
-        write::display(out, format_args!("<{}>", partial.start));
-    }
-    let cut = |octets: u64| {
-        item.partial
-            .map_or((0, octets), |partial| partial.cut(octets))
-    };
-    match data {
-        None | Some(SectionData::Absent) => out.put_slice(b" NIL"),
-        Some(SectionData::Bytes(bytes)) => {
-            let (start, count) = cut(bytes.len() as u64);
-            let (start, count) = (start as usize, count as usize);
-            let octets = bytes.get(start..start + count).unwrap_or_default();
-            write::display(out, format_args!(" {{{}}}\r\n", octets.len()));
-            out.put_slice(octets);
-        }
-        Some(SectionData::Blob(blob)) => {
-            let (start, count) = cut(blob.octets);
-            write::display(out, format_args!(" {{{count}}}\r\n"));
-            if count > 0 {
-                session.push(Output::SendBlob(BlobRange {
-                    token: blob.token,
-                    start: blob.start + start,
-                    octets: count,
-                }));
-            }
-        }
+        assert_eq!(cut(1, 2, false), [10, 20]);
+        assert_eq!(cut(4, 9, false), [40, 50]);
+        assert_eq!(cut(6, 9, false), Vec::<i32>::new());
+        assert_eq!(cut(1, 2, true), [40, 50]);
+        assert_eq!(cut(4, 9, true), [10, 20]);
+        assert_eq!(cut(6, 9, true), Vec::<i32>::new());
+        assert_eq!(cut(1, u32::MAX, true), all);
     }
 }

@@ -1,13 +1,18 @@
-//! STORE (RFC 3501 §6.4.6).
+//! STORE (RFC 3501 §6.4.6), also of messages that have not changed meanwhile (RFC 7162 §3.1.3).
 
-use super::{Command, messages};
+use std::sync::Arc;
+
+use nightmail_core::{ModSeq, Uid};
+
+use super::{Command, messages, synchronize};
+use crate::enabled::Extension;
 use crate::flag::FlagList;
-use crate::io::{Answer, Ask, FlagsRow};
+use crate::io::{Answer, Ask, Telling};
 use crate::parse::{ParseError, Parser, Result};
 use crate::session::{Session, Step};
 use crate::set::UidSet;
 use crate::view::Messages;
-use crate::write;
+use crate::write::{self, FlagsNews};
 
 /// How flags change.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,11 +34,14 @@ pub struct Store {
     pub change: FlagChange,
     /// Whether the new flags are not to be told.
     pub silent: bool,
+    /// Only messages that have not changed after this (RFC 7162 §3.1.3).
+    pub unchanged_since: Option<ModSeq>,
 }
 
 pub(super) fn parse(parser: &mut Parser<'_>, by_uid: bool) -> Result<Command> {
     let messages = messages(parser, by_uid)?;
     parser.space()?;
+    let unchanged_since = synchronize::unchanged_since(parser)?;
     let item = parser.atom()?.to_ascii_uppercase();
     let (item, silent) = match item.strip_suffix(".SILENT") {
         Some(item) => (item, true),
@@ -52,6 +60,7 @@ pub(super) fn parse(parser: &mut Parser<'_>, by_uid: bool) -> Result<Command> {
         messages,
         change,
         silent,
+        unchanged_since,
     }))
 }
 
@@ -70,14 +79,22 @@ pub(crate) fn run(session: &mut Session, store: Store) {
         by_uid: store.messages.is_uid(),
         hint: 0,
     };
+    if store.unchanged_since.is_some() {
+        session.enable(Extension::Condstore);
+    }
     // News that waits would be stale once this is done, so the new flags are told instead.
     let silent = store.silent && !session.view().is_some_and(|view| view.has_news_of(&uids));
-    let change = store.change;
+    let telling = match silent {
+        false => Telling::Flags,
+        true if session.enabled().has(Extension::Condstore) => Telling::ModSeq,
+        true => Telling::Nothing,
+    };
     session.ask(
         Ask::Store {
             uids,
-            change,
-            silent,
+            change: store.change,
+            telling,
+            unchanged_since: store.unchanged_since,
         },
         storing,
     );
@@ -93,14 +110,26 @@ impl Step for Storing {
     fn answer(mut self: Box<Self>, session: &mut Session, answer: Answer) {
         match answer {
             Answer::StoreRow(row) => {
-                self.row(session, &row);
+                if let Some(view) = session.view_mut() {
+                    view.remember_own_row(row.modseq, row.uid);
+                }
+                self.tell(session, row.uid, Some(&row.flags), row.modseq);
                 session.await_more(self);
             }
-            Answer::Stored { modseq, gone } => {
+            Answer::StoreModSeq { uids, modseq } => {
+                self.tell_modseq(session, &uids, modseq);
+                session.await_more(self);
+            }
+            Answer::Stored {
+                modseq,
+                gone,
+                modified,
+            } => {
                 if let (Some(modseq), Some(view)) = (modseq, session.view_mut()) {
-                    view.remember_own(modseq, &self.uids);
+                    let left = view.members(&modified);
+                    view.remember_own(modseq, &self.uids.without(&left));
                 }
-                session.ok_gone(gone && !self.by_uid, "Stored");
+                self.complete(session, gone, &modified);
             }
             other => session.refuse_unexpected(other),
         }
@@ -108,15 +137,53 @@ impl Step for Storing {
 }
 
 impl Storing {
-    fn row(&mut self, session: &mut Session, row: &FlagsRow) {
-        let Some(view) = session.view_mut() else {
+    fn tell(&mut self, session: &mut Session, uid: Uid, flags: Option<&FlagList>, modseq: ModSeq) {
+        let enabled = session.enabled();
+        let (out, Some(view)) = session.text_and_view() else {
             return;
         };
-        view.remember_own_row(row.modseq, row.uid);
-        let recent = view.is_recent(row.uid);
-        if let Some(seq) = view.seq_of(row.uid, &mut self.hint) {
-            let uid = self.by_uid.then_some(row.uid);
-            write::fetch_flags(session.text(), seq, uid, &row.flags, recent);
+        let Some(seq) = view.seq_of(uid, &mut self.hint) else {
+            return;
+        };
+        let news = FlagsNews {
+            seq,
+            uid,
+            tells_uid: self.by_uid,
+            flags,
+            recent: view.is_recent(uid),
+            modseq,
+        };
+        write::fetch_flags(out, &news, enabled);
+    }
+
+    fn tell_modseq(&mut self, session: &mut Session, uids: &UidSet, modseq: ModSeq) {
+        let Some(view) = session.view() else {
+            return;
+        };
+        let known = Arc::clone(view.uids());
+        for (low, high) in uids.ranges() {
+            let start = known.partition_point(|uid| *uid < low);
+            let stored = known.get(start..).unwrap_or_default().iter();
+            for uid in stored.take_while(|uid| **uid <= high) {
+                self.tell(session, *uid, None, modseq);
+            }
+        }
+    }
+
+    /// What was left as it is because it had changed is named in the way in which the client named it.
+    fn complete(&self, session: &mut Session, gone: bool, modified: &UidSet) {
+        let Some(view) = session.view().filter(|_| !modified.is_empty()) else {
+            return session.ok_gone(gone && !self.by_uid, "Stored");
+        };
+        let named = match self.by_uid {
+            true => modified.clone(),
+            false => view.numbers_of(modified),
+        };
+        let code = format!("MODIFIED {named}");
+        if gone && !self.by_uid {
+            session.no_with(&code, "Some messages are gone, others have changed");
+        } else {
+            session.ok_with(&code, "Some messages have changed");
         }
     }
 }

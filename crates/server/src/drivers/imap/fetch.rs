@@ -1,6 +1,8 @@
 //! FETCH (RFC 3501 §6.4.5): messages in batches, the next one being read while one is sent.
 
+mod binary;
 mod load;
+mod marks;
 mod section;
 
 use std::io;
@@ -27,6 +29,29 @@ pub(super) struct Source {
     body: Body,
 }
 
+impl Source {
+    /// Reads octets of a message as they are needed; none where it is in memory.
+    pub(super) fn reader(&self, store: Store, range: &BlobRange) -> Option<MessageReader> {
+        let octets = range.start..range.start.saturating_add(range.octets);
+        match self.body {
+            Body::Stored(blob) => Some(MessageReader::new(store, &self.prefix, blob, octets)),
+            Body::Loaded(_) => None,
+        }
+    }
+}
+
+/// The octets of a section of a message of which only the structure is loaded, and where they are if they are many.
+/// `token` is the place that they will have among the sources.
+pub(super) async fn section_data(
+    store: &Store,
+    item: &Item,
+    section: &Section,
+    token: usize,
+) -> Result<(SectionData, Option<Source>), StoreError> {
+    let found = section::data(store, item, section, token).await?;
+    Ok((found.data, found.source))
+}
+
 /// The message after its prefix.
 #[derive(Clone)]
 pub(super) enum Body {
@@ -45,7 +70,15 @@ impl ImapSession {
     ) -> Result<Answer, Failure> {
         self.refresh_if_changed().await?;
         let mailbox = self.current()?.mailbox;
-        let wanted = self.uids_in(uids);
+        let wanted = self.narrowed(uids, &plan, transport).await?;
+        if marks::know(&plan) {
+            let snapshot = self.store().snapshot(mailbox).await;
+            let snapshot = snapshot.map_err(Failure::of_selected)?;
+            let sized = |uid: &u32| snapshot.mark(*uid).is_none_or(|mark| mark.size().is_some());
+            if !plan.size || wanted.iter().all(sized) {
+                return Box::pin(self.fetch_marks(&wanted, &snapshot, transport)).await;
+            }
+        }
         let mut loader = Loader::new(self.store().clone(), mailbox, wanted, Needs::of(&plan));
         let mut next = loader.next().await.map_err(Failure::of_selected)?;
         while let Some(batch) = next {
@@ -63,6 +96,29 @@ impl ImapSession {
                 gone: loader.missing > 0,
             }),
         }
+    }
+
+    /// The messages that are left by what narrows a plan; tells of those that are gone, where the plan wants it.
+    async fn narrowed(
+        &mut self,
+        uids: &UidSet,
+        plan: &FetchPlan,
+        transport: &mut Transport,
+    ) -> Result<Vec<u32>, Failure> {
+        let mut wanted = self.uids_in(uids);
+        if let Some(since) = plan.changed_since {
+            wanted = Box::pin(self.changed_since(&wanted, since)).await?;
+            if let Some(asked) = &plan.vanished {
+                let vanished = Box::pin(self.vanished_since(asked, since)).await?;
+                let answer = Input::Answer(Answer::Vanished(vanished));
+                self.machine.handle(Instant::now(), answer);
+                self.drain(transport).await?;
+            }
+        }
+        Ok(match plan.partial {
+            Some(range) => range.cut(&wanted).to_vec(),
+            None => wanted,
+        })
     }
 
     async fn send_batch(
@@ -99,7 +155,7 @@ impl ImapSession {
             return Ok(());
         }
         let stored = self
-            .change_flags(&uids, FlagOperation::Add, Flags::SEEN, Vec::new())
+            .change_flags(&uids, FlagOperation::Add, Flags::SEEN, Vec::new(), None)
             .await;
         let rows = match stored {
             Ok(stored) => stored.rows,
@@ -135,6 +191,18 @@ impl ImapSession {
             }
             sections.push(data.data);
         }
+        let mut binaries = Vec::with_capacity(plan.binaries.len());
+        for part in &plan.binaries {
+            let decoded = binary::data(self.store(), &item, part, self.sources.len()).await?;
+            if let Some(source) = decoded.source {
+                self.sources.push(source);
+            }
+            binaries.push(decoded.data);
+        }
+        let preview = match plan.preview {
+            true => Some(section::preview(self.store(), &item).await?),
+            false => None,
+        };
         let rendered = |wanted: bool, write: fn(&Item, &mut Vec<u8>)| {
             let mut out = Vec::new();
             if wanted {
@@ -155,6 +223,11 @@ impl ImapSession {
             internal_date: item.row.internal_date,
             octets: item.row.size,
             sections,
+            binaries,
+            preview,
+            save_date: item.row.save_date,
+            email_id: item.row.email_id,
+            thread_id: None,
         })
     }
 

@@ -23,7 +23,7 @@ const STORE_CHUNK: usize = 1 << 20;
 pub(super) struct KeywordTable(Vec<Option<Keyword>>);
 
 impl KeywordTable {
-    fn new(keywords: &Keywords) -> Self {
+    pub(super) fn new(keywords: &Keywords) -> Self {
         Self(
             keywords
                 .names()

@@ -35,9 +35,10 @@ impl Needs {
     pub(in crate::drivers::imap) fn of(plan: &FetchPlan) -> Self {
         let is_part = |section: &Section| *section != Section::ALL;
         let rendered = plan.envelope || plan.body || plan.body_structure;
+        let decoded = !plan.binaries.is_empty();
         Self {
-            structure: rendered || plan.sections.iter().any(is_part),
-            content: !plan.sections.is_empty(),
+            structure: rendered || decoded || plan.preview || plan.sections.iter().any(is_part),
+            content: !plan.sections.is_empty() || decoded || plan.preview,
         }
     }
 }

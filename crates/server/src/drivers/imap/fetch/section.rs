@@ -9,6 +9,7 @@ use bytes::Bytes;
 use nightmail_imap::command::section::{Section, SectionText};
 use nightmail_imap::io::{BlobRange, SectionData};
 use nightmail_mime::header::pick_fields;
+use nightmail_mime::preview::{PREVIEW_SOURCE_OCTETS, preview as preview_of, preview_part};
 use nightmail_mime::{Envelope, SectionKind, imap};
 use nightmail_store::{Store, StoreError};
 
@@ -18,6 +19,8 @@ use super::{Item, Source};
 const COPIED_OCTETS_MAX: u64 = 1024;
 /// So much of a header is searched for fields.
 pub(in crate::drivers::imap) const HEADER_OCTETS_MAX: u64 = 4 << 20;
+/// Characters of a preview (RFC 8970 §3.1).
+const PREVIEW_CHARS_MAX: usize = 200;
 /// Addresses read from the prefix, which has none that matter.
 const PREFIX_ADDRESSES_MAX: usize = 1;
 
@@ -48,7 +51,8 @@ pub(super) async fn data(
     Ok(plain(SectionData::Bytes(picked.into())))
 }
 
-fn of_range(item: &Item, range: Range<u64>, token: usize) -> Data {
+/// Octets that lie in the message one after the other.
+pub(super) fn of_range(item: &Item, range: Range<u64>, token: usize) -> Data {
     let octets = range.end.saturating_sub(range.start);
     let short = match octets <= COPIED_OCTETS_MAX {
         true => item.slice(&range),
@@ -118,6 +122,16 @@ pub(super) fn write_envelope(item: &Item, out: &mut Vec<u8>) {
 
 pub(super) fn write_body(item: &Item, extended: bool, out: &mut Vec<u8>) {
     imap::write_body(&item.structure, extended, out);
+}
+
+/// The first words of the message (RFC 8970).
+pub(super) async fn preview(store: &Store, item: &Item) -> Result<String, StoreError> {
+    let Some(part) = preview_part(&item.structure) else {
+        return Ok(String::new());
+    };
+    let range = item.shifted(&part.body);
+    let raw = Box::pin(item.read(store, range, PREVIEW_SOURCE_OCTETS)).await?;
+    Ok(preview_of(part, &raw, PREVIEW_CHARS_MAX))
 }
 
 /// The message's own header, fields of the prefix included.
