@@ -398,6 +398,7 @@ fn logged_in(record: AccountRecord) -> LoggedIn {
         quota: Quota {
             bytes: record.quota.bytes,
             messages: record.quota.messages,
+            mailboxes: record.quota.mailboxes,
         },
         address: record.address,
     }

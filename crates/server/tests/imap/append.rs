@@ -78,7 +78,7 @@ fn a_message_to_no_mailbox_is_refused_before_it_is_sent() {
 fn a_message_beyond_the_quota_is_refused() {
     let quota = Quota {
         bytes: Some(1000),
-        messages: None,
+        ..Quota::UNLIMITED
     };
     let server = Server::with_quota(quota);
     let mut client = server.selected("INBOX");

@@ -36,6 +36,16 @@ impl ImapSession {
         Answer::Authentication(decided.answer)
     }
 
+    /// The client is nobody again; of the connection, TLS stays.
+    pub(super) fn unauthenticate(&mut self, transport: &Transport) -> Answer {
+        self.user = None;
+        self.selected = None;
+        self.keywords = None;
+        self.incoming = None;
+        self.sources = Vec::new();
+        Answer::LoggedOut(self.service.services.channel(transport))
+    }
+
     pub(super) fn user(&self) -> Result<&User, Failure> {
         self.user.as_deref().ok_or_else(Failure::out_of_order)
     }
@@ -50,6 +60,7 @@ impl ImapSession {
             Ok(Some(record)) => Ok(Quota {
                 bytes: record.quota.bytes,
                 messages: record.quota.messages,
+                mailboxes: record.quota.mailboxes,
             }),
             Ok(None) => Err(Failure::Gone(nightmail_imap::io::Farewell::Operator)),
             Err(error) => {
