@@ -29,11 +29,30 @@ pub enum Topic {
 struct TopicState {
     version: AtomicU64,
     notify: Notify,
+    /// Those who listen to this topic among others.
+    watchers: Mutex<Vec<Arc<Bell>>>,
 }
 
 impl TopicState {
     fn wake(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
+        self.notify.notify_waiters();
+        for bell in &*self.watchers.lock() {
+            bell.ring();
+        }
+    }
+}
+
+/// Rings when one of several topics changes.
+#[derive(Default)]
+struct Bell {
+    rung: AtomicU64,
+    notify: Notify,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.rung.fetch_add(1, Ordering::AcqRel);
         self.notify.notify_waiters();
     }
 }
@@ -62,18 +81,42 @@ pub struct EventHub {
 impl EventHub {
     /// Subscribes to a topic from now on.
     pub fn subscribe(&self, topic: Topic) -> Subscription {
-        let state = {
-            let mut topics = self.shared.topics.lock();
-            let entry = topics.entry(topic).or_default();
-            entry.listeners += 1;
-            Arc::clone(&entry.state)
-        };
+        let state = self.listen(topic);
         let seen = state.version.load(Ordering::Acquire);
         Subscription {
             hub: self.clone(),
             topic,
             state,
             seen,
+        }
+    }
+
+    /// A listener to many topics, which listens to none yet.
+    pub fn watch(&self) -> Watch {
+        Watch {
+            hub: self.clone(),
+            bell: Arc::default(),
+            heard: 0,
+            topics: HashMap::new(),
+        }
+    }
+
+    fn listen(&self, topic: Topic) -> Arc<TopicState> {
+        let mut topics = self.shared.topics.lock();
+        let entry = topics.entry(topic).or_default();
+        entry.listeners += 1;
+        Arc::clone(&entry.state)
+    }
+
+    /// A listener of a topic is gone.
+    fn forget(&self, topic: Topic) {
+        let mut topics = self.shared.topics.lock();
+        let Some(entry) = topics.get_mut(&topic) else {
+            return;
+        };
+        entry.listeners -= 1;
+        if entry.listeners == 0 {
+            topics.remove(&topic);
         }
     }
 
@@ -169,13 +212,102 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut topics = self.hub.shared.topics.lock();
-        let Some(entry) = topics.get_mut(&self.topic) else {
+        self.hub.forget(self.topic);
+    }
+}
+
+/// One listener's places in many topics. Waiting costs the same however many there are.
+pub struct Watch {
+    hub: EventHub,
+    bell: Arc<Bell>,
+    /// How often the bell had rung at the last look.
+    heard: u64,
+    topics: HashMap<Topic, Watched>,
+}
+
+struct Watched {
+    state: Arc<TopicState>,
+    seen: u64,
+}
+
+impl Watch {
+    /// Listens to a topic from now on.
+    pub fn add(&mut self, topic: Topic) {
+        if self.topics.contains_key(&topic) {
             return;
-        };
-        entry.listeners -= 1;
-        if entry.listeners == 0 {
-            topics.remove(&self.topic);
+        }
+        let state = self.hub.listen(topic);
+        state.watchers.lock().push(Arc::clone(&self.bell));
+        let seen = state.version.load(Ordering::Acquire);
+        self.topics.insert(topic, Watched { state, seen });
+    }
+
+    /// Listens only to those topics that are `wanted`.
+    pub fn retain(&mut self, wanted: impl Fn(Topic) -> bool) {
+        let unwanted: Vec<Topic> = self
+            .topics
+            .keys()
+            .copied()
+            .filter(|t| !wanted(*t))
+            .collect();
+        for topic in unwanted {
+            if let Some(watched) = self.topics.remove(&topic) {
+                self.leave(topic, &watched.state);
+            }
+        }
+    }
+
+    fn leave(&self, topic: Topic, state: &TopicState) {
+        let is_ours = |bell: &Arc<Bell>| Arc::ptr_eq(bell, &self.bell);
+        state.watchers.lock().retain(|bell| !is_ours(bell));
+        self.hub.forget(topic);
+    }
+
+    /// Topics listened to.
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Whether none is listened to.
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// Takes note of everything that has happened until now, and says under which topics. Call it before reading
+    /// the store.
+    pub fn take_changed(&mut self) -> Vec<Topic> {
+        self.heard = self.bell.rung.load(Ordering::Acquire);
+        let mut changed = Vec::new();
+        for (topic, watched) in &mut self.topics {
+            let version = watched.state.version.load(Ordering::Acquire);
+            if std::mem::replace(&mut watched.seen, version) != version {
+                changed.push(*topic);
+            }
+        }
+        changed
+    }
+
+    /// Whether something happened since the last [`Self::take_changed`].
+    pub fn has_changed(&self) -> bool {
+        self.bell.rung.load(Ordering::Acquire) != self.heard
+    }
+
+    /// Waits until something happens that was not taken. Cancel-safe.
+    pub async fn changed(&self) {
+        loop {
+            let notified = self.bell.notify.notified();
+            if self.has_changed() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        for (topic, watched) in std::mem::take(&mut self.topics) {
+            self.leave(topic, &watched.state);
         }
     }
 }
@@ -302,6 +434,44 @@ mod tests {
         subscription.changed().await;
         subscription.mark_seen();
         assert!(!subscription.has_changed());
+    }
+
+    #[tokio::test]
+    async fn one_watch_hears_of_every_topic_it_listens_to() {
+        let hub = EventHub::default();
+        let mut watch = hub.watch();
+        for id in 0..3 {
+            watch.add(mailbox(id));
+        }
+        watch.add(mailbox(0));
+        assert_eq!((watch.len(), hub.topics()), (3, 3));
+        hub.publish([mailbox(9)]);
+        assert!(!watch.has_changed());
+        hub.publish([mailbox(1), Topic::Queue]);
+        watch.changed().await;
+        assert_eq!(watch.take_changed(), [mailbox(1)]);
+        assert!(!watch.has_changed() && watch.take_changed().is_empty());
+        watch.retain(|topic| topic == mailbox(2));
+        hub.publish([mailbox(1)]);
+        assert!(!watch.has_changed());
+        hub.publish_all();
+        assert_eq!(watch.take_changed(), [mailbox(2)]);
+        drop(watch);
+        assert_eq!(hub.topics(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_waits_is_woken() {
+        let hub = EventHub::default();
+        let mut watch = hub.watch();
+        watch.add(mailbox(1));
+        let waiting = tokio::spawn(async move {
+            watch.changed().await;
+            watch.take_changed()
+        });
+        tokio::task::yield_now().await;
+        hub.publish([mailbox(1)]);
+        assert_eq!(waiting.await.unwrap(), [mailbox(1)]);
     }
 
     #[test]

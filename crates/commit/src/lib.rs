@@ -21,7 +21,7 @@ mod waiting;
 pub use blob::{BlobRow, Owner};
 pub use committer::{CommitLimits, Committer};
 pub use compact::{CompactionReport, Compactor};
-pub use event::{Changed, EventHub, Outbox, Outgoing, Subscription, Topic};
+pub use event::{Changed, EventHub, Outbox, Outgoing, Subscription, Topic, Watch};
 pub use intent::{Abort, CommitFailure, Intent, NewBlob, SubmitError};
 pub use pack_writer::next_pack_writer;
 pub use reclaim::{ReclaimOptions, ReclaimReport, Reclaimer};

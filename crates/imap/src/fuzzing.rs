@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use nightmail_core::{Flags, ModSeq, Timestamp, Uid, UidValidity};
+use nightmail_core::{Flags, MailboxId, ModSeq, Uid, UidValidity};
 use nightmail_sasl::{self as sasl, Channel, MechanismSet, Question, ScramSecret};
 
+use crate::command::acl::{AclAnswer, AclAsk};
+use crate::command::list::MailboxDetails;
+use crate::command::metadata::MetadataAsk;
+use crate::command::quota::{QuotaRoot, Resource};
 use crate::flag::FlagList;
 use crate::io::{
-    Answer, AppendUid, Ask, BlobRange, CopyUid, FetchRow, FlagsRow, Input, MailboxEntry,
+    BinaryData,     Answer, AppendUid, Ask, BlobRange, CopyUid, FetchRow, FlagsRow, Input, MailboxEntry,
     MailboxUpdate, Output, SectionData, Selected, StatusData,
 };
 use crate::limits::{Config, Limits};
@@ -75,7 +79,8 @@ struct World {
     modseq: u64,
     /// How many messages the client believes to be there; none while none is selected.
     exists: Option<usize>,
-    appending: Option<u64>,
+    /// What is left to come of the message of an APPEND, where its length is known.
+    appending: Option<Option<u64>>,
     literal_left: u64,
     line: Vec<u8>,
 }
@@ -131,9 +136,12 @@ impl World {
                     self.literal_left -= blob.octets;
                 }
                 Output::Body(octets) => {
-                    let left = self.appending.unwrap_or(0).checked_sub(octets.len() as u64);
-                    assert!(left.is_some(), "no more of a message than was announced");
-                    self.appending = left;
+                    assert!(self.appending.is_some(), "a message was begun");
+                    if let Some(known) = self.appending.flatten() {
+                        let left = known.checked_sub(octets.len() as u64);
+                        assert!(left.is_some(), "no more of a message than was announced");
+                        self.appending = Some(left);
+                    }
                 }
                 Output::AbortBody => self.appending = None,
                 Output::Ask(ask) => {
@@ -149,7 +157,7 @@ impl World {
                     self.session
                         .handle(self.now, Input::TlsEstablished(channel));
                 }
-                Output::Idle(_) | Output::ClientId(_) => {}
+                Output::Compress(_) | Output::Idle(_) | Output::ClientId(_) => {}
                 Output::Close => self.closed = true,
             }
         }
@@ -170,25 +178,55 @@ impl World {
             return;
         };
         match ask {
+            Ask::Acl(ask) => self.answer_acl(&ask),
+            Ask::Quota(_) => self.answer_quota(),
+            Ask::Metadata(ask) => self.answer_metadata(ask),
             Ask::Authenticate(question) => self.give(Answer::Authentication(decide(&question))),
             Ask::Select { read_only, .. } => self.answer_select(read_only),
-            Ask::Mailboxes => self.answer_mailboxes(),
+            Ask::Mailboxes(_) => self.answer_mailboxes(),
+            Ask::Details { mailboxes, .. } => {
+                let details = mailboxes.iter().map(|_| MailboxDetails::default());
+                self.give(Answer::Details(details.collect()));
+            }
+            Ask::Notify(_) => self.give(Answer::Notified(Vec::new())),
+            Ask::Create { .. } => self.give(Answer::Created(MailboxId::new(1))),
             Ask::Status { .. } => self.give(Answer::Status(StatusData {
                 messages: 1,
                 recent: 0,
                 uid_next: next,
                 uid_validity: validity,
                 unseen: 0,
+                deleted: 0,
+                octets: 0,
+                deleted_octets: 0,
+                highest_modseq: ModSeq::new(1),
+                mailbox: MailboxId::new(1),
             })),
             Ask::AppendBegin(begin) => {
+                assert!(matches!(self.appending, None | Some(Some(0) | None)), "all of it came");
                 self.appending = Some(begin.octets);
                 self.give(Answer::AppendReady);
             }
+            Ask::AppendUrl { octets_max, .. } => {
+                let octets = 10;
+                self.give(match octets_max < octets {
+                    true => Answer::Refused(Refusal::new(RefusalKind::TooBig, "too big")),
+                    false => Answer::AppendedPart(octets),
+                });
+            }
+            Ask::AuthorizeUrl(_) => self.give(Answer::UrlToken("00".into())),
+            Ask::FetchUrl(_) => {
+                let data = SectionData::Bytes(Bytes::from_static(b"a"));
+                self.give(Answer::UrlData(data));
+            }
+            Ask::ResetUrlKeys(_) => self.give(Answer::Done),
+            Ask::Unauthenticate => self.give(Answer::LoggedOut(None)),
             Ask::AppendFinish => {
-                assert_eq!(self.appending.take(), Some(0), "all of the message came");
+                let left = self.appending.take();
+                assert!(matches!(left, Some(Some(0) | None)), "all of the message came");
                 self.give(Answer::Appended(Some(AppendUid {
                     uid_validity: validity,
-                    uid: next,
+                    uids: UidSet::range(next, next),
                 })));
             }
             Ask::Fetch { uids, plan } => self.answer_fetch(&uids, &plan),
@@ -206,13 +244,29 @@ impl World {
                 self.remove(&uids.unwrap_or_else(|| self.uids.iter().copied().take(2).collect()));
                 self.give(Answer::Done);
             }
-            Ask::Search(_) => self.give(Answer::Found(self.uids.clone())),
+            Ask::Search(find) => {
+                let modseq = ModSeq::new(7);
+                let modseqs = match find.modseqs {
+                    true => vec![modseq; self.uids.len()],
+                    false => Vec::new(),
+                };
+                let uids = self.uids.clone();
+                self.give(Answer::Found(crate::io::Found { uids, modseqs }));
+            }
+            Ask::Thread { .. } => {
+                let row = |(index, uid): (usize, &Uid)| crate::io::ThreadRow {
+                    depth: index.min(2) as u32,
+                    uid: Some(*uid),
+                };
+                let rows = self.uids.iter().enumerate().map(row).collect();
+                self.give(Answer::Threads(rows));
+            }
+            Ask::SearchMailboxes { .. } => self.give(Answer::Done),
             Ask::Refresh { .. } => {
                 self.disturb();
                 self.give(Answer::Done);
             }
             Ask::Close { .. }
-            | Ask::Create(_)
             | Ask::Delete(_)
             | Ask::Rename { .. }
             | Ask::Subscribe(_)
@@ -235,7 +289,40 @@ impl World {
             recent_floor: Uid::FIRST,
             keywords: Arc::default(),
             highest_modseq: ModSeq::new(self.modseq),
+            mailbox_id: MailboxId::new(5),
+            resynced: None,
         }));
+    }
+
+    fn answer_acl(&mut self, ask: &AclAsk) {
+        self.give(match ask {
+            AclAsk::Get(_) => Answer::Acl(AclAnswer::List(vec![("\u{e9} \"".into(), "lr".into())])),
+            AclAsk::Mine(_) => Answer::Acl(AclAnswer::Mine("lr".into())),
+            AclAsk::Possible { .. } => Answer::Acl(AclAnswer::Possible {
+                always: String::new(),
+                each: vec!["l".into(), "r".into()],
+            }),
+            AclAsk::Set { .. } | AclAsk::Delete { .. } => Answer::Done,
+        });
+    }
+
+    fn answer_quota(&mut self) {
+        let root = QuotaRoot {
+            name: "joe@example.org".into(),
+            resources: Some(vec![(Resource::Storage, 5, 10), (Resource::Message, 1, 2)]),
+        };
+        self.give(Answer::Quota(vec![root]));
+    }
+
+    fn answer_metadata(&mut self, ask: MetadataAsk) {
+        self.give(match ask {
+            MetadataAsk::Get { mut entries, .. } => {
+                entries.dedup();
+                let value = Bytes::from_static(b"a\0\r\n");
+                Answer::Metadata(entries.into_iter().map(|entry| (entry, value.clone())).collect())
+            }
+            MetadataAsk::Set { .. } => Answer::Done,
+        });
     }
 
     fn answer_mailboxes(&mut self) {
@@ -244,9 +331,11 @@ impl World {
             .filter_map(|name| MailboxName::new(name).ok());
         let entries = names.map(|name| MailboxEntry {
             name,
+            mailbox: Some(MailboxId::new(1)),
             selectable: true,
             subscribed: false,
             special_use: None,
+            rights: None,
         });
         self.give(Answer::Mailboxes(entries.collect()));
     }
@@ -270,17 +359,20 @@ impl World {
                     octets: 77,
                 }),
             };
+            let binaries = plan.binaries.iter().map(|part| match part.size_only {
+                true => BinaryData::Size(5),
+                false => BinaryData::Octets(SectionData::Bytes(Bytes::from_static(b"\0a"))),
+            });
             self.give(Answer::FetchRow(FetchRow {
-                uid,
-                flags: FlagList::default(),
                 flags_changed: plan.set_seen,
                 modseq: ModSeq::new(self.modseq),
-                internal_date: Timestamp::default(),
                 octets: 5,
                 envelope: Bytes::from_static(b"(NIL)"),
                 body: Bytes::from_static(b"(NIL)"),
                 body_structure: Bytes::from_static(b"(NIL)"),
                 sections: vec![section; plan.sections.len()],
+                binaries: binaries.collect(),
+                ..FetchRow::new(uid)
             }));
         }
         self.give(Answer::FetchDone { gone: false });
@@ -299,6 +391,7 @@ impl World {
         self.give(Answer::Stored {
             modseq: Some(modseq),
             gone: false,
+            modified: UidSet::default(),
         });
     }
 
@@ -333,6 +426,7 @@ impl World {
     fn push_update(&mut self, changed: Vec<FlagsRow>) {
         let update = MailboxUpdate {
             uids: self.uids.clone().into(),
+            modseq: ModSeq::new(self.modseq),
             changed,
             keywords: None,
         };
@@ -406,6 +500,11 @@ mod tests {
             Just("a EXAMINE INBOX"),
             Just("a FETCH 1:* (FLAGS BODY[] UID)"),
             Just("a FETCH 1 BODY.PEEK[TEXT]<3.4>"),
+            Just("a FETCH 1:* (MODSEQ BINARY[1]<0.1> BINARY.SIZE[1] PREVIEW (LAZY) EMAILID)"),
+            Just("a UID FETCH 1:* FLAGS (CHANGEDSINCE 1 VANISHED PARTIAL -1:-5)"),
+            Just("a UID STORE 1:* (UNCHANGEDSINCE 1) +FLAGS.SILENT (\\Seen)"),
+            Just("a ENABLE CONDSTORE QRESYNC UIDONLY IMAP4rev2"),
+            Just("a SELECT x (QRESYNC (7 1 1:5 (1,3 2,4)))"),
             Just("a UID FETCH 1:* BODY[1.MIME]"),
             Just("a STORE 1:* +FLAGS (\\Seen k)"),
             Just("a UID STORE 1:* FLAGS.SILENT ()"),

@@ -4,17 +4,26 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nightmail_core::{ModSeq, Timestamp, Uid, UidValidity};
+use nightmail_core::{MailboxId, ModSeq, Timestamp, Uid, UidValidity};
 use nightmail_sasl::{self as sasl, Channel, Question};
 
+use crate::command::acl::{AclAnswer, AclAsk};
 use crate::command::fetch::FetchPlan;
-use crate::command::search::SearchKey;
+use crate::command::metadata::MetadataAsk;
+use crate::command::quota::{QuotaAsk, QuotaRoot};
+use crate::command::list::{ListScope, MailboxDetails};
+use crate::command::notify::{Notice, NotifyPlan};
+use crate::command::multisearch::Source;
+use crate::command::search::{SearchKey, SearchSet};
+use crate::command::sort::SortKey;
 use crate::command::status::StatusItem;
 use crate::command::store::FlagChange;
+use crate::command::thread::Threading;
 use crate::flag::{FlagList, Keyword};
 use crate::name::MailboxName;
 use crate::refusal::Refusal;
 use crate::set::UidSet;
+use crate::url::ImapUrl;
 
 /// What the driver hands in.
 #[derive(Debug)]
@@ -26,6 +35,15 @@ pub enum Input<'a> {
     /// News of the selected mailbox, at any time after `Selected`. Where the session's own command made the change,
     /// this comes before the answer that ends the command, so that the client is told in order.
     Update(MailboxUpdate),
+    /// News that NOTIFY asked for, at any time but while a question is open.
+    Notice(Notice),
+    /// How far the answer to the open question has come (RFC 9585): so many of so many, where that is known.
+    Progress {
+        /// How much is done.
+        done: Option<u32>,
+        /// How much there is to do.
+        goal: Option<u32>,
+    },
     /// The TLS handshake asked for by [`Output::StartTls`] is done.
     TlsEstablished(Channel),
     /// The time of `poll_timeout` has come.
@@ -55,7 +73,7 @@ pub enum Output {
     /// A part of a message body for the client. The length was already announced: exactly it must follow, or the
     /// connection must be closed.
     SendBlob(BlobRange),
-    /// The next octets of the message of the APPEND that [`Ask::AppendBegin`] opened.
+    /// The next octets of the message that the last [`Ask::AppendBegin`] opened.
     Body(Bytes),
     /// The APPEND is off: drop what was received of the message. No answer is given.
     AbortBody,
@@ -63,6 +81,9 @@ pub enum Output {
     Ask(Ask),
     /// Begin TLS once everything before is sent; then `TlsEstablished`. Nothing read before counts.
     StartTls,
+    /// Compress what is sent from here on, and take what is read from here on as compressed (RFC 4978), or no longer
+    /// do so. Nothing that was read before counts.
+    Compress(bool),
     /// Whether the client waits for news (RFC 2177): push updates as they happen while `true`.
     Idle(bool),
     /// What the client said about itself (RFC 2971), for the log.
@@ -82,19 +103,41 @@ pub enum Ask {
         mailbox: MailboxName,
         /// EXAMINE: nothing may change, `\Recent` stays.
         read_only: bool,
+        /// What the client still knows of it (RFC 7162 §3.2.5).
+        resync: Option<Box<Resync>>,
     },
     /// Leave the selected mailbox: `Done`. No update may follow.
     Close {
         /// Whether messages marked `\Deleted` are removed first, without telling.
         expunge: bool,
     },
+    /// Vouch for a URL of the user's own (RFC 4467): `UrlToken`.
+    AuthorizeUrl(Box<ImapUrl>),
+    /// What an authorized URL names (RFC 4467): `UrlData`, absent where it names nothing that may be read.
+    FetchUrl(Box<ImapUrl>),
+    /// Make void every URL of a mailbox, or of all of them, that was vouched for (RFC 4467): `Done`.
+    ResetUrlKeys(Option<MailboxName>),
+    /// The client is nobody again (RFC 8437); the selected mailbox, if any, is left as it is: `LoggedOut`.
+    Unauthenticate,
     /// Push what is new in the selected mailbox as an update, then `Done`.
     Refresh {
         /// CHECK: make flags durable as well.
         checkpoint: bool,
     },
-    /// All mailboxes and subscriptions: `Mailboxes`.
-    Mailboxes,
+    /// All mailboxes of a scope, and all subscriptions: `Mailboxes`.
+    Mailboxes(ListScope),
+    /// More of mailboxes that `Mailboxes` named: `Details`.
+    Details {
+        /// Which.
+        mailboxes: Vec<MailboxId>,
+        /// The fields of [`StatusData`] that are looked at; none where it is empty.
+        items: Vec<StatusItem>,
+        /// Names of metadata entries; none where it is empty.
+        metadata: Vec<Box<str>>,
+    },
+    /// What to tell of from now on, whatever was told before; none: nothing any more. Where a mailbox is selected,
+    /// its news comes first, as an update: `Notified`.
+    Notify(Option<Box<NotifyPlan>>),
     /// Counts of a mailbox: `Status`.
     Status {
         /// Which.
@@ -102,8 +145,13 @@ pub enum Ask {
         /// The fields of [`StatusData`] that are looked at.
         items: Vec<StatusItem>,
     },
-    /// Make a mailbox and what is missing above it: `Done`.
-    Create(MailboxName),
+    /// Make a mailbox and what is missing above it: `Created`.
+    Create {
+        /// Its name.
+        mailbox: MailboxName,
+        /// What it is for.
+        special_use: Option<SpecialUse>,
+    },
     /// Delete a mailbox, never INBOX: `Done`.
     Delete(MailboxName),
     /// Rename a mailbox and all below it; renaming INBOX moves its messages (RFC 3501 §6.3.5): `Done`.
@@ -113,29 +161,46 @@ pub enum Ask {
         /// The new name.
         to: MailboxName,
     },
+    /// Who may do what with a mailbox.
+    Acl(AclAsk),
+    /// What an account may use.
+    Quota(QuotaAsk),
+    /// What is noted about a mailbox or the server.
+    Metadata(MetadataAsk),
     /// Add a name to the subscriptions: `Done`.
     Subscribe(MailboxName),
     /// Take a name off the subscriptions: `Done`.
     Unsubscribe(MailboxName),
-    /// May this message come: `AppendReady`; then `Body` chunks follow, then `AppendFinish` or `AbortBody`.
+    /// May this message come: `AppendReady`; then `Body` chunks and `AppendUrl` follow, then another message of the
+    /// same command, `AppendFinish` or `AbortBody`.
     AppendBegin(AppendBegin),
-    /// All of the message was given; make it durable: `Appended`.
+    /// Go on with what a URL names (RFC 4469): `AppendedPart`. Where it names nothing, refused as
+    /// [`RefusalKind::BadUrl`](crate::RefusalKind::BadUrl).
+    AppendUrl {
+        /// The URL, as the client wrote it.
+        url: String,
+        /// The part may be this long, else it is refused as `TooBig`.
+        octets_max: u64,
+    },
+    /// All messages were given; make all of them durable, or none: `Appended`.
     AppendFinish,
-    /// Give messages, ascending by UID: `FetchRow` for each, then `FetchDone`.
+    /// Give messages, ascending by UID: `Vanished` where the plan wants it, `FetchRow` for each, then `FetchDone`.
     Fetch {
         /// Which.
         uids: UidSet,
         /// What of them.
         plan: FetchPlan,
     },
-    /// Change flags: `StoreRow` for each message there is, then `Stored`.
+    /// Change flags: `StoreRow` or `StoreModSeq` for each message there is, then `Stored`.
     Store {
         /// Which.
         uids: UidSet,
         /// How.
         change: FlagChange,
-        /// Whether rows are needed only for messages that others changed since the last news of them.
-        silent: bool,
+        /// What is told of messages that nobody else changed since the last news of them; of the others, everything.
+        telling: Telling,
+        /// Only messages that have not changed after this (RFC 7162 §3.1.3).
+        unchanged_since: Option<ModSeq>,
     },
     /// Copy messages, all or none: `Copied`.
     Copy {
@@ -157,7 +222,23 @@ pub enum Ask {
         uids: Option<UidSet>,
     },
     /// Find messages: `Found`.
-    Search(SearchKey<UidSet>),
+    Search(Box<Find>),
+    /// Find messages and what belongs together among them (RFC 5256): `Threads`.
+    Thread {
+        /// What is sought.
+        key: Box<SearchKey<UidSet>>,
+        /// By what they belong together.
+        threading: Threading,
+    },
+    /// Find messages in several mailboxes (RFC 7377): `FoundIn` for each in which there are some, then `Done`.
+    SearchMailboxes {
+        /// Where.
+        sources: Vec<Source>,
+        /// What is sought.
+        key: Box<SearchKey<SearchSet>>,
+        /// Whether the modification sequences of what is found are needed.
+        modseqs: bool,
+    },
 }
 
 /// An answer to an [`Ask`].
@@ -173,12 +254,34 @@ pub enum Answer {
     Selected(Selected),
     /// Every mailbox and every subscription, sorted by name.
     Mailboxes(Arc<[MailboxEntry]>),
+    /// More of each mailbox asked for, in their order.
+    Details(Vec<MailboxDetails>),
+    /// The mailbox is made.
+    Created(MailboxId),
+    /// What is asked for is watched; what the client is to be told of it at once.
+    Notified(Vec<Notice>),
     /// The counts.
     Status(StatusData),
+    /// Who may do what.
+    Acl(AclAnswer),
+    /// Quota roots.
+    Quota(Vec<QuotaRoot>),
+    /// Annotations by name, and their values.
+    Metadata(Vec<(String, Bytes)>),
     /// The message may come.
     AppendReady,
-    /// The message is durable; where the client may not see UIDs, none.
+    /// What vouches for a URL: a token of letters and digits.
+    UrlToken(String),
+    /// What a URL names.
+    UrlData(SectionData),
+    /// The client is nobody again; the TLS connection, where there is one, as logins may be bound to it.
+    LoggedOut(Option<Channel>),
+    /// The part was put at the end of the message, so many octets.
+    AppendedPart(u64),
+    /// The messages are durable; where the client may not see UIDs, none.
     Appended(Option<AppendUid>),
+    /// UIDs of the plan that were expunged after its modification sequence; before all rows.
+    Vanished(UidSet),
     /// One message of a fetch.
     FetchRow(FetchRow),
     /// No more messages.
@@ -188,6 +291,13 @@ pub enum Answer {
     },
     /// One message of a store.
     StoreRow(FlagsRow),
+    /// Messages of a store of which only their modification sequence is to be told.
+    StoreModSeq {
+        /// Which; none is named that was not to be stored.
+        uids: UidSet,
+        /// What they have in common.
+        modseq: ModSeq,
+    },
     /// The flags are changed.
     Stored {
         /// The modification sequence all rows share, so that the session knows its own change when it comes back
@@ -195,11 +305,57 @@ pub enum Answer {
         modseq: Option<ModSeq>,
         /// Whether messages asked for were gone, expunged by another session.
         gone: bool,
+        /// Messages that had changed after what `unchanged_since` named, and were left as they are.
+        modified: UidSet,
     },
     /// The messages are copied or moved; none where there was none left to copy.
     Copied(Option<CopyUid>),
-    /// UIDs found, ascending.
-    Found(Vec<Uid>),
+    /// What was found.
+    Found(Found),
+    /// What belongs together.
+    Threads(Vec<ThreadRow>),
+    /// What was found in one of several mailboxes.
+    FoundIn(FoundIn),
+}
+
+/// What is to be found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Find {
+    /// What is sought.
+    pub key: SearchKey<UidSet>,
+    /// The order of what is found; where it is empty, or decides nothing, that of the mailbox.
+    pub order: Vec<SortKey>,
+    /// Whether the modification sequences of what is found are needed.
+    pub modseqs: bool,
+}
+
+/// What was found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Found {
+    /// The messages, in the order that was asked for.
+    pub uids: Vec<Uid>,
+    /// Where they were asked for, when each of them last changed.
+    pub modseqs: Vec<ModSeq>,
+}
+
+/// What was found in a mailbox.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundIn {
+    /// Which mailbox.
+    pub mailbox: MailboxName,
+    /// Its UIDVALIDITY.
+    pub uid_validity: UidValidity,
+    /// The messages, in the order of the mailbox.
+    pub found: Found,
+}
+
+/// A message in a list of conversations: each stands before what is below it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ThreadRow {
+    /// How many messages are above it; at most one more than the row before it has.
+    pub depth: u32,
+    /// The message; none: it is not there, and two or more below it belong together.
+    pub uid: Option<Uid>,
 }
 
 /// Octets that no log shows.
@@ -245,6 +401,54 @@ pub struct Selected {
     pub keywords: Arc<[Keyword]>,
     /// The modification sequence of this snapshot; updates at or before it are no news.
     pub highest_modseq: ModSeq,
+    /// The name of the mailbox that stays with it for ever (RFC 8474).
+    pub mailbox_id: MailboxId,
+    /// The difference to what the client knows, where it said that and its UIDVALIDITY is right.
+    pub resynced: Option<Resynced>,
+}
+
+/// What a client knows of a mailbox that it selects again (RFC 7162 §3.2.5).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resync {
+    /// The UIDVALIDITY of what it knows.
+    pub uid_validity: UidValidity,
+    /// It knows every change up to this.
+    pub modseq: ModSeq,
+    /// The messages that it knows; where it does not say, all.
+    pub known: Option<UidSet>,
+    /// Messages with the sequence numbers that they had, ascending.
+    pub matched: Vec<MatchedRun>,
+}
+
+/// Messages with the sequence numbers from `seq` on and the UIDs from `uid` on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MatchedRun {
+    /// The first sequence number; never 0.
+    pub seq: u32,
+    /// The first UID.
+    pub uid: Uid,
+    /// How many; never 0.
+    pub count: u32,
+}
+
+/// What happened since a client knew a mailbox.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Resynced {
+    /// UIDs that are gone.
+    pub vanished: UidSet,
+    /// Messages that changed or came, ascending.
+    pub changed: Vec<FlagsRow>,
+}
+
+/// What STORE tells of messages whose new flags the client can work out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Telling {
+    /// Their flags.
+    Flags,
+    /// Their modification sequence.
+    ModSeq,
+    /// Nothing.
+    Nothing,
 }
 
 /// Which flags of the messages in a mailbox the client may change (RFC 4314 §4).
@@ -272,6 +476,8 @@ impl Permitted {
 pub struct MailboxUpdate {
     /// The UIDs of all messages now, ascending. Compared with what the client knows, this tells arrivals and expunges.
     pub uids: Arc<[Uid]>,
+    /// The modification sequence up to which nothing is left to tell once this is told.
+    pub modseq: ModSeq,
     /// Messages whose flags changed, with the flags they have now. The session's own changes may be among them.
     pub changed: Vec<FlagsRow>,
     /// The keywords in use, where one is new.
@@ -294,12 +500,16 @@ pub struct FlagsRow {
 pub struct MailboxEntry {
     /// The name.
     pub name: MailboxName,
-    /// Whether it can be selected; a subscribed name may not exist, a level above others may hold no messages.
+    /// The mailbox; none where the name is only subscribed.
+    pub mailbox: Option<MailboxId>,
+    /// Whether it is there and the account may open it.
     pub selectable: bool,
     /// Whether it is subscribed.
     pub subscribed: bool,
     /// What it is for (RFC 6154).
     pub special_use: Option<SpecialUse>,
+    /// What the account may do with it, as RFC 4314 writes it; none where it was not asked for.
+    pub rights: Option<Box<str>>,
 }
 
 /// What a mailbox is for (RFC 6154 §2).
@@ -349,6 +559,16 @@ pub struct StatusData {
     pub uid_validity: UidValidity,
     /// Messages without `\Seen`.
     pub unseen: u32,
+    /// Messages with `\Deleted`.
+    pub deleted: u32,
+    /// Octets of all messages.
+    pub octets: u64,
+    /// Octets of the messages with `\Deleted`.
+    pub deleted_octets: u64,
+    /// The highest modification sequence.
+    pub highest_modseq: ModSeq,
+    /// Which mailbox it is.
+    pub mailbox: MailboxId,
 }
 
 /// What APPEND says before the message.
@@ -360,17 +580,19 @@ pub struct AppendBegin {
     pub flags: FlagList,
     /// INTERNALDATE, where the client names one.
     pub internal_date: Option<Timestamp>,
-    /// The exact length of the message.
-    pub octets: u64,
+    /// The exact length of the message; where it is put together from parts, none.
+    pub octets: Option<u64>,
+    /// The message of the selected mailbox that goes when this one is there (RFC 8508).
+    pub replaces: Option<Uid>,
 }
 
-/// Where an appended message is (RFC 4315).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Where appended messages are (RFC 4315).
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AppendUid {
     /// The mailbox's UIDVALIDITY.
     pub uid_validity: UidValidity,
-    /// The message's UID.
-    pub uid: Uid,
+    /// The messages' UIDs, in the order of the messages.
+    pub uids: UidSet,
 }
 
 /// Where copied messages are (RFC 4315). Both sets ascend, the n-th UID of one is the n-th of the other.
@@ -397,6 +619,14 @@ pub struct FetchRow {
     pub modseq: ModSeq,
     /// INTERNALDATE.
     pub internal_date: Timestamp,
+    /// SAVEDATE (RFC 8514).
+    pub save_date: Timestamp,
+    /// The name of the message's content that stays with it for ever (RFC 8474).
+    pub email_id: u64,
+    /// The conversation it belongs to, where conversations are known.
+    pub thread_id: Option<u64>,
+    /// PREVIEW (RFC 8970): text without line ends; none where it is not known.
+    pub preview: Option<String>,
     /// RFC822.SIZE.
     pub octets: u64,
     /// ENVELOPE as RFC 3501 §7.4.2 writes it, parentheses included.
@@ -407,6 +637,42 @@ pub struct FetchRow {
     pub body_structure: Bytes,
     /// The sections of the plan, in its order, each whole: the session cuts out what `<p.n>` asks for.
     pub sections: Vec<SectionData>,
+    /// The decoded parts of the plan, in its order.
+    pub binaries: Vec<BinaryData>,
+}
+
+impl FetchRow {
+    /// A row that tells nothing but which message it is.
+    pub fn new(uid: Uid) -> Self {
+        Self {
+            uid,
+            flags: FlagList::default(),
+            flags_changed: false,
+            modseq: ModSeq::default(),
+            internal_date: Timestamp::default(),
+            save_date: Timestamp::default(),
+            email_id: 0,
+            thread_id: None,
+            preview: None,
+            octets: 0,
+            envelope: Bytes::new(),
+            body: Bytes::new(),
+            body_structure: Bytes::new(),
+            sections: Vec::new(),
+            binaries: Vec::new(),
+        }
+    }
+}
+
+/// A part of a message without its transfer encoding (RFC 3516).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BinaryData {
+    /// Its octets.
+    Octets(SectionData),
+    /// How many they are.
+    Size(u64),
+    /// The message has no such part.
+    Absent,
 }
 
 /// One section of a message.

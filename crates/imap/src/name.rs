@@ -93,9 +93,11 @@ impl MailboxName {
         }
     }
 
-    /// Whether a mailbox may be made under this name: no empty level, nothing LIST takes for a wildcard.
+    /// Whether a mailbox may be made under this name: no empty level, nothing LIST takes for a wildcard, no line or
+    /// paragraph separator (RFC 9051 §5.1).
     pub fn is_creatable(&self) -> bool {
-        self.0.split(SEPARATOR).all(|level| !level.is_empty()) && !self.0.contains(['*', '%'])
+        self.0.split(SEPARATOR).all(|level| !level.is_empty())
+            && !self.0.contains(['*', '%', '\u{2028}', '\u{2029}'])
     }
 
     /// The names above this one, nearest last: `a`, `a/b` for `a/b/c`.

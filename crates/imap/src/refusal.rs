@@ -27,8 +27,12 @@ pub enum RefusalKind {
     InUse,
     /// A bound other than quota was reached.
     Limit,
+    /// There would be too many annotations (RFC 5464 §4.3).
+    TooManyAnnotations,
     /// The message is larger than is accepted.
     TooBig,
+    /// A URL names nothing, or nothing that may be read (RFC 4469).
+    BadUrl,
     /// User or password is wrong.
     AuthenticationFailed,
     /// The password is right, and the user may not act as asked.
@@ -37,6 +41,12 @@ pub enum RefusalKind {
     Expired,
     /// A password needs a private connection.
     PrivacyRequired,
+    /// A part is encoded in a way that is not known (RFC 3516).
+    UnknownCte,
+    /// A special use that a mailbox cannot be given.
+    SpecialUse,
+    /// More mailboxes than one session may watch.
+    NotificationOverflow,
     /// A bug of this program.
     ServerBug,
 }
@@ -56,11 +66,17 @@ impl RefusalKind {
             Self::Unavailable => "UNAVAILABLE",
             Self::InUse => "INUSE",
             Self::Limit => "LIMIT",
+            Self::TooManyAnnotations => "METADATA TOOMANY",
             Self::TooBig => "TOOBIG",
+            // Never written as it is: the URL belongs to the code.
+            Self::BadUrl => "CANNOT",
             Self::AuthenticationFailed => "AUTHENTICATIONFAILED",
             Self::AuthorizationFailed => "AUTHORIZATIONFAILED",
             Self::Expired => "EXPIRED",
             Self::PrivacyRequired => "PRIVACYREQUIRED",
+            Self::UnknownCte => "UNKNOWN-CTE",
+            Self::SpecialUse => "USEATTR",
+            Self::NotificationOverflow => "NOTIFICATIONOVERFLOW",
             Self::ServerBug => "SERVERBUG",
         }
     }

@@ -1,11 +1,24 @@
-//! CREATE, DELETE, RENAME, SUBSCRIBE and UNSUBSCRIBE (RFC 3501 §6.3.3 to §6.3.7).
+//! CREATE, DELETE, RENAME, SUBSCRIBE and UNSUBSCRIBE (RFC 3501 §6.3.3 to §6.3.7), CREATE-SPECIAL-USE (RFC 6154 §3).
 
 use super::Command;
-use crate::io::{Answer, Ask};
+use super::status::mailbox_id;
+use crate::enabled::Extension;
+use crate::io::{Answer, Ask, SpecialUse};
 use crate::name::MailboxName;
-use crate::parse::{Parser, Result};
+use crate::parse::{ParseError, Parser, Result};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::session::{Session, Step};
+
+/// What a mailbox to be made is to be for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UseWanted {
+    /// Nothing special.
+    None,
+    /// This.
+    One(SpecialUse),
+    /// What no mailbox here can be for, or several things at once.
+    Unsupported,
+}
 
 /// One mailbox name.
 pub(super) fn parse(
@@ -20,9 +33,61 @@ pub(super) fn parse(
 
 /// A separator at the end only says that mailboxes will be made below; the name is without it.
 pub(super) fn parse_create(parser: &mut Parser<'_>) -> Result<Command> {
-    parse(parser, |name| {
-        Command::Create(name.without_trailing_separator())
+    parser.space()?;
+    let mailbox = parser.mailbox()?.without_trailing_separator();
+    let mut special_use = UseWanted::None;
+    if parser.eat(b' ') {
+        parser.expect(b'(', "expected parameters")?;
+        if !parser.eat_word("USE") {
+            return Err(ParseError::Syntax("no such parameter"));
+        }
+        parser.space()?;
+        special_use = parse_use(parser)?;
+        parser.expect(b')', "expected the end of the parameters")?;
+    }
+    parser.end()?;
+    Ok(Command::Create {
+        mailbox,
+        special_use,
     })
+}
+
+fn parse_use(parser: &mut Parser<'_>) -> Result<UseWanted> {
+    let mut wanted = UseWanted::None;
+    parser.expect(b'(', "expected a list of uses")?;
+    let mut first = true;
+    while !parser.eat(b')') {
+        if !std::mem::take(&mut first) {
+            parser.space()?;
+        }
+        parser.expect(b'\\', "expected a use")?;
+        let found = SpecialUse::of_mailbox(parser.atom()?);
+        wanted = match (wanted, found) {
+            (UseWanted::None, Some(found)) => UseWanted::One(found),
+            (UseWanted::One(before), Some(found)) if before == found => wanted,
+            _ => UseWanted::Unsupported,
+        };
+    }
+    Ok(wanted)
+}
+
+impl SpecialUse {
+    /// The use of this name, without its backslash, where a mailbox can be made for it. `\All` and `\Flagged` are
+    /// views of other mailboxes, which there are none of.
+    fn of_mailbox(name: &str) -> Option<Self> {
+        let all = [
+            Self::Archive,
+            Self::Drafts,
+            Self::Junk,
+            Self::Sent,
+            Self::Trash,
+        ];
+        let is_it = |known: &Self| {
+            let known = known.attribute().get(1..);
+            known.is_some_and(|known| known.eq_ignore_ascii_case(name))
+        };
+        all.into_iter().find(is_it)
+    }
 }
 
 pub(super) fn parse_rename(parser: &mut Parser<'_>) -> Result<Command> {
@@ -34,11 +99,37 @@ pub(super) fn parse_rename(parser: &mut Parser<'_>) -> Result<Command> {
     Ok(Command::Rename { from, to })
 }
 
-pub(crate) fn create(session: &mut Session, mailbox: MailboxName) {
+pub(crate) fn create(session: &mut Session, mailbox: MailboxName, wanted: UseWanted) {
     if let Err(refusal) = creatable(&mailbox) {
         return session.refuse(&refusal);
     }
-    session.ask(Ask::Create(mailbox), Doing("Created"));
+    let special_use = match wanted {
+        UseWanted::None => None,
+        UseWanted::One(special_use) => Some(special_use),
+        UseWanted::Unsupported => {
+            let text = "A mailbox is for one of \\Archive \\Drafts \\Junk \\Sent \\Trash";
+            return session.refuse(&Refusal::new(RefusalKind::SpecialUse, text));
+        }
+    };
+    let ask = Ask::Create {
+        mailbox,
+        special_use,
+    };
+    session.ask(ask, Creating);
+}
+
+struct Creating;
+
+impl Step for Creating {
+    fn answer(self: Box<Self>, session: &mut Session, answer: Answer) {
+        match answer {
+            Answer::Created(mailbox) => {
+                let code = format!("MAILBOXID ({})", mailbox_id(mailbox));
+                session.ok_with(&code, "Created");
+            }
+            other => session.refuse_unexpected(other),
+        }
+    }
 }
 
 fn creatable(mailbox: &MailboxName) -> std::result::Result<(), Refusal> {
@@ -128,6 +219,9 @@ impl Step for Renaming {
             Answer::Done => {
                 let (from, to) = &self.names;
                 session.rename_selected(from, to);
+                if session.enabled().has(Extension::Imap4Rev2) && !from.is_inbox() {
+                    session.write_renamed(from, to);
+                }
                 session.ok("Renamed");
             }
             other => session.refuse_unexpected(other),

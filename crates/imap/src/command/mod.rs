@@ -4,32 +4,48 @@
 //! when it is allowed; a command is added by a file, a variant of [`Command`], a row of the table and a line in
 //! `Session::run`.
 
+pub mod acl;
 pub(crate) mod append;
+pub mod append_grammar;
 pub mod authenticate;
+pub(crate) mod compress;
 pub mod copy;
 pub(crate) mod enable;
+pub mod esearch;
 pub(crate) mod expunge;
 pub mod fetch;
+mod fetch_rows;
 pub(crate) mod id;
 pub(crate) mod idle;
 pub mod list;
 pub mod login;
-pub(crate) mod mailbox;
-pub(crate) mod namespace;
+pub mod mailbox;
+pub mod metadata;
+pub mod multisearch;
+pub mod namespace;
+pub mod notify;
+pub mod quota;
 pub mod search;
 mod search_grammar;
 pub mod section;
-pub(crate) mod select;
+pub mod select;
 pub(crate) mod session;
+pub mod sort;
 pub mod status;
 pub mod store;
+pub mod urlauth;
+mod synchronize;
+pub mod thread;
+pub mod uidbatches;
+
+use bytes::Bytes;
 
 use crate::limits::Limits;
 use crate::name::MailboxName;
 use crate::parse::{ParseError, Parser, Result};
 use crate::view::Messages;
 
-/// A command, understood. APPEND is not here: its message is never part of a parsed command.
+/// A command, understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// CAPABILITY
@@ -53,14 +69,14 @@ pub enum Command {
     /// NAMESPACE (RFC 2342)
     Namespace,
     /// SELECT and EXAMINE
-    Select {
-        /// Which mailbox.
-        mailbox: MailboxName,
-        /// EXAMINE.
-        read_only: bool,
-    },
+    Select(select::Select),
     /// CREATE
-    Create(MailboxName),
+    Create {
+        /// Its name.
+        mailbox: MailboxName,
+        /// USE (RFC 6154 §3)
+        special_use: mailbox::UseWanted,
+    },
     /// DELETE
     Delete(MailboxName),
     /// RENAME
@@ -76,12 +92,27 @@ pub enum Command {
     Unsubscribe(MailboxName),
     /// LIST and LSUB
     List(list::List),
+    /// NOTIFY (RFC 5465)
+    Notify(Box<notify::Notify>),
     /// STATUS
     Status {
         /// Which mailbox.
         mailbox: MailboxName,
         /// What of it.
         items: Vec<status::StatusItem>,
+    },
+    /// GETACL, MYRIGHTS, LISTRIGHTS, SETACL and DELETEACL (RFC 4314)
+    Acl(acl::AclAsk),
+    /// GETQUOTA, GETQUOTAROOT and SETQUOTA (RFC 9208)
+    Quota(quota::QuotaAsk),
+    /// GETMETADATA (RFC 5464)
+    GetMetadata(metadata::GetMetadata),
+    /// SETMETADATA (RFC 5464)
+    SetMetadata {
+        /// Of which mailbox; none: of the server.
+        mailbox: Option<MailboxName>,
+        /// Annotations and their values; none takes one away.
+        values: Vec<(String, Option<Bytes>)>,
     },
     /// IDLE (RFC 2177)
     Idle,
@@ -91,14 +122,30 @@ pub enum Command {
     Unselect,
     /// EXPUNGE and UID EXPUNGE (RFC 4315)
     Expunge(Option<Messages>),
-    /// SEARCH and UID SEARCH
+    /// SEARCH, SORT, THREAD (RFC 5256) and their UID forms
     Search(search::Search),
+    /// ESEARCH (RFC 7377)
+    MultiSearch(multisearch::MultiSearch),
+    /// UIDBATCHES (RFC 10022)
+    UidBatches(uidbatches::UidBatches),
     /// FETCH and UID FETCH
     Fetch(fetch::Fetch),
     /// STORE and UID STORE
     Store(store::Store),
     /// COPY, MOVE (RFC 6851) and their UID forms
     Copy(copy::Copy),
+    /// COMPRESS (RFC 4978): the algorithm
+    Compress(String),
+    /// UNAUTHENTICATE (RFC 8437)
+    Unauthenticate,
+    /// GENURLAUTH (RFC 4467): URLs, each with its mechanism
+    GenUrlAuth(Vec<(String, String)>),
+    /// URLFETCH (RFC 4467)
+    UrlFetch(Vec<String>),
+    /// RESETKEY (RFC 4467)
+    ResetKey(urlauth::ResetKey),
+    /// APPEND or REPLACE without any literal that is a message, which no parsed command holds
+    Append(Box<append_grammar::Text>),
 }
 
 /// In which states a command is allowed.
@@ -124,6 +171,8 @@ pub(crate) struct Spec {
     pub(crate) secret: bool,
     /// Whether expunges may be told before it ends (RFC 3501 §7.4.1).
     pub(crate) tells_expunges: bool,
+    /// Whether it carries a message, which is never part of a parsed command.
+    pub(crate) takes_message: bool,
     /// Where it is defined.
     pub(crate) rfc: &'static str,
     /// Reads its arguments, to the end.
@@ -142,13 +191,33 @@ impl Spec {
             allowed,
             secret: false,
             tells_expunges: true,
+            takes_message: false,
             rfc,
             parse,
         }
     }
 
+    /// What goes on without a command of the client.
+    pub(crate) const fn pushing(rfc: &'static str) -> Self {
+        let parse = |_: &mut Parser<'_>| Err(ParseError::Syntax("no command"));
+        Self::new("", AfterLogin, rfc, parse).keeping_numbers()
+    }
+
     const fn secret(mut self) -> Self {
         self.secret = true;
+        self
+    }
+
+    /// Whether it names messages by their sequence numbers.
+    pub(crate) fn is_numbered(&self) -> bool {
+        let by_number = [
+            "FETCH", "STORE", "COPY", "MOVE", "SEARCH", "SORT", "THREAD", "REPLACE",
+        ];
+        by_number.contains(&self.name)
+    }
+
+    const fn taking_message(mut self) -> Self {
+        self.takes_message = true;
         self
     }
 
@@ -181,6 +250,13 @@ pub(crate) static TABLE: &[Spec] = &[
     )
     .secret(),
     Spec::new("LOGIN", BeforeLogin, "RFC 3501 6.2.3", login::parse).secret(),
+    Spec::new("UNAUTHENTICATE", AfterLogin, "RFC 8437", |p| {
+        bare(p, Command::Unauthenticate)
+    }),
+    Spec::new("COMPRESS", AfterLogin, "RFC 4978", compress::parse),
+    Spec::new("GENURLAUTH", AfterLogin, "RFC 4467", urlauth::parse_generate),
+    Spec::new("URLFETCH", AfterLogin, "RFC 4467", urlauth::parse_fetch),
+    Spec::new("RESETKEY", AfterLogin, "RFC 4467", urlauth::parse_reset),
     Spec::new("ENABLE", AfterLogin, "RFC 5161", enable::parse),
     Spec::new("NAMESPACE", AfterLogin, "RFC 2342", |p| {
         bare(p, Command::Namespace)
@@ -218,6 +294,7 @@ pub(crate) static TABLE: &[Spec] = &[
         "RFC 3501 6.3.8, RFC 5258",
         list::parse_list,
     ),
+    Spec::new("NOTIFY", AfterLogin, "RFC 5465", notify::parse),
     Spec::new("LSUB", AfterLogin, "RFC 3501 6.3.9", list::parse_lsub),
     Spec::new("STATUS", AfterLogin, "RFC 3501 6.3.10", status::parse),
     Spec::new(
@@ -225,7 +302,26 @@ pub(crate) static TABLE: &[Spec] = &[
         AfterLogin,
         "RFC 3501 6.3.11",
         append::parse_without_message,
-    ),
+    )
+    .taking_message(),
+    Spec::new("REPLACE", Selected, "RFC 8508", |p| {
+        append::parse_replace(p, false)
+    })
+    .taking_message(),
+    Spec::new("UID REPLACE", Selected, "RFC 8508", |p| {
+        append::parse_replace(p, true)
+    })
+    .taking_message(),
+    Spec::new("GETACL", AfterLogin, "RFC 4314 3.3", acl::parse_get),
+    Spec::new("MYRIGHTS", AfterLogin, "RFC 4314 3.5", acl::parse_my_rights),
+    Spec::new("LISTRIGHTS", AfterLogin, "RFC 4314 3.4", acl::parse_list_rights),
+    Spec::new("SETACL", AfterLogin, "RFC 4314 3.1", acl::parse_set),
+    Spec::new("DELETEACL", AfterLogin, "RFC 4314 3.2", acl::parse_delete),
+    Spec::new("GETQUOTA", AfterLogin, "RFC 9208 4.1.2", quota::parse_get),
+    Spec::new("GETQUOTAROOT", AfterLogin, "RFC 9208 4.1.3", quota::parse_roots),
+    Spec::new("SETQUOTA", AfterLogin, "RFC 9208 4.1.1", quota::parse_set),
+    Spec::new("GETMETADATA", AfterLogin, "RFC 5464 4.2", metadata::parse_get),
+    Spec::new("SETMETADATA", AfterLogin, "RFC 5464 4.3", metadata::parse_set),
     Spec::new("IDLE", AfterLogin, "RFC 2177", |p| bare(p, Command::Idle)),
     Spec::new("CHECK", Selected, "RFC 3501 6.4.1", |p| {
         bare(p, Command::Check)
@@ -240,9 +336,19 @@ pub(crate) static TABLE: &[Spec] = &[
         bare(p, Command::Expunge(None))
     }),
     Spec::new("SEARCH", Selected, "RFC 3501 6.4.4", |p| {
-        search_grammar::parse(p, false)
+        search_grammar::parse_search(p, false)
     })
     .keeping_numbers(),
+    Spec::new("SORT", Selected, "RFC 5256", |p| {
+        search_grammar::parse_sort(p, false)
+    })
+    .keeping_numbers(),
+    Spec::new("THREAD", Selected, "RFC 5256", |p| {
+        search_grammar::parse_thread(p, false)
+    })
+    .keeping_numbers(),
+    Spec::new("ESEARCH", AfterLogin, "RFC 7377", multisearch::parse),
+    Spec::new("UIDBATCHES", Selected, "RFC 10022", uidbatches::parse),
     Spec::new("FETCH", Selected, "RFC 3501 6.4.5", |p| {
         fetch::parse(p, false)
     })
@@ -259,7 +365,13 @@ pub(crate) static TABLE: &[Spec] = &[
     }),
     Spec::new("UID EXPUNGE", Selected, "RFC 4315", expunge::parse_uid),
     Spec::new("UID SEARCH", Selected, "RFC 3501 6.4.8", |p| {
-        search_grammar::parse(p, true)
+        search_grammar::parse_search(p, true)
+    }),
+    Spec::new("UID SORT", Selected, "RFC 5256", |p| {
+        search_grammar::parse_sort(p, true)
+    }),
+    Spec::new("UID THREAD", Selected, "RFC 5256", |p| {
+        search_grammar::parse_thread(p, true)
     }),
     Spec::new("UID FETCH", Selected, "RFC 3501 6.4.8", |p| {
         fetch::parse(p, true)

@@ -14,6 +14,7 @@ use crate::name::{MailboxName, NameError};
 use crate::set::{SeqSet, UidSetSpec};
 
 pub use date::Day;
+pub(crate) use date::rfc3339;
 
 /// Why a command was not understood.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub enum ParseError {
 pub type Result<T> = std::result::Result<T, ParseError>;
 
 /// A cursor over one command.
+#[derive(Clone)]
 pub struct Parser<'a> {
     rest: &'a [u8],
     limits: &'a Limits,
@@ -108,6 +110,11 @@ impl<'a> Parser<'a> {
             }
             _ => false,
         }
+    }
+
+    /// Takes an octet if it is the next and this other one follows it, which stays.
+    pub fn eat_before(&mut self, wanted: u8, follows: u8) -> bool {
+        self.rest.get(1) == Some(&follows) && self.eat(wanted)
     }
 
     /// Takes an octet or fails.
@@ -259,6 +266,21 @@ impl<'a> Parser<'a> {
 
     /// The rest of a literal, after its brace.
     fn literal(&mut self) -> Result<&'a [u8]> {
+        let octets = self.counted()?;
+        if memchr::memchr(0, octets).is_some() {
+            return Err(ParseError::Syntax("a literal must not hold NUL"));
+        }
+        Ok(octets)
+    }
+
+    /// A literal that may hold any octet (RFC 3516 §4.4), after its `~`.
+    pub fn literal8(&mut self) -> Result<&'a [u8]> {
+        self.expect(b'{', "expected a literal")?;
+        self.counted()
+    }
+
+    /// The octets of a literal, after its brace.
+    fn counted(&mut self) -> Result<&'a [u8]> {
         const BROKEN: ParseError = ParseError::Syntax("broken literal");
         let size = self.number64()?;
         self.eat(b'+');
@@ -266,11 +288,7 @@ impl<'a> Parser<'a> {
         self.eat(b'\r');
         self.expect(b'\n', "broken literal")?;
         let size = usize::try_from(size).map_err(|_| BROKEN)?;
-        let octets = self.take(size).ok_or(BROKEN)?;
-        if memchr::memchr(0, octets).is_some() {
-            return Err(ParseError::Syntax("a literal must not hold NUL"));
-        }
-        Ok(octets)
+        self.take(size).ok_or(BROKEN)
     }
 
     /// A mailbox name.

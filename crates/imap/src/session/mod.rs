@@ -3,6 +3,7 @@
 //! One command runs at a time and at most one question is open. What the client sends meanwhile waits in a bounded
 //! buffer. A command in progress is a [`Step`] that consumes itself with whatever comes: an answer, a line, a chunk.
 
+mod push;
 mod tools;
 
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use bytes::{BufMut, Bytes};
 use nightmail_core::Uid;
 use nightmail_sasl::Channel;
 
+use crate::command::notify::SelectedWatch;
 use crate::command::{self, Allowed, Command, Spec};
-use crate::enabled::Enabled;
+use crate::enabled::{Enabled, Extension};
 use crate::io::{Answer, Farewell, Input, MailboxUpdate, Output};
 use crate::limits::Config;
 use crate::name::MailboxName;
@@ -39,6 +41,13 @@ pub(crate) trait Step: Send + Sync {
         session.bad("Unexpected line");
     }
 
+    /// A line came that ends in a literal.
+    fn literal(self: Box<Self>, session: &mut Session, literal: Literal) {
+        session.refuse_literal(literal);
+        self.abandoned(session);
+        session.bad("No literal is expected here");
+    }
+
     /// Octets of a message came.
     fn chunk(self: Box<Self>, session: &mut Session, _octets: Bytes) {
         session.bad("Unexpected octets");
@@ -55,6 +64,20 @@ struct Running {
     step: Option<Box<dyn Step>>,
     /// Whether it goes on with an answer, rather than with what the client sends.
     asked: bool,
+    /// The lowest message that was looked at, where there were more than one command may name (RFC 9738).
+    limited: Option<Uid>,
+}
+
+impl Running {
+    fn new(tag: &str, spec: &'static Spec) -> Self {
+        Self {
+            tag: tag.into(),
+            spec,
+            step: None,
+            asked: false,
+            limited: None,
+        }
+    }
 }
 
 enum State {
@@ -87,6 +110,12 @@ pub struct Session {
     channel: Option<Box<Channel>>,
     idling: bool,
     enabled: Enabled,
+    /// Whether COMPRESS is in force.
+    compressed: bool,
+    /// The capabilities that are kept from this client, where they differ from what is kept from all.
+    hidden: Option<Box<Vec<String>>>,
+    /// What NOTIFY set for the selected mailbox; none before it is used.
+    watch: Option<Box<SelectedWatch>>,
     reader: Reader,
     outputs: Outputs,
     running: Option<Running>,
@@ -107,6 +136,9 @@ impl Session {
             channel: channel.map(Box::new),
             idling: false,
             enabled: Enabled::NONE,
+            compressed: false,
+            hidden: None,
+            watch: None,
             reader: Reader::default(),
             outputs: Outputs::default(),
             running: None,
@@ -130,6 +162,8 @@ impl Session {
             Input::Bytes(octets) => self.receive(octets),
             Input::Answer(answer) => self.resume(answer),
             Input::Update(update) => self.learn(update),
+            Input::Notice(notice) => self.write_notice(&notice),
+            Input::Progress { done, goal } => self.tell_progress(done, goal),
             Input::TlsEstablished(channel) => {
                 self.channel = Some(Box::new(channel));
                 self.line = Line::Open;
@@ -224,12 +258,32 @@ impl Session {
         let asking = self.is_asking();
         if let State::Selected(selected) = &mut self.state {
             selected.view.learn(update);
-            if self.idling {
-                selected.view.tell(true, self.outputs.text());
-            } else if asking {
+            if asking && !self.idling {
                 selected.view.tell_keywords(self.outputs.text());
             }
         }
+        if self.idling {
+            self.tell(None, true);
+        } else if !asking {
+            self.push_news();
+        }
+    }
+
+    fn tell_progress(&mut self, done: Option<u32>, goal: Option<u32>) {
+        if !self.is_asking() {
+            return;
+        }
+        let tag = self.tag();
+        let out = self.outputs.text();
+        out.put_slice(b"* OK [INPROGRESS (");
+        write::quoted(out, &tag);
+        for number in [done, goal] {
+            match number {
+                Some(number) => write::display(out, format_args!(" {number}")),
+                None => out.put_slice(b" NIL"),
+            }
+        }
+        out.put_slice(b")] Still at it\r\n");
     }
 
     fn time_out(&mut self) {
@@ -248,13 +302,21 @@ impl Session {
 
     /// Reads on as far as there is nothing to wait for.
     fn advance(&mut self) {
-        while self.line == Line::Open && !self.is_asking() && !self.output_is_full() {
+        loop {
+            self.push_between_commands();
+            if self.line != Line::Open || self.is_asking() || self.output_is_full() {
+                break;
+            }
             let octets_max = self.command_octets_max();
             let Some(event) = self.reader.next(octets_max) else {
                 break;
             };
             self.event(event);
         }
+    }
+
+    fn spec(&self) -> Option<&'static Spec> {
+        self.running.as_ref().map(|running| running.spec)
     }
 
     fn command_octets_max(&self) -> usize {
@@ -296,6 +358,13 @@ impl Session {
         self.bad(text);
     }
 
+    fn abandon_for(&mut self, code: &str, text: &str) {
+        if let Some(step) = self.take_step() {
+            step.abandoned(self);
+        }
+        self.complete("BAD", Some(code), text);
+    }
+
     fn too_long(&mut self, head: &[u8]) {
         if self.running.is_none() {
             self.begin_refused(head);
@@ -308,26 +377,40 @@ impl Session {
         if !literal.sync && literal.octets > self.config.limits.discard_octets_max {
             return self.bye("[TOOBIG] The literal is too big");
         }
-        if self.running.is_some() {
-            self.reader.refuse(literal);
-            return self.abandon("No literal is expected here");
-        }
-        if !self.begin_announcing(literal) {
+        let begun = self.running.is_some();
+        if !begun && !self.begin_announcing(literal) {
             return self.reader.refuse(literal);
         }
-        if self.announces_message(literal) {
-            return;
-        }
-        if Reader::octets_with(literal) > self.command_octets_max() as u64 {
+        if !literal.sync && literal.octets > self.config.limits.unasked_octets_max {
             self.reader.refuse(literal);
-            return self.complete("BAD", Some("TOOBIG"), "The literal is too big");
+            return self.abandon_for("TOOBIG", "The literal needs leave to come");
         }
-        // Only now is it known that the command goes on; it begins anew when all of it is there.
-        self.running = None;
+        if begun {
+            match self.take_step() {
+                Some(step) => step.literal(self, literal),
+                None => self.reader.refuse(literal),
+            }
+        } else if self.spec().is_some_and(|spec| spec.takes_message) {
+            command::append::begin(self, literal);
+        } else if self.accept_literal(literal, self.command_octets_max()) {
+            // Only now is it known that the command goes on; it begins anew when all of it is there.
+            self.running = None;
+        }
+    }
+
+    /// Makes an announced literal part of the command, which may have `octets_max` with it. Where it is too big, the
+    /// command is answered.
+    pub(crate) fn accept_literal(&mut self, literal: Literal, octets_max: usize) -> bool {
+        if Reader::octets_with(literal) > octets_max as u64 {
+            self.reader.refuse(literal);
+            self.complete("BAD", Some("TOOBIG"), "The literal is too big");
+            return false;
+        }
         self.reader.accept(literal);
         if literal.sync {
             self.text().put_slice(b"+ Go on\r\n");
         }
+        true
     }
 
     /// Begins a command of which all is there up to a literal. Only its front is looked at.
@@ -337,38 +420,6 @@ impl Session {
         let front = Bytes::copy_from_slice(text.get(..octets_max).unwrap_or(text));
         self.begin(&front)
     }
-
-    /// Whether the literal is the message of an APPEND, or belongs to a broken one.
-    fn announces_message(&mut self, literal: Literal) -> bool {
-        if self
-            .running
-            .as_ref()
-            .is_none_or(|running| running.spec.name != "APPEND")
-        {
-            return false;
-        }
-        let config = self.config();
-        let mut parser =
-            Parser::new(self.reader.before(literal), &config.limits).with_utf8(self.enabled.utf8());
-        let announced = parser
-            .tag()
-            .and_then(|_| parser.space())
-            .and_then(|()| parser.atom())
-            .and_then(|_| command::append::parse_announced(&mut parser));
-        match announced {
-            Ok(command::append::Announced::Mailbox) => return false,
-            Ok(command::append::Announced::Message(mut begin)) => {
-                begin.octets = literal.octets;
-                self.reader.take_message(literal);
-                command::append::run(self, begin, literal.sync);
-            }
-            Err(error) => {
-                self.reader.refuse(literal);
-                self.reject(error);
-            }
-        }
-        true
-    }
 }
 
 /// Commands.
@@ -377,7 +428,7 @@ impl Session {
         if !self.begin(text) {
             return;
         }
-        let Some(spec) = self.running.as_ref().map(|running| running.spec) else {
+        let Some(spec) = self.spec() else {
             return;
         };
         let config = self.config();
@@ -417,12 +468,7 @@ impl Session {
             self.answer_untimely(tag, text);
             return false;
         }
-        self.running = Some(Running {
-            tag: tag.into(),
-            spec,
-            step: None,
-            asked: false,
-        });
+        self.running = Some(Running::new(tag, spec));
         true
     }
 
@@ -431,12 +477,8 @@ impl Session {
         let config = self.config();
         let mut parser = Parser::new(head, &config.limits);
         let tag = parser.tag().ok().filter(|_| parser.peek() == Some(b' '));
-        self.running = command::TABLE.first().map(|spec| Running {
-            tag: tag.unwrap_or("*").into(),
-            spec,
-            step: None,
-            asked: false,
-        });
+        let tag = tag.unwrap_or("*");
+        self.running = command::TABLE.first().map(|spec| Running::new(tag, spec));
     }
 
     /// Answers a command that never began.
@@ -454,6 +496,9 @@ impl Session {
             (Allowed::BeforeLogin, _) => return Err("BAD Already logged in"),
             (_, State::NotAuthenticated) => return Err("BAD Log in first"),
             (_, _) => return Err("BAD Select a mailbox first"),
+        }
+        if spec.is_numbered() && self.enabled.has(Extension::UidOnly) {
+            return Err("BAD [UIDREQUIRED] Messages have no numbers in this session");
         }
         if spec.secret && !self.may_send_password() {
             return Err("NO [PRIVACYREQUIRED] Use TLS first");
@@ -474,27 +519,43 @@ impl Session {
             Command::Id(pairs) => c::id::run(self, pairs),
             Command::Enable(names) => c::enable::run(self, &names),
             Command::Namespace => c::namespace::run(self),
-            Command::Select { mailbox, read_only } => c::select::run(self, mailbox, read_only),
-            Command::Create(mailbox) => c::mailbox::create(self, mailbox),
+            Command::Select(command) => c::select::run(self, command),
+            Command::Create {
+                mailbox,
+                special_use,
+            } => c::mailbox::create(self, mailbox, special_use),
+            Command::Notify(command) => c::notify::run(self, *command),
             Command::Delete(mailbox) => c::mailbox::delete(self, mailbox),
             Command::Rename { from, to } => c::mailbox::rename(self, from, to),
             Command::Subscribe(mailbox) => c::mailbox::subscribe(self, mailbox),
             Command::Unsubscribe(mailbox) => c::mailbox::unsubscribe(self, mailbox),
             Command::List(command) => c::list::run(self, command),
             Command::Status { mailbox, items } => c::status::run(self, mailbox, items),
+            Command::Acl(ask) => c::acl::run(self, ask),
+            Command::Quota(ask) => c::quota::run(self, ask),
+            Command::GetMetadata(command) => c::metadata::get(self, command),
+            Command::SetMetadata { mailbox, values } => c::metadata::set(self, mailbox, values),
             Command::Idle => c::idle::run(self),
             Command::Close => c::select::close(self, true),
             Command::Unselect => c::select::close(self, false),
             Command::Expunge(uids) => c::expunge::run(self, uids),
             Command::Search(command) => c::search::run(self, command),
+            Command::MultiSearch(command) => c::multisearch::run(self, command),
+            Command::UidBatches(command) => c::uidbatches::run(self, command),
             Command::Fetch(command) => c::fetch::run(self, command),
             Command::Store(command) => c::store::run(self, command),
             Command::Copy(command) => c::copy::run(self, command),
+            Command::Compress(algorithm) => c::compress::run(self, &algorithm),
+            Command::Unauthenticate => c::session::unauthenticate(self),
+            Command::GenUrlAuth(urls) => c::urlauth::generate(self, urls),
+            Command::UrlFetch(urls) => c::urlauth::fetch(self, urls),
+            Command::ResetKey(command) => c::urlauth::reset(self, command),
+            Command::Append(text) => c::append::run(self, *text),
         }
     }
 
     /// Answers a command that was not understood.
-    fn reject(&mut self, error: ParseError) {
+    pub(crate) fn reject(&mut self, error: ParseError) {
         match error {
             ParseError::Syntax(_) | ParseError::TooMany(_) => {
                 let rfc = self.running.as_ref().map_or("", |running| running.spec.rfc);

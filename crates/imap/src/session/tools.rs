@@ -6,9 +6,11 @@ use bytes::{BufMut, BytesMut};
 use nightmail_sasl::{Channel, MechanismSet};
 
 use super::{Line, Running, Selected, Session, State, Step};
+use crate::command::search::SearchKey;
 use crate::enabled::{Enabled, Extension};
 use crate::io::{Answer, Ask, Output};
 use crate::limits::Config;
+use crate::reader::Literal;
 use crate::name::MailboxName;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::set::UidSet;
@@ -33,7 +35,19 @@ impl Session {
 
     /// The capabilities that are kept from this client.
     pub(crate) fn hidden(&self) -> &[String] {
-        &self.config.hidden
+        match &self.hidden {
+            Some(hidden) => hidden,
+            None => &self.config.hidden,
+        }
+    }
+
+    /// Keeps capabilities from this client.
+    pub(crate) fn hide(&mut self, hidden: Vec<String>) {
+        self.hidden = Some(Box::new(hidden));
+    }
+
+    pub(crate) const fn is_compressed(&self) -> bool {
+        self.compressed
     }
 
     pub(crate) const fn is_logged_in(&self) -> bool {
@@ -90,7 +104,8 @@ impl Session {
         (self.outputs.text(), view)
     }
 
-    pub(crate) fn selected_name(&self) -> Option<&MailboxName> {
+    /// The name of the selected mailbox.
+    pub fn selected_name(&self) -> Option<&MailboxName> {
         self.selected().map(|selected| &selected.name)
     }
 
@@ -106,6 +121,23 @@ impl Session {
         self.state = State::Authenticated;
         self.channel = None;
         self.touch();
+    }
+
+    /// The client is nobody again (RFC 8437 §3).
+    pub(crate) fn leave_account(&mut self, channel: Option<Channel>) {
+        self.state = State::NotAuthenticated;
+        self.enabled = Enabled::NONE;
+        self.watch = None;
+        self.channel = channel.map(Box::new);
+        self.deadline = self.now + self.config.limits.login_time_max;
+    }
+
+    /// Begins or ends compression after what was said so far. What the client sent in advance cannot have been meant
+    /// in the other form, and is dropped.
+    pub(crate) fn set_compressed(&mut self, compressed: bool) {
+        self.compressed = compressed;
+        self.reader.clear();
+        self.outputs.push(Output::Compress(compressed));
     }
 
     pub(crate) fn select(&mut self, name: MailboxName, read_only: bool, view: View) {
@@ -204,16 +236,34 @@ impl Session {
         self.await_line(step);
     }
 
-    fn wait(&mut self, step: Box<dyn Step>, asked: bool) {
+    pub(super) fn wait(&mut self, step: Box<dyn Step>, asked: bool) {
         if let Some(running) = &mut self.running {
             running.step = Some(step);
             running.asked = asked;
         }
     }
 
-    /// The message announced is not wanted.
-    pub(crate) fn refuse_message(&mut self, sync: bool) {
-        self.reader.refuse_message(sync);
+    /// The rest of the message that is coming is not wanted.
+    pub(crate) fn refuse_message(&mut self) {
+        self.reader.refuse_message();
+    }
+
+    /// The literal announced is not wanted.
+    pub(crate) fn refuse_literal(&mut self, literal: Literal) {
+        self.reader.refuse(literal);
+    }
+
+    /// The literal announced is a message, or a part of one: its octets come as chunks.
+    pub(crate) fn take_message(&mut self, literal: Literal) {
+        self.reader.take_message(literal);
+        if literal.sync {
+            self.text().put_slice(b"+ Send the message\r\n");
+        }
+    }
+
+    /// What came of a command before the literal that was announced.
+    pub(crate) fn text_before(&self, literal: Literal) -> &[u8] {
+        self.reader.before(literal)
     }
 
     /// The UIDs meant by a command. Where there are none such, the command is answered and none is given.
@@ -222,7 +272,68 @@ impl Session {
         if uids.is_none() {
             self.bad("No message has that sequence number");
         }
-        uids
+        uids.map(|uids| self.limit(uids))
+    }
+
+    /// The tag of the command in progress.
+    pub(crate) fn tag(&self) -> Box<str> {
+        self.running
+            .as_ref()
+            .map(|running| running.tag.clone())
+            .unwrap_or_default()
+    }
+
+    /// As many messages as one command may name, those with the highest UIDs (RFC 9738 §3.1).
+    fn limit(&mut self, uids: UidSet) -> UidSet {
+        let Some(max) = self.config.limits.messages_max else {
+            return uids;
+        };
+        let Some(view) = self.view() else { return uids };
+        if view.count(&uids) <= max as usize {
+            return uids;
+        }
+        let some = view.last_of(&uids, max as usize);
+        let lowest = some.ranges().next().map(|(low, _)| low);
+        if let Some(running) = &mut self.running {
+            running.limited = lowest;
+        }
+        some
+    }
+
+    /// Whether the command names more messages than it may; where it does, it is refused.
+    pub(crate) fn refuse_limited(&mut self) -> bool {
+        let limited = self
+            .running
+            .as_mut()
+            .is_some_and(|running| running.limited.take().is_some());
+        if let (true, Some(max)) = (limited, self.config.limits.messages_max) {
+            self.no_with(&format!("MESSAGELIMIT {max}"), "Too many messages at once");
+        }
+        limited
+    }
+
+    /// The search over as many messages as one command may look at. Where it would be of no use without the others,
+    /// the command is refused.
+    pub(crate) fn limit_search(
+        &mut self,
+        key: SearchKey<UidSet>,
+        of_use: bool,
+    ) -> Option<SearchKey<UidSet>> {
+        if self.config.limits.messages_max.is_none() {
+            return Some(key);
+        }
+        let among = key.among().cloned().or_else(|| {
+            let uids = self.view()?.uids();
+            Some(UidSet::range(*uids.first()?, *uids.last()?))
+        });
+        let some = self.limit(among.unwrap_or_default());
+        if self.running.as_ref().is_none_or(|running| running.limited.is_none()) {
+            return Some(key);
+        }
+        if !of_use && self.refuse_limited() {
+            return None;
+        }
+        Some(SearchKey::And(vec![SearchKey::Messages(some), key]))
     }
 
     /// Whether the selected mailbox may be changed; where not, the command is answered.
@@ -258,6 +369,25 @@ impl Session {
         self.count_bad();
     }
 
+    pub(crate) fn bad_with(&mut self, code: &str, text: &str) {
+        self.complete("BAD", Some(code), text);
+        self.count_bad();
+    }
+
+    pub(crate) fn no_with(&mut self, code: &str, text: &str) {
+        self.complete("NO", Some(code), text);
+    }
+
+    /// OK with the modification sequence up to which the client now knows everything (RFC 7162 §3.2.7), where it counts
+    /// them.
+    pub(crate) fn ok_synchronized(&mut self, text: &str) {
+        self.tell_news();
+        let counts = self.enabled.has(Extension::Condstore);
+        let told = self.view().map(View::told_modseq).filter(|_| counts);
+        let code = told.map(|modseq| format!("HIGHESTMODSEQ {modseq}"));
+        self.complete("OK", code.as_deref(), text);
+    }
+
     pub(super) fn count_bad(&mut self) {
         if !self.is_logged_in() && self.line != Line::Closed {
             self.bad_commands += 1;
@@ -291,6 +421,12 @@ impl Session {
     }
 
     pub(super) fn complete(&mut self, status: &str, code: Option<&str>, text: &str) {
+        let limit = self.limit_code().filter(|_| status == "OK");
+        if let (Some(limit), Some(_)) = (&limit, code) {
+            let untagged = format_args!("* NO [{limit}] Some messages were left out\r\n");
+            write::display(self.outputs.text(), untagged);
+        }
+        let code = code.or(limit.as_deref());
         self.write_tag();
         let out = self.outputs.text();
         out.put_slice(status.as_bytes());
@@ -299,6 +435,13 @@ impl Session {
         }
         write::display(out, format_args!(" {text}\r\n"));
         self.finish();
+    }
+
+    /// What says that only some of the messages were looked at (RFC 9738 §3.2).
+    fn limit_code(&self) -> Option<String> {
+        let lowest = self.running.as_ref()?.limited?;
+        let max = self.config.limits.messages_max?;
+        Some(format!("MESSAGELIMIT {max} {lowest}"))
     }
 
     /// Tells the news that the command allows to tell, then begins its last line.
@@ -317,9 +460,8 @@ impl Session {
             .running
             .as_ref()
             .is_none_or(|running| running.spec.tells_expunges);
-        if let State::Selected(selected) = &mut self.state {
-            selected.view.tell(allowed, self.outputs.text());
-        }
+        let command = self.running.as_ref().map(|running| running.spec.name);
+        self.tell(command, allowed);
     }
 
     /// The command is over.

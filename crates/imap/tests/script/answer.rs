@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nightmail_core::{Flags, ModSeq, Timestamp, Uid, UidValidity};
+use nightmail_core::{Flags, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
+use nightmail_imap::command::acl::AclAnswer;
+use nightmail_imap::command::quota::{QuotaRoot, Resource};
 use nightmail_imap::io::{
-    AppendUid, BlobRange, CopyUid, FetchRow, FlagsRow, MailboxEntry, MailboxUpdate, Permitted,
-    SectionData, Selected, SpecialUse, StatusData,
+    AppendUid, BinaryData, BlobRange, CopyUid, FetchRow, FlagsRow, MailboxEntry, MailboxUpdate, Permitted,
+    SectionData, Resynced, Selected, SpecialUse, StatusData,
 };
 use nightmail_imap::{Answer, FlagList, Input, Keyword, MailboxName, Refusal, RefusalKind, UidSet};
 use nightmail_sasl::{self as sasl, ScramHash, ScramSecret};
@@ -166,6 +168,11 @@ fn parse_one(text: &str, blobs: &mut Blobs) -> Input<'static> {
         "update" => return Input::Update(update(&fields)),
         "ok" => Answer::Done,
         "no" => refused(rest),
+        "acl" => Answer::Acl(AclAnswer::List(pairs(rest))),
+        "rights" => Answer::Acl(AclAnswer::Mine(rest.into())),
+        "possible" => possible(rest),
+        "quota" => Answer::Quota(rest.split(", ").map(quota_root).collect()),
+        "metadata" => Answer::Metadata(annotations(rest)),
         "logged-in" => Answer::Authentication(sasl::Answer::Accepted {
             identity: "joe".into(),
         }),
@@ -176,19 +183,32 @@ fn parse_one(text: &str, blobs: &mut Blobs) -> Input<'static> {
         "secret" => Answer::Authentication(secret(rest)),
         "selected" => selected(&fields, validity),
         "mailboxes" => Answer::Mailboxes(fields.words.iter().map(|word| entry(word)).collect()),
-        "status" => Answer::Status(StatusData {
-            messages: fields.number("messages", 0),
-            recent: fields.number("recent", 0),
-            uid_next: uid(fields.number("next", 1)),
-            uid_validity: validity,
-            unseen: fields.number("unseen", 0),
-        }),
+        "status" => Answer::Status(status(&fields, validity)),
+        "details" => Answer::Details(fields.words.iter().map(|word| details(word)).collect()),
+        "created" => Answer::Created(MailboxId::new(fields.words[0].parse().unwrap())),
+        "notified" => Answer::Notified(fields.words.iter().map(|word| notice(word)).collect()),
+        "notice" => return Input::Notice(notice(&fields.words[0])),
         "ready" => Answer::AppendReady,
+        "token" => Answer::UrlToken(fields.words[0].clone()),
+        "url-data" => Answer::UrlData(match fields.words.first() {
+            Some(text) => SectionData::Bytes(text.clone().into()),
+            None => SectionData::Absent,
+        }),
+        "logged-out" => Answer::LoggedOut(match fields.words.first() {
+            Some(_) => Some(nightmail_sasl::Channel::default()),
+            None => None,
+        }),
+        "part" => Answer::AppendedPart(fields.words[0].parse().unwrap()),
         "appended" => Answer::Appended(fields.words.first().map(|raw| AppendUid {
             uid_validity: validity,
-            uid: uid(raw.parse().unwrap()),
+            uids: parse_set(raw),
         })),
         "row" => Answer::FetchRow(row(&fields, blobs)),
+        "vanished" => Answer::Vanished(parse_set(&fields.words[0])),
+        "modseqs" => Answer::StoreModSeq {
+            uids: parse_set(&fields.words[0]),
+            modseq: fields.modseq(),
+        },
         "done" => Answer::FetchDone {
             gone: fields.says("gone"),
         },
@@ -200,26 +220,59 @@ fn parse_one(text: &str, blobs: &mut Blobs) -> Input<'static> {
         "stored" => Answer::Stored {
             modseq: fields.text("modseq").map(|_| fields.modseq()),
             gone: fields.says("gone"),
+            modified: parse_set(fields.text("modified").unwrap_or("")),
         },
         "copied" => Answer::Copied(fields.words.first().map(|source| CopyUid {
             uid_validity: validity,
             source: parse_set(source),
             target: parse_set(&fields.words[1]),
         })),
-        "found" => Answer::Found(
-            fields
-                .words
-                .first()
-                .map_or(Vec::new(), |uids| parse_uids(uids)),
-        ),
+        "found" => Answer::Found(found(&fields)),
+        "found-in" => Answer::FoundIn(FoundIn {
+            mailbox: MailboxName::new(fields.text("mailbox").expect("a name")).unwrap(),
+            uid_validity: validity,
+            found: found(&fields),
+        }),
+        "threads" => Answer::Threads(fields.words.iter().map(|word| thread_row(word)).collect()),
+        "progress" => {
+            return Input::Progress {
+                done: fields.text("done").map(|raw| raw.parse().unwrap()),
+                goal: fields.text("goal").map(|raw| raw.parse().unwrap()),
+            };
+        }
         other => panic!("no such answer: {other}"),
     })
+}
+
+/// UIDs in their order, and `modseqs=5,6` where each changed.
+fn found(fields: &Fields) -> Found {
+    let modseqs = fields.text("modseqs").unwrap_or("").split(',');
+    Found {
+        uids: fields
+            .words
+            .first()
+            .map_or(Vec::new(), |uids| parse_uids(uids)),
+        modseqs: modseqs
+            .filter(|raw| !raw.is_empty())
+            .map(|raw| ModSeq::new(raw.parse().unwrap()))
+            .collect(),
+    }
+}
+
+/// `DEPTH:UID`, with `-` for what is not there.
+fn thread_row(word: &str) -> ThreadRow {
+    let (depth, raw) = word.split_once(':').expect("a depth");
+    ThreadRow {
+        depth: depth.parse().unwrap(),
+        uid: raw.parse().ok().map(uid),
+    }
 }
 
 fn refused(text: &str) -> Answer {
     let (kind, text) = text.split_once(' ').expect("kind and text");
     let kinds = [
         RefusalKind::NoSuchMailbox,
+        RefusalKind::BadUrl,
         RefusalKind::TryCreate,
         RefusalKind::AlreadyExists,
         RefusalKind::OverQuota,
@@ -237,6 +290,48 @@ fn refused(text: &str) -> Answer {
         .find(|known| format!("{known:?}") == kind)
         .expect("a kind");
     Answer::Refused(Refusal::new(kind, text.to_owned()))
+}
+
+/// `bob lr anyone l`
+fn pairs(text: &str) -> Vec<(String, String)> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let pairs = words.chunks(2).filter(|pair| pair.len() == 2);
+    pairs.map(|pair| (pair[0].into(), pair[1].into())).collect()
+}
+
+/// `l r s w`: the first is what is always there, `-` for nothing.
+fn possible(text: &str) -> Answer {
+    let mut words = text.split(' ').map(str::to_owned);
+    let always = words.next().unwrap().replace('-', "");
+    Answer::Acl(AclAnswer::Possible {
+        always,
+        each: words.collect(),
+    })
+}
+
+/// `joe STORAGE 5 10 MESSAGE 1 2`; `joe ?` where the rest may not be told.
+fn quota_root(text: &str) -> QuotaRoot {
+    let words: Vec<&str> = text.split(' ').collect();
+    let resources = words[1..].chunks(3).filter(|words| words.len() == 3);
+    let resources = resources.map(|words| {
+        let resource = match words[0] {
+            "STORAGE" => Resource::Storage,
+            "MESSAGE" => Resource::Message,
+            _ => Resource::Mailbox,
+        };
+        (resource, words[1].parse().unwrap(), words[2].parse().unwrap())
+    });
+    QuotaRoot {
+        name: words[0].into(),
+        resources: (words.get(1) != Some(&"?")).then(|| resources.collect()),
+    }
+}
+
+/// `/shared/comment=text`, escaped as lines are.
+fn annotations(text: &str) -> Vec<(String, Bytes)> {
+    let named = text.split(' ').filter_map(|word| word.split_once('='));
+    let octets = |text| Bytes::from(super::player::unescape(text));
+    named.map(|(name, text)| (name.into(), octets(text))).collect()
 }
 
 /// `rights=st`: letters of RFC 4314.
@@ -261,11 +356,16 @@ fn selected(fields: &Fields, uid_validity: UidValidity) -> Answer {
         recent_floor: uid(fields.number("recent", next)),
         keywords: parse_keywords(fields.text("keywords").unwrap_or("")),
         highest_modseq: fields.modseq(),
+        mailbox_id: MailboxId::new(fields.number("id", 1)),
+        resynced: fields.says("resynced").then(|| Resynced {
+            vanished: parse_set(fields.text("vanished").unwrap_or("")),
+            changed: changed(fields),
+        }),
     })
 }
 
 /// `changed=UID:(flags):MODSEQ`
-fn update(fields: &Fields) -> MailboxUpdate {
+fn changed(fields: &Fields) -> Vec<FlagsRow> {
     let changed = fields.all("changed").iter().map(|text| {
         let mut parts = text.splitn(2, ':');
         let raw = parts.next().unwrap().parse().unwrap();
@@ -276,14 +376,95 @@ fn update(fields: &Fields) -> MailboxUpdate {
             modseq: ModSeq::new(modseq.parse().unwrap()),
         }
     });
+    changed.collect()
+}
+
+fn update(fields: &Fields) -> MailboxUpdate {
     MailboxUpdate {
         uids: fields.uids().into(),
-        changed: changed.collect(),
+        modseq: fields.modseq(),
+        changed: changed(fields),
         keywords: fields.text("keywords").map(parse_keywords),
     }
 }
 
-/// `NAME:letters`, `e` for one that can be selected, `s` for a subscribed one, and what it is for in capitals.
+fn status(fields: &Fields, uid_validity: UidValidity) -> StatusData {
+    StatusData {
+        messages: fields.number("messages", 0),
+        recent: fields.number("recent", 0),
+        uid_next: uid(fields.number("next", 1)),
+        uid_validity,
+        unseen: fields.number("unseen", 0),
+        deleted: fields.number("deleted", 0),
+        octets: fields.number("octets", 0),
+        deleted_octets: fields.number("deletedoctets", 0),
+        highest_modseq: fields.modseq(),
+        mailbox: MailboxId::new(fields.number("mailbox", 1)),
+    }
+}
+
+/// Without spaces outside parentheses: `-` for nothing, else `(status fields)`, `(entry /shared/x VALUE)` or both.
+fn details(word: &str) -> MailboxDetails {
+    let mut details = MailboxDetails::default();
+    for part in inner(word).split(';') {
+        match part.split_once(' ') {
+            Some(("status", rest)) => {
+                let fields = Fields::parse(rest);
+                let validity = UidValidity::new(fields.number("validity", 7)).unwrap();
+                details.status = Some(status(&fields, validity));
+            }
+            Some(("entry", rest)) => {
+                let (name, value) = rest.split_once(' ').expect("an entry and its value");
+                let value = (value != "NIL").then(|| Bytes::from(value.to_owned()));
+                let entries = details.metadata.get_or_insert_default();
+                entries.push((name.into(), value));
+            }
+            _ => assert_eq!(part, "-"),
+        }
+    }
+    details
+}
+
+/// `(status NAME [initial] [messages] [flags] [unseen] fields)`, `(name NAME [exists] [open] [no-access] [children]
+/// [subscribed] [was=NAME])`, `(metadata NAME|- ENTRY...)` or `overflow`.
+fn notice(word: &str) -> Notice {
+    let text = inner(word);
+    let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let (name, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    let mailbox = |name: &str| MailboxName::new(&name.replace('_', " ")).unwrap();
+    let fields = Fields::parse(rest);
+    match kind {
+        "status" => Notice::Status {
+            mailbox: mailbox(name),
+            news: StatusNews {
+                initial: fields.says("initial"),
+                messages: fields.says("messages"),
+                flags: fields.says("flags"),
+                unseen: fields.says("unseen"),
+            },
+            data: status(&fields, UidValidity::new(fields.number("validity", 7)).unwrap()),
+        },
+        "name" => Notice::Name(NameNotice {
+            name: Some(mailbox(name)),
+            exists: fields.says("exists") || fields.says("open"),
+            selectable: fields.says("open"),
+            no_access: fields.says("no-access"),
+            has_children: fields.says("children"),
+            subscribed: fields.says("subscribed"),
+            special_use: None,
+            old_name: fields.text("was").map(mailbox),
+        }),
+        "metadata" => Notice::Metadata {
+            mailbox: (name != "-").then(|| mailbox(name)),
+            entries: rest.split(' ').map(Into::into).collect(),
+        },
+        "overflow" => Notice::Overflow,
+        other => panic!("no such notice: {other}"),
+    }
+}
+
+/// `NAME:letters`, `e` for one that can be selected, `n` for one that is there and cannot, `s` for a subscribed one,
+/// `r` with rights, a digit for its id, and what it is for in capitals.
 fn entry(word: &str) -> MailboxEntry {
     let (name, letters) = word.rsplit_once(':').unwrap_or((word, "e"));
     let uses = [
@@ -295,9 +476,14 @@ fn entry(word: &str) -> MailboxEntry {
         ('S', SpecialUse::Sent),
         ('T', SpecialUse::Trash),
     ];
+    let number = letters.chars().find_map(|letter| letter.to_digit(10));
+    let exists = letters.contains(['e', 'n']);
+    let rights = letters.contains('r').then(|| "lrswipkxteacd".into());
     MailboxEntry {
         name: MailboxName::new(&name.replace('_', " ")).unwrap(),
+        mailbox: exists.then(|| MailboxId::new(u64::from(number.unwrap_or(1)))),
         selectable: letters.contains('e'),
+        rights,
         subscribed: letters.contains('s'),
         special_use: uses
             .into_iter()
@@ -330,8 +516,16 @@ fn row(fields: &Fields, blobs: &mut Blobs) -> FetchRow {
             }
             _ => panic!("no such section data: {text}"),
         });
+    let binaries = fields.all("binary").iter().map(|text| match text.split_once(':') {
+        None if text == "absent" => BinaryData::Absent,
+        Some(("size", octets)) => BinaryData::Size(octets.parse().unwrap()),
+        Some(("bytes", text)) => {
+            let octets = super::player::unescape(inner(text));
+            BinaryData::Octets(SectionData::Bytes(octets.into()))
+        }
+        _ => panic!("no such binary data: {text}"),
+    });
     FetchRow {
-        uid: parse_uids(&fields.words[0])[0],
         flags: fields.flags(),
         flags_changed: fields.says("changed"),
         modseq: fields.modseq(),
@@ -341,5 +535,11 @@ fn row(fields: &Fields, blobs: &mut Blobs) -> FetchRow {
         body: structure("body"),
         body_structure: structure("bodystructure"),
         sections: sections.collect(),
+        binaries: binaries.collect(),
+        save_date: Timestamp::from_secs(fields.number("saved", 0)),
+        email_id: fields.number("email", 0),
+        thread_id: fields.text("thread").map(|raw| raw.parse().unwrap()),
+        preview: fields.text("preview").map(|text| inner(text).to_owned()),
+        ..FetchRow::new(parse_uids(&fields.words[0])[0])
     }
 }

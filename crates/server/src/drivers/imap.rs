@@ -6,17 +6,24 @@
 //!
 //! **Invariant:** octets announced for a message are followed by exactly so many, or the connection is closed.
 
+mod acl;
 mod append;
 mod copy;
 mod failure;
 mod fetch;
 mod flags;
 mod idle;
+mod listing;
 mod login;
 mod mailboxes;
+mod notify;
+mod metadata;
 mod place;
+mod quota;
+mod resync;
 mod search;
 mod selected;
+mod url;
 
 use std::io;
 use std::sync::Arc;
@@ -35,6 +42,7 @@ use self::fetch::Source;
 use self::flags::KeywordTable;
 use self::idle::Idling;
 use self::login::User;
+use self::notify::Watching;
 use self::selected::Selected;
 use super::{Flow, Session, Wake, run};
 use crate::config::{self, Protocol, TlsMode};
@@ -108,6 +116,7 @@ impl Service for ImapService {
             incoming: None,
             sources: Vec::new(),
             idling: None,
+            watching: None,
             news: false,
         };
         match run(&mut driven, transport, shutdown).await {
@@ -130,6 +139,8 @@ struct ImapSession {
     /// Octets that the machine may ask for, by their token.
     sources: Vec<Source>,
     idling: Option<Idling>,
+    /// What NOTIFY asked to be told of.
+    watching: Option<Box<Watching>>,
     /// Whether the selected mailbox has changed while the session waited.
     news: bool,
 }
@@ -138,11 +149,13 @@ impl Session for ImapSession {
     async fn advance(&mut self, transport: &mut Transport) -> io::Result<Flow> {
         if std::mem::take(&mut self.news) {
             self.tell_news().await;
+            Box::pin(self.tell_notices()).await;
         }
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Ask(ask) => self.reply(ask, transport).await?,
                 Output::StartTls => self.start_tls(transport).await?,
+                Output::Compress(begins) => transport.set_compressed(begins).await?,
                 Output::Close => return Ok(Flow::Close),
                 output => self.pass_on(output, transport).await?,
             }
@@ -171,11 +184,23 @@ impl Session for ImapSession {
         self.machine.poll_timeout()
     }
 
-    /// Only in IDLE may the client be told without asking.
+    /// Only in IDLE, and by NOTIFY, is the client told without asking.
     async fn event(&mut self) {
-        match (&self.idling, &self.selected) {
-            (Some(_), Some(selected)) => selected.changed().await,
-            _ => std::future::pending().await,
+        let told = self.idling.is_some() || self.machine.pushes();
+        match (self.selected.as_ref().filter(|_| told), &self.watching) {
+            (Some(selected), None) => selected.changed().await,
+            (Some(selected), Some(watching)) => {
+                let (selected, watching) = (selected.changed(), watching.changed());
+                Box::pin(async {
+                    tokio::select! {
+                        () = selected => {}
+                        () = watching => {}
+                    }
+                })
+                .await;
+            }
+            (None, Some(watching)) => Box::pin(watching.changed()).await,
+            (None, None) => std::future::pending().await,
         }
     }
 }
@@ -218,8 +243,12 @@ impl ImapSession {
             Ask::Store {
                 uids,
                 change,
-                silent,
-            } => Box::pin(self.store_flags(&uids, change, silent, transport)).await,
+                telling,
+                unchanged_since,
+            } => {
+                let storing = self.store_flags(&uids, change, telling, unchanged_since, transport);
+                Box::pin(storing).await
+            }
             Ask::Refresh { checkpoint: false } => {
                 self.refresh().await?;
                 Ok(Answer::Done)
@@ -235,21 +264,51 @@ impl ImapSession {
     ) -> Result<Answer, Failure> {
         match ask {
             Ask::Authenticate(question) => Ok(self.authenticate(&question, transport).await),
-            Ask::Select { mailbox, read_only } => self.select(&mailbox, read_only).await,
+            Ask::Select {
+                mailbox,
+                read_only,
+                resync,
+            } => self.select(&mailbox, read_only, resync.as_deref()).await,
             Ask::Close { expunge } => self.close(expunge).await,
-            Ask::Mailboxes => self.list_mailboxes().await,
+            Ask::Mailboxes(scope) => self.list_mailboxes(scope).await,
+            Ask::Details {
+                mailboxes,
+                items,
+                metadata,
+            } => self.details(&mailboxes, &items, &metadata).await,
+            Ask::Notify(plan) => self.notify(plan.map(|plan| *plan)).await,
             Ask::Status { mailbox, items } => self.status(&mailbox, &items).await,
-            Ask::Create(mailbox) => self.create(&mailbox).await,
+            Ask::Create {
+                mailbox,
+                special_use,
+            } => self.create(&mailbox, special_use).await,
             Ask::Delete(mailbox) => self.delete(&mailbox).await,
             Ask::Rename { from, to } => self.rename(&from, &to).await,
+            Ask::Acl(ask) => self.acl(ask).await,
+            Ask::Quota(ask) => self.answer_quota(ask).await,
+            Ask::Metadata(ask) => self.answer_metadata(ask).await,
             Ask::Subscribe(mailbox) => self.subscribe(&mailbox, true).await,
             Ask::Unsubscribe(mailbox) => self.subscribe(&mailbox, false).await,
             Ask::AppendBegin(begin) => self.begin_append(begin).await,
+            Ask::AppendUrl { url, octets_max } => self.append_url(&url, octets_max).await,
             Ask::AppendFinish => self.finish_append().await,
+            Ask::AuthorizeUrl(url) => self.authorize_url(&url).await,
+            Ask::FetchUrl(url) => self.fetch_url(&url).await,
+            Ask::ResetUrlKeys(mailbox) => self.reset_url_keys(mailbox.as_ref()).await,
+            Ask::Unauthenticate => Ok(self.unauthenticate(transport)),
             Ask::Copy { uids, target } => self.copy(&uids, &target).await,
             Ask::Move { uids, target } => self.move_messages(&uids, &target).await,
             Ask::Expunge { uids } => self.expunge(uids.as_ref()).await,
-            Ask::Search(key) => self.search(key).await,
+            Ask::Search(find) => self.search(*find, transport).await,
+            Ask::Thread { key, threading } => self.thread(*key, threading, transport).await,
+            Ask::SearchMailboxes {
+                sources,
+                key,
+                modseqs,
+            } => {
+                self.search_mailboxes(&sources, *key, modseqs, transport)
+                    .await
+            }
             Ask::Refresh { .. } => self.checkpoint().await,
             Ask::Fetch { .. } | Ask::Store { .. } => Err(Failure::out_of_order()),
         }
@@ -268,7 +327,7 @@ impl ImapSession {
             Output::AbortBody => self.incoming = None,
             Output::Idle(begins) => self.set_idling(begins),
             Output::ClientId(pairs) => debug!(session = %self.id, ?pairs, "client named itself"),
-            Output::Ask(_) | Output::StartTls | Output::Close => {}
+            Output::Ask(_) | Output::StartTls | Output::Compress(_) | Output::Close => {}
         }
         Ok(())
     }

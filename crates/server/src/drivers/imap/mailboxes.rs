@@ -1,75 +1,135 @@
 //! Mailboxes as such: LIST, STATUS, CREATE, DELETE, RENAME and subscriptions (RFC 3501 §6.3.3 to §6.3.10).
 
-use std::collections::BTreeMap;
-
+use nightmail_core::{AccountId, Flags, MailboxId};
+use nightmail_imap::command::list::{ListScope, MailboxDetails};
 use nightmail_imap::command::status::StatusItem;
-use nightmail_imap::io::{MailboxEntry, SpecialUse, StatusData};
+use nightmail_imap::io::{SpecialUse, StatusData};
 use nightmail_imap::{Answer, MailboxName, Refusal, RefusalKind};
-use nightmail_store::{MailboxStatus, Rights, SpecialUse as StoredUse};
+use nightmail_store::{MailboxName as StoreName, MailboxState, Rights, StoreError};
 
 use super::ImapSession;
 use super::failure::{Failure, new_name, store_name};
+use super::listing::{entry, stored_use};
+use super::notify::OwnChange;
 use super::selected::uid_or_last;
 
 impl ImapSession {
     /// Every mailbox, and every subscription to what is none.
-    pub(super) async fn list_mailboxes(&self) -> Result<Answer, Failure> {
-        let account = self.account()?;
-        let listed = self.store().list(account).await?;
-        let subscriptions = self.store().subscriptions(account).await?;
-        let mut entries: BTreeMap<MailboxName, MailboxEntry> = BTreeMap::new();
-        for mailbox in &listed {
-            if let Some(entry) = entry_of(&mut entries, mailbox.name.as_str()) {
-                entry.selectable = true;
-                entry.special_use = mailbox.entry.special_use.map(special_use);
+    pub(super) async fn list_mailboxes(&self, scope: ListScope) -> Result<Answer, Failure> {
+        let names = self.names(scope.shared).await?;
+        let entries = names
+            .into_iter()
+            .map(|(name, known)| entry(name, &known, scope.rights));
+        Ok(Answer::Mailboxes(entries.collect()))
+    }
+
+    /// More of mailboxes that were listed, with one look for all of them.
+    pub(super) async fn details(
+        &self,
+        mailboxes: &[MailboxId],
+        items: &[StatusItem],
+        metadata: &[Box<str>],
+    ) -> Result<Answer, Failure> {
+        let mut details = vec![MailboxDetails::default(); mailboxes.len()];
+        if !items.is_empty() {
+            let states = self.store().states(mailboxes).await?;
+            for ((mailbox, state), detail) in mailboxes.iter().zip(states).zip(&mut details) {
+                if let Some(state) = state {
+                    detail.status = Some(self.status_data(*mailbox, &state, items).await?);
+                }
             }
         }
-        for name in &subscriptions {
-            if let Some(entry) = entry_of(&mut entries, name.as_str()) {
-                entry.subscribed = true;
+        if !metadata.is_empty() {
+            let entries: Vec<String> = metadata.iter().map(|entry| entry.to_string()).collect();
+            let viewer = self.account()?;
+            let found = self.store().metadata_many(mailboxes, viewer, &entries);
+            for (annotations, detail) in found.await?.into_iter().zip(&mut details) {
+                let values = annotations.into_iter();
+                let values = values.map(|one| (one.entry.into_boxed_str(), one.value));
+                detail.metadata = Some(values.collect());
             }
         }
-        Ok(Answer::Mailboxes(entries.into_values().collect()))
+        Ok(Answer::Details(details))
     }
 
     pub(super) async fn status(
-        &self,
+        &mut self,
         mailbox: &MailboxName,
         items: &[StatusItem],
     ) -> Result<Answer, Failure> {
         let place = self.place_with(mailbox, Rights::READ).await?;
-        let status = MailboxStatus {
-            mailbox: place.mailbox,
-            state: self.store().state(place.mailbox).await?,
-        };
-        let recent = match items.contains(&StatusItem::Recent) {
-            true => self.recent(&status).await?,
-            false => 0,
-        };
-        Ok(Answer::Status(StatusData {
-            messages: status.state.exists,
-            recent,
-            uid_next: uid_or_last(status.state.uid_next),
-            uid_validity: status.state.uid_validity,
-            unseen: status.state.unseen,
-        }))
+        if self.is_selected(place.mailbox) {
+            self.refresh_if_changed().await?;
+        }
+        let state = self.store().state(place.mailbox).await?;
+        let data = self.status_data(place.mailbox, &state, items).await?;
+        Ok(Answer::Status(data))
+    }
+
+    /// What STATUS tells. Only items that the counters do not answer cost a look.
+    async fn status_data(
+        &self,
+        mailbox: MailboxId,
+        state: &MailboxState,
+        items: &[StatusItem],
+    ) -> Result<StatusData, Failure> {
+        let mut data = counters(mailbox, state);
+        if items.contains(&StatusItem::Recent) {
+            data.recent = self.recent(mailbox, state).await?;
+        }
+        if items.contains(&StatusItem::DeletedStorage) && state.deleted > 0 {
+            data.deleted_octets = self.deleted_octets(mailbox).await?;
+        }
+        Ok(data)
     }
 
     /// Messages that no session was told of.
-    async fn recent(&self, status: &MailboxStatus) -> Result<u32, Failure> {
-        let floor = status.state.recent_floor;
-        if floor == status.state.uid_next {
+    async fn recent(&self, mailbox: MailboxId, state: &MailboxState) -> Result<u32, Failure> {
+        let floor = state.recent_floor;
+        if floor == state.uid_next {
             return Ok(0);
         }
-        let snapshot = self.store().snapshot(status.mailbox).await?;
+        let snapshot = self.store().snapshot(mailbox).await?;
         let before = snapshot.uids.partition_point(|uid| uid.get() < floor);
         Ok(u32::try_from(snapshot.uids.len() - before).unwrap_or(u32::MAX))
     }
 
-    pub(super) async fn create(&self, mailbox: &MailboxName) -> Result<Answer, Failure> {
+    /// What an expunge would free (RFC 9208 §4.1.4).
+    async fn deleted_octets(&self, mailbox: MailboxId) -> Result<u64, Failure> {
+        let uids = self.store().snapshot(mailbox).await?.raw_uids();
+        let is_deleted = |flags: Flags| flags.contains(Flags::DELETED);
+        let found = self
+            .store()
+            .uids_where(mailbox, &uids, usize::MAX, is_deleted)
+            .await?;
+        let mut octets = 0;
+        for page in found.chunks(ROWS_AT_ONCE) {
+            let rows = self.store().rows(mailbox, page).await?;
+            octets += rows.iter().map(|(_, row)| row.size).sum::<u64>();
+        }
+        Ok(octets)
+    }
+
+    pub(super) async fn create(
+        &mut self,
+        mailbox: &MailboxName,
+        special_use: Option<SpecialUse>,
+    ) -> Result<Answer, Failure> {
         let (owner, name) = self.new_place(mailbox).await?;
-        self.store().create_mailbox(owner, name, None).await?;
-        Ok(Answer::Done)
+        let stored = special_use.and_then(stored_use);
+        if special_use.is_some() && (stored.is_none() || owner != self.account()?) {
+            return Err(Failure::Refused(Refusal::new(
+                RefusalKind::SpecialUse,
+                "This mailbox cannot be for that",
+            )));
+        }
+        let quota = self.quota(owner).await?;
+        let store = self.store();
+        let made = store
+            .create_mailbox_within(quota, owner, name, stored)
+            .await?;
+        self.note_own_change(OwnChange::Made(mailbox)).await;
+        Ok(Answer::Created(made))
     }
 
     /// The machine leaves the mailbox if it is the selected one.
@@ -78,6 +138,7 @@ impl ImapSession {
         self.store().delete_mailbox(place.owner, place.name).await?;
         self.selected
             .take_if(|selected| selected.mailbox == place.mailbox);
+        self.note_own_change(OwnChange::Deleted(mailbox)).await;
         Ok(Answer::Done)
     }
 
@@ -87,23 +148,36 @@ impl ImapSession {
         to: &MailboxName,
     ) -> Result<Answer, Failure> {
         let (owner, new) = self.new_place(to).await?;
-        let place = self.place_with(from, Rights::DELETE_MAILBOX).await?;
-        if owner != place.owner {
+        let (old_owner, old) = self.old_place(from).await?;
+        if owner != old_owner {
             return Err(Failure::Refused(Refusal::new(
                 RefusalKind::Cannot,
                 "A mailbox stays with its owner",
             )));
         }
-        self.store().rename_mailbox(owner, place.name, new).await?;
+        self.store().rename_mailbox(owner, old, new).await?;
         if from.is_inbox() && self.selected.is_some() {
             // The messages of INBOX have moved, and INBOX may be what is selected.
             self.refresh_if_changed().await?;
         }
+        self.note_own_change(OwnChange::Renamed(from, to)).await;
         Ok(Answer::Done)
     }
 
+    /// Whose the mailbox to be renamed is, and its name there. An own name without a mailbox may have some below it,
+    /// which the store finds.
+    async fn old_place(&self, name: &MailboxName) -> Result<(AccountId, StoreName), Failure> {
+        match self.place_with(name, Rights::DELETE_MAILBOX).await {
+            Ok(place) => Ok((place.owner, place.name)),
+            Err(Failure::Store(StoreError::NoSuchMailbox, _)) => {
+                Ok((self.account()?, store_name(name)?))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
     pub(super) async fn subscribe(
-        &self,
+        &mut self,
         mailbox: &MailboxName,
         subscribed: bool,
     ) -> Result<Answer, Failure> {
@@ -115,29 +189,26 @@ impl ImapSession {
         self.store()
             .set_subscribed(account, name, subscribed)
             .await?;
+        self.note_own_change(OwnChange::Subscribed(mailbox)).await;
         Ok(Answer::Done)
     }
 }
 
-fn entry_of<'a>(
-    entries: &'a mut BTreeMap<MailboxName, MailboxEntry>,
-    name: &str,
-) -> Option<&'a mut MailboxEntry> {
-    let name = MailboxName::new(name).ok()?;
-    Some(entries.entry(name.clone()).or_insert_with(|| MailboxEntry {
-        name,
-        selectable: false,
-        subscribed: false,
-        special_use: None,
-    }))
-}
+/// Rows read at once.
+const ROWS_AT_ONCE: usize = 4096;
 
-const fn special_use(stored: StoredUse) -> SpecialUse {
-    match stored {
-        StoredUse::Archive => SpecialUse::Archive,
-        StoredUse::Drafts => SpecialUse::Drafts,
-        StoredUse::Junk => SpecialUse::Junk,
-        StoredUse::Sent => SpecialUse::Sent,
-        StoredUse::Trash => SpecialUse::Trash,
+/// What a mailbox's counters tell; the rest is left at nothing.
+pub(super) fn counters(mailbox: MailboxId, state: &MailboxState) -> StatusData {
+    StatusData {
+        messages: state.exists,
+        recent: 0,
+        uid_next: uid_or_last(state.uid_next),
+        uid_validity: state.uid_validity,
+        unseen: state.unseen,
+        deleted: state.deleted,
+        octets: state.bytes,
+        deleted_octets: 0,
+        highest_modseq: state.highest_modseq,
+        mailbox,
     }
 }
