@@ -4,6 +4,15 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::limits::Config;
+use crate::write;
+
+/// Literals that come without leave, of every length; and of up to 4096 octets (RFC 7888). One of them is announced.
+const LITERAL_PLUS: &str = "LITERAL+";
+const LITERAL_MINUS: &str = "LITERAL-";
+/// Announced with the length (RFC 7889).
+const APPEND_LIMIT: &str = "APPENDLIMIT";
+
 /// When a capability is announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum When {
@@ -36,7 +45,8 @@ const fn after_login(name: &'static str) -> Capability {
 /// Every capability that follows from the program alone; those of logins and TLS follow from the connection.
 static TABLE: &[Capability] = &[
     always("IMAP4rev1"),
-    always("LITERAL+"),
+    always(LITERAL_PLUS),
+    always(LITERAL_MINUS),
     always("SASL-IR"),
     always("ID"),
     after_login("ENABLE"),
@@ -48,19 +58,38 @@ static TABLE: &[Capability] = &[
     after_login("LIST-EXTENDED"),
     after_login("SPECIAL-USE"),
     after_login("MOVE"),
+    after_login("CONDSTORE"),
+    after_login("QRESYNC"),
+    after_login("OBJECTID"),
+    after_login("SAVEDATE"),
+    after_login("PREVIEW"),
+    after_login("UIDONLY"),
+    after_login("UTF8=ACCEPT"),
+    after_login("MULTIAPPEND"),
+    after_login("CATENATE"),
+    after_login("REPLACE"),
+    after_login(APPEND_LIMIT),
 ];
 
 /// Writes the names that hold before or after login, with a space between them, without those that are `hidden`.
-pub(crate) fn write(out: &mut BytesMut, logged_in: bool, hidden: &[String]) {
+/// Limits are those of `config`.
+pub(crate) fn write(out: &mut BytesMut, logged_in: bool, config: &Config, hidden: &[String]) {
+    let bounded = config.limits.unasked_octets_max != u64::MAX;
+    let other_literal = if bounded { LITERAL_PLUS } else { LITERAL_MINUS };
     let mut first = true;
     for row in TABLE {
-        if row.when == When::AfterLogin && !logged_in || is_hidden(hidden, row.name) {
+        let untimely = row.when == When::AfterLogin && !logged_in;
+        if untimely || row.name == other_literal || is_hidden(hidden, row.name) {
             continue;
         }
         if !std::mem::take(&mut first) {
             out.put_u8(b' ');
         }
         out.put_slice(row.name.as_bytes());
+        if row.name == APPEND_LIMIT {
+            out.put_u8(b'=');
+            write::number(out, config.limits.message_octets_max);
+        }
     }
 }
 
@@ -83,7 +112,7 @@ mod tests {
     fn written(logged_in: bool, hidden: &[&str]) -> String {
         let hidden: Vec<String> = hidden.iter().map(|name| (*name).to_owned()).collect();
         let mut out = BytesMut::new();
-        write(&mut out, logged_in, &hidden);
+        write(&mut out, logged_in, &Config::default(), &hidden);
         String::from_utf8(out.to_vec()).unwrap()
     }
 

@@ -23,13 +23,14 @@ mod reader;
 pub mod refusal;
 mod session;
 pub mod set;
+pub mod url;
 mod view;
 mod write;
 
 pub use enabled::{Enabled, Extension};
 pub use flag::{FlagList, Keyword};
 pub use io::{Answer, Ask, Input, Output};
-pub use limits::{Config, Limits};
+pub use limits::{ClientRule, Config, Limits};
 pub use name::MailboxName;
 pub use pattern::ListPattern;
 pub use refusal::{Refusal, RefusalKind};

@@ -32,7 +32,9 @@ pub(crate) struct Literal {
     pub(crate) octets: u64,
     /// Whether the client waits for leave to send it.
     pub(crate) sync: bool,
-    /// How much of the command stands before its brace.
+    /// Whether it may hold NUL: a literal8 (RFC 3516 §4.4).
+    pub(crate) binary: bool,
+    /// How much of the command stands before its brace, or before the tilde of a literal8.
     head: usize,
     /// Where the line ends.
     end: usize,
@@ -150,10 +152,10 @@ impl Reader {
         self.mode = after_refusal(literal);
     }
 
-    /// The message is not wanted any more; `sync`: and none of it was sent.
-    pub(crate) fn refuse_message(&mut self, sync: bool) {
+    /// The message that is coming is not wanted any more: what is left of it is thrown away.
+    pub(crate) fn refuse_message(&mut self) {
         self.mode = match self.mode {
-            Mode::Message { left } if !sync => Mode::Skip { left },
+            Mode::Message { left } => Mode::Skip { left },
             _ => START,
         };
     }
@@ -204,10 +206,11 @@ impl Reader {
         };
         let text = strip_cr(self.buffer.get(line..at)?);
         let text_end = line + text.len();
-        let literal = announced(text).map(|(before, octets, sync)| Literal {
-            octets,
-            sync,
-            head: line + before,
+        let literal = announced(text).map(|announced| Literal {
+            octets: announced.octets,
+            sync: announced.sync,
+            binary: announced.binary,
+            head: line + announced.before,
             end: at + 1,
         });
         if text_end > octets_max {
@@ -258,7 +261,9 @@ impl Reader {
         };
         let literal = self.buffer.get(..at).map(strip_cr).and_then(announced);
         self.mode = match literal {
-            Some((_, left, false)) => Mode::Skip { left },
+            Some(announced) if !announced.sync => Mode::Skip {
+                left: announced.octets,
+            },
             _ => START,
         };
         self.consume(at + 1);
@@ -280,8 +285,17 @@ fn strip_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// The literal announced at the end of a line: octets before its brace, its length, whether the client waits.
-fn announced(line: &[u8]) -> Option<(usize, u64, bool)> {
+/// A literal announced at the end of a line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Announced {
+    /// Octets of the line before it.
+    before: usize,
+    octets: u64,
+    sync: bool,
+    binary: bool,
+}
+
+fn announced(line: &[u8]) -> Option<Announced> {
     let inner = line.strip_suffix(b"}")?;
     let (inner, sync) = match inner.strip_suffix(b"+") {
         Some(inner) => (inner, false),
@@ -297,7 +311,14 @@ fn announced(line: &[u8]) -> Option<(usize, u64, bool)> {
             .saturating_mul(10)
             .saturating_add(u64::from(digit - b'0'))
     });
-    Some((before, octets, sync))
+    let head = head.get(..before)?;
+    let binary = head.ends_with(b"~");
+    Some(Announced {
+        before: before - usize::from(binary),
+        octets,
+        sync,
+        binary,
+    })
 }
 
 #[cfg(test)]
@@ -307,11 +328,20 @@ mod tests {
 
     #[test]
     fn literals_are_seen_at_the_end_of_a_line_only() {
-        assert_eq!(announced(b"a {12}"), Some((2, 12, true)));
-        assert_eq!(announced(b"a{0+}"), Some((1, 0, false)));
+        let of = |before, octets, sync, binary| {
+            Some(Announced {
+                before,
+                octets,
+                sync,
+                binary,
+            })
+        };
+        assert_eq!(announced(b"a {12}"), of(2, 12, true, false));
+        assert_eq!(announced(b"a{0+}"), of(1, 0, false, false));
+        assert_eq!(announced(b"a ~{7+}"), of(2, 7, false, true));
         assert_eq!(
             announced(b"{99999999999999999999999}"),
-            Some((0, u64::MAX, true))
+            of(0, u64::MAX, true, false)
         );
         for line in [
             &b"a {}"[..],

@@ -4,6 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::Command;
 use crate::io::Output;
+use crate::limits::ClientRule;
 use crate::parse::{ParseError, Parser, Result};
 use crate::session::Session;
 use crate::write;
@@ -49,15 +50,36 @@ fn lossy(octets: &[u8], octets_max: usize) -> Result<String> {
 }
 
 pub(crate) fn run(session: &mut Session, pairs: Vec<(String, Option<String>)>) {
+    let config = session.config();
+    heed(session, &config.clients, &pairs);
     if !pairs.is_empty() {
         session.push(Output::ClientId(pairs));
     }
-    let config = session.config();
     let out = session.text();
     out.put_slice(b"* ID ");
     write_pairs(out, &config.id);
     out.put_slice(b"\r\n");
     session.ok("Pleased to meet you");
+}
+
+/// Keeps from a client what it is known to stumble over.
+fn heed(session: &mut Session, rules: &[ClientRule], pairs: &[(String, Option<String>)]) {
+    let field = |wanted: &str| {
+        let found = pairs
+            .iter()
+            .find(|(field, _)| field.eq_ignore_ascii_case(wanted));
+        found.and_then(|(_, value)| value.as_deref()).unwrap_or("")
+    };
+    let (name, version) = (field("name"), field("version"));
+    let mut applying = rules
+        .iter()
+        .filter(|rule| rule.applies_to(name, version))
+        .peekable();
+    if applying.peek().is_some() {
+        let mut hidden = session.config().hidden.clone();
+        hidden.extend(applying.flat_map(|rule| rule.hide.iter().cloned()));
+        session.hide(hidden);
+    }
 }
 
 fn write_pairs(out: &mut BytesMut, pairs: &[(String, String)]) {

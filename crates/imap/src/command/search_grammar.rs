@@ -1,43 +1,121 @@
 //! The grammar of SEARCH (RFC 3501 §9 `search`, `search-key`).
 
 use encoding_rs::Encoding;
-use nightmail_core::Flags;
+use nightmail_core::{Flags, ModSeq};
 
-use super::Command;
-use super::search::{Search, SearchKey, SearchSet};
-use crate::parse::{ParseError, Parser, Result};
+use super::esearch::Returns;
+use super::search::{Charset, EnvelopeField, Method, Search, SearchKey, SearchSet};
+use super::{Command, sort, thread};
+use crate::parse::{Day, ParseError, Parser, Result};
 
 type Key = SearchKey<SearchSet>;
 
-pub(super) fn parse(parser: &mut Parser<'_>, by_uid: bool) -> Result<Command> {
+pub(super) fn parse_search(parser: &mut Parser<'_>, by_uid: bool) -> Result<Command> {
+    parse(parser, by_uid, |_| Ok(Method::Search))
+}
+
+pub(super) fn parse_sort(parser: &mut Parser<'_>, by_uid: bool) -> Result<Command> {
+    parse(parser, by_uid, |parser| {
+        sort::parse_order(parser).map(Method::Sort)
+    })
+}
+
+pub(super) fn parse_thread(parser: &mut Parser<'_>, by_uid: bool) -> Result<Command> {
+    parse(parser, by_uid, |parser| {
+        thread::parse_threading(parser).map(Method::Thread)
+    })
+}
+
+fn parse(
+    parser: &mut Parser<'_>,
+    by_uid: bool,
+    method: fn(&mut Parser<'_>) -> Result<Method>,
+) -> Result<Command> {
     parser.space()?;
-    let charset = if parser.eat_word("CHARSET") {
+    let mut returns = None;
+    let may_return = parser.peek().is_some_and(|first| matches!(first, b'r' | b'R'));
+    if may_return && parser.eat_word("RETURN") {
         parser.space()?;
+        returns = Some(Returns::parse(parser)?);
+        parser.space()?;
+    }
+    let method = method(parser)?;
+    if returns.is_some() && matches!(method, Method::Thread(_)) {
+        return Err(ParseError::Syntax("THREAD has no return options"));
+    }
+    let program = match method {
+        Method::Search => Program::parse(parser),
+        _ => {
+            parser.space()?;
+            Program::parse_after_charset(parser)
+        }
+    };
+    let Program { charset, key } = program?;
+    Ok(Command::Search(Search {
+        by_uid,
+        method,
+        returns,
+        charset,
+        key,
+    }))
+}
+
+/// A search program and the charset of its texts.
+pub(super) struct Program {
+    pub(super) charset: Charset,
+    pub(super) key: Key,
+}
+
+impl Program {
+    /// Reads `[CHARSET name] key…` to the end.
+    pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Self> {
+        if parser.eat_word("CHARSET") {
+            parser.space()?;
+            return Self::parse_after_charset(parser);
+        }
+        Self::keys(parser, encoding_rs::UTF_8, Charset::Unnamed)
+    }
+
+    /// Reads `name key…` to the end.
+    fn parse_after_charset(parser: &mut Parser<'_>) -> Result<Self> {
         let name = parser.astring()?.into_owned();
         parser.space()?;
-        charset(&name)?
-    } else {
-        encoding_rs::UTF_8
-    };
-    let mut grammar = Grammar {
-        charset,
-        keys_left: parser.limits().search_keys_max,
-    };
-    let depth_left = parser.limits().search_depth_max;
-    let mut keys = vec![grammar.key(parser, depth_left)?];
-    while !parser.is_at_end() {
-        parser.space()?;
-        keys.push(grammar.key(parser, depth_left)?);
+        match charset(&name) {
+            Some(charset) => Self::keys(parser, charset, Charset::Named),
+            None => Ok(Self::unknown()),
+        }
     }
-    let key = all_of(keys);
-    Ok(Command::Search(Search { by_uid, key }))
+
+    /// What is sought cannot be read.
+    const fn unknown() -> Self {
+        Self {
+            charset: Charset::Unknown,
+            key: SearchKey::All,
+        }
+    }
+
+    fn keys(
+        parser: &mut Parser<'_>,
+        encoding: &'static Encoding,
+        charset: Charset,
+    ) -> Result<Self> {
+        let mut grammar = Grammar {
+            charset: encoding,
+            keys_left: parser.limits().search_keys_max,
+        };
+        match grammar.keys(parser) {
+            Ok(key) => Ok(Self { charset, key }),
+            Err(ParseError::Charset) => Ok(Self::unknown()),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// A charset by its name. One in which ASCII is not ASCII cannot be told from the words around it.
-fn charset(name: &[u8]) -> Result<&'static Encoding> {
+fn charset(name: &[u8]) -> Option<&'static Encoding> {
     Encoding::for_label(name)
-        .filter(|encoding| encoding.is_ascii_compatible() && *encoding != encoding_rs::REPLACEMENT)
-        .ok_or(ParseError::Charset)
+        .filter(|encoding| *encoding != encoding_rs::REPLACEMENT)
+        .filter(|encoding| encoding.is_ascii_compatible() || *encoding == encoding_rs::ISO_2022_JP)
 }
 
 fn all_of(mut keys: Vec<Key>) -> Key {
@@ -68,9 +146,69 @@ fn simple(word: &str) -> Option<Key> {
         "UNSEEN" => not(SearchKey::Flag(Flags::SEEN)),
         "RECENT" => recent(),
         "OLD" => not(recent()),
+        // Every message has a date at which it came into its mailbox (RFC 8514).
+        "SAVEDATESUPPORTED" => SearchKey::All,
         "NEW" => SearchKey::And(vec![recent(), not(SearchKey::Flag(Flags::SEEN))]),
         _ => return None,
     })
+}
+
+fn envelope_field(word: &str) -> Option<EnvelopeField> {
+    Some(match word {
+        "BCC" => EnvelopeField::Bcc,
+        "CC" => EnvelopeField::Cc,
+        "FROM" => EnvelopeField::From,
+        "SUBJECT" => EnvelopeField::Subject,
+        "TO" => EnvelopeField::To,
+        _ => return None,
+    })
+}
+
+/// The key that compares with a day.
+fn by_day(word: &str) -> Option<fn(Day) -> Key> {
+    Some(match word {
+        "BEFORE" => SearchKey::Before,
+        "ON" => SearchKey::On,
+        "SINCE" => SearchKey::Since,
+        "SAVEDBEFORE" => SearchKey::SavedBefore,
+        "SAVEDON" => SearchKey::SavedOn,
+        "SAVEDSINCE" => SearchKey::SavedSince,
+        "SENTBEFORE" => SearchKey::SentBefore,
+        "SENTON" => SearchKey::SentOn,
+        "SENTSINCE" => SearchKey::SentSince,
+        _ => return None,
+    })
+}
+
+/// `["/flags/…" (all|priv|shared)] number`: which flag it is of makes no difference, there is one for all
+/// (RFC 7162 §3.1.5).
+fn modseq(parser: &mut Parser<'_>) -> Result<Key> {
+    const BAD_ENTRY: ParseError = ParseError::Syntax("expected an entry such as \"/flags/\\\\seen\" all");
+    if parser.peek() == Some(b'"') {
+        let entry = parser.string()?;
+        let flag = entry.strip_prefix(b"/flags/").ok_or(BAD_ENTRY)?;
+        parser.space()?;
+        let kind = parser.atom()?.to_ascii_lowercase();
+        if flag.is_empty() || !matches!(kind.as_str(), "all" | "priv" | "shared") {
+            return Err(BAD_ENTRY);
+        }
+        parser.space()?;
+    }
+    let modseq = parser.number64()?;
+    if i64::try_from(modseq).is_err() {
+        return Err(ParseError::Syntax("the number is too great"));
+    }
+    Ok(SearchKey::ModSeq(ModSeq::new(modseq)))
+}
+
+/// An object identifier (RFC 8474 §7).
+fn object_id(parser: &mut Parser<'_>) -> Result<String> {
+    let id = parser.atom()?;
+    let is_id_char = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    if id.len() > 255 || !id.bytes().all(is_id_char) {
+        return Err(ParseError::Syntax("expected an object identifier"));
+    }
+    Ok(id.to_owned())
 }
 
 struct Grammar {
@@ -79,6 +217,17 @@ struct Grammar {
 }
 
 impl Grammar {
+    /// Keys to the end of the command.
+    fn keys(&mut self, parser: &mut Parser<'_>) -> Result<Key> {
+        let depth_left = parser.limits().search_depth_max;
+        let mut keys = vec![self.key(parser, depth_left)?];
+        while !parser.is_at_end() {
+            parser.space()?;
+            keys.push(self.key(parser, depth_left)?);
+        }
+        Ok(all_of(keys))
+    }
+
     fn key(&mut self, parser: &mut Parser<'_>, depth_left: usize) -> Result<Key> {
         self.keys_left = self
             .keys_left
@@ -99,6 +248,10 @@ impl Grammar {
             Some(b'*' | b'0'..=b'9') => {
                 let set = parser.seq_set()?;
                 Ok(SearchKey::Messages(SearchSet::Seq(set)))
+            }
+            Some(b'$') => {
+                parser.eat(b'$');
+                Ok(SearchKey::Messages(SearchSet::Saved))
             }
             _ => {
                 let word = parser.atom()?.to_ascii_uppercase();
@@ -126,21 +279,17 @@ impl Grammar {
                 parser.space()?;
                 SearchKey::Or(Box::new(left), Box::new(self.key(parser, depth_left)?))
             }
+            "UID" if parser.eat(b'$') => SearchKey::Messages(SearchSet::Saved),
             "UID" => SearchKey::Messages(SearchSet::Uid(parser.uid_set()?)),
             "KEYWORD" => SearchKey::Keyword(parser.keyword()?),
             "UNKEYWORD" => not(SearchKey::Keyword(parser.keyword()?)),
-            "BEFORE" => SearchKey::Before(parser.day()?),
-            "ON" => SearchKey::On(parser.day()?),
-            "SINCE" => SearchKey::Since(parser.day()?),
-            "SENTBEFORE" => SearchKey::SentBefore(parser.day()?),
-            "SENTON" => SearchKey::SentOn(parser.day()?),
-            "SENTSINCE" => SearchKey::SentSince(parser.day()?),
+            "MODSEQ" => modseq(parser)?,
             "LARGER" => SearchKey::Larger(parser.number64()?),
             "SMALLER" => SearchKey::Smaller(parser.number64()?),
-            "BCC" | "CC" | "FROM" | "SUBJECT" | "TO" => SearchKey::Header {
-                field: word.to_ascii_lowercase(),
-                text: self.text(parser)?,
-            },
+            "OLDER" => SearchKey::Older(parser.nz_number()?),
+            "YOUNGER" => SearchKey::Younger(parser.nz_number()?),
+            "EMAILID" => SearchKey::EmailId(object_id(parser)?),
+            "THREADID" => SearchKey::ThreadId(object_id(parser)?),
             "HEADER" => {
                 let field = self.text(parser)?;
                 parser.space()?;
@@ -149,7 +298,14 @@ impl Grammar {
             }
             "BODY" => SearchKey::Body(self.text(parser)?),
             "TEXT" => SearchKey::Text(self.text(parser)?),
-            _ => return Err(ParseError::Syntax("no such search key")),
+            _ => match (envelope_field(word), by_day(word)) {
+                (Some(field), _) => SearchKey::Envelope {
+                    field,
+                    text: self.text(parser)?,
+                },
+                (None, Some(key)) => key(parser.day()?),
+                (None, None) => return Err(ParseError::Syntax("no such search key")),
+            },
         })
     }
 
@@ -168,7 +324,6 @@ mod tests {
     use super::*;
     use crate::flag::Keyword;
     use crate::limits::Limits;
-    use crate::parse::Day;
     use crate::set::{SeqSet, UidSetSpec};
     use proptest::prelude::*;
 
@@ -176,6 +331,9 @@ mod tests {
         let limits = Limits::default();
         let line = format!("a SEARCH {text}");
         match crate::command::parse(line.as_bytes(), &limits)? {
+            (_, Command::Search(search)) if search.charset == Charset::Unknown => {
+                Err(ParseError::Charset)
+            }
             (_, Command::Search(search)) => Ok(search.key),
             other => panic!("{other:?}"),
         }
@@ -192,6 +350,13 @@ mod tests {
             SearchKey::Messages(SearchSet::Seq(set)) => set.to_string(),
             SearchKey::Messages(SearchSet::Uid(set)) => format!("UID {set}"),
             SearchKey::Messages(SearchSet::Recent) => "RECENT".into(),
+            SearchKey::Messages(SearchSet::Saved) => "$".into(),
+            SearchKey::ModSeq(modseq) => format!("MODSEQ \"/flags/\\\\seen\" all {modseq}"),
+            SearchKey::Older(seconds) => format!("OLDER {seconds}"),
+            SearchKey::EmailId(id) => format!("EMAILID {id}"),
+            SearchKey::Envelope { field, text } => {
+                format!("{} {{{}}}\r\n{text}", field.name(), text.len())
+            }
             SearchKey::Flag(flag) => flag.to_string().trim_start_matches('\\').to_owned(),
             SearchKey::Keyword(keyword) => format!("KEYWORD {keyword}"),
             SearchKey::Larger(octets) => format!("LARGER {octets}"),
@@ -258,6 +423,11 @@ mod tests {
         let leaf = prop_oneof![
             Just(SearchKey::All),
             Just(SearchKey::Messages(SearchSet::Recent)),
+            Just(SearchKey::Messages(SearchSet::Saved)),
+            (0..i64::MAX as u64).prop_map(|modseq| SearchKey::ModSeq(ModSeq::new(modseq))),
+            (1..=u32::MAX).prop_map(SearchKey::Older),
+            "[A-Za-z0-9_-]{1,20}".prop_map(SearchKey::EmailId),
+            "[^\0]{0,5}".prop_map(|text| SearchKey::Envelope { field: EnvelopeField::Cc, text }),
             Just(SearchKey::Flag(Flags::SEEN)),
             Just(SearchKey::Flag(Flags::DRAFT)),
             Just(SearchKey::Messages(SearchSet::Seq(

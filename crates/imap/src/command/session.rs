@@ -13,9 +13,10 @@ impl Session {
         let may_login = self.may_send_password();
         let starttls = self.offers_starttls();
         let mechanisms = self.mechanisms();
-        let hidden = self.config().hidden.clone();
+        let config = self.config();
+        let hidden = self.hidden().to_vec();
         let out = self.text();
-        capability::write(out, logged_in, &hidden);
+        capability::write(out, logged_in, &config, &hidden);
         if logged_in {
             return;
         }
@@ -77,6 +78,30 @@ pub(crate) fn start_tls(session: &mut Session) {
     session.ok("Begin TLS");
     session.await_tls();
     session.push(Output::StartTls);
+}
+
+/// Only TLS stays as it is (RFC 8437 §3, §4).
+pub(crate) fn unauthenticate(session: &mut Session) {
+    session.ask(Ask::Unauthenticate, Leaving);
+}
+
+struct Leaving;
+
+impl Step for Leaving {
+    fn answer(self: Box<Self>, session: &mut Session, answer: Answer) {
+        let Answer::LoggedOut(channel) = answer else {
+            return session.refuse_unexpected(answer);
+        };
+        session.leave_account(channel);
+        session.write_tag();
+        session.text().put_slice(b"OK [CAPABILITY ");
+        session.write_capabilities();
+        session.text().put_slice(b"] Nobody is logged in\r\n");
+        session.finish();
+        if session.is_compressed() {
+            session.set_compressed(false);
+        }
+    }
 }
 
 /// The greeting (RFC 3501 §7.1.1).

@@ -77,6 +77,32 @@ fn zone_minutes(zone: &str) -> Option<i32> {
     }
 }
 
+/// `2026-02-01T13:05:00+01:00` (RFC 3339 §5.6); a fraction of a second is passed over.
+pub(crate) fn rfc3339(text: &str) -> Option<Timestamp> {
+    let (day, time) = text.split_once(['T', 't'])?;
+    let mut day = day.split('-');
+    let at = time.find(['Z', 'z', '+', '-'])?;
+    let (time, zone) = time.split_at_checked(at)?;
+    let time = time.split_once('.').map_or(time, |(time, _)| time);
+    let mut time = time.split(':');
+    let civil = Civil {
+        year: number(day.next()?, 4..=4)?,
+        month: number(day.next()?, 2..=2)?,
+        day: number(day.next()?, 2..=2)?,
+        hour: number(time.next()?, 2..=2)?,
+        minute: number(time.next()?, 2..=2)?,
+        second: number(time.next()?, 2..=2)?,
+    };
+    let offset = match zone.eq_ignore_ascii_case("Z") {
+        true => 0,
+        false => zone_minutes(&zone.replacen(':', "", 1))?,
+    };
+    let ended = day.next().is_none() && time.next().is_none();
+    ended
+        .then(|| Timestamp::from_civil(civil, offset))
+        .flatten()
+}
+
 impl Parser<'_> {
     /// A day, with or without quotes.
     pub fn day(&mut self) -> Result<Day> {

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nightmail_core::{Flags, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
 use nightmail_imap::command::acl::AclAnswer;
+use nightmail_imap::io::{Found, FoundIn, ThreadRow};
+use nightmail_imap::command::list::MailboxDetails;
+use nightmail_imap::command::notify::{NameNotice, Notice, StatusNews};
 use nightmail_imap::command::quota::{QuotaRoot, Resource};
 use nightmail_imap::io::{
     AppendUid, BinaryData, BlobRange, CopyUid, FetchRow, FlagsRow, MailboxEntry, MailboxUpdate, Permitted,

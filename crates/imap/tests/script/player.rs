@@ -129,6 +129,10 @@ fn configure<'a>(config: &mut Config, setting: &'a str, scene: &mut Vec<&'a str>
         ("bad_commands_max", value) => limits.bad_commands_max = value.parse().unwrap(),
         ("login_failures_max", value) => limits.login_failures_max = value.parse().unwrap(),
         ("flags_count_max", value) => limits.flags_count_max = value.parse().unwrap(),
+        ("annotation_octets_max", value) => {
+            limits.annotation_octets_max = value.parse().unwrap();
+        }
+        ("messages_max", value) => limits.messages_max = Some(value.parse().unwrap()),
         ("fetch_items_max", value) => limits.fetch_items_max = value.parse().unwrap(),
         ("login" | "selected", _) => scene.push(setting),
         other => panic!("no such setting: {other:?}"),
@@ -272,6 +276,7 @@ impl Player {
                 }
                 Output::AbortBody => "abort".into(),
                 Output::StartTls => "starttls".into(),
+                Output::Compress(on) => format!("compress {}", if on { "on" } else { "off" }),
                 Output::Idle(on) => format!("idle {}", if on { "on" } else { "off" }),
                 Output::ClientId(pairs) => format!("id {pairs:?}"),
                 Output::Close => "close".into(),

@@ -1,5 +1,6 @@
 //! Sockets: listeners that bound who may connect, and connections that cost little while idle.
 
+mod deflate;
 pub mod listener;
 pub mod outgoing;
 pub mod proxy;

@@ -20,6 +20,7 @@ use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::deflate::Compression;
 use super::outgoing::Outgoing;
 use super::stream::{Peer, Stream};
 
@@ -40,6 +41,7 @@ thread_local! {
 struct Scratch {
     wire: [u8; READ_OCTETS],
     plain: Vec<u8>,
+    inflated: Vec<u8>,
 }
 
 impl Scratch {
@@ -48,6 +50,7 @@ impl Scratch {
             Box::new(Self {
                 wire: [0; READ_OCTETS],
                 plain: Vec::new(),
+                inflated: Vec::new(),
             })
         })
     }
@@ -119,6 +122,7 @@ pub struct TlsInfo {
 pub struct Transport {
     stream: Stream,
     tls: Option<Box<rustls::Connection>>,
+    compression: Option<Box<Compression>>,
     outgoing: Outgoing,
     write_timeout: Duration,
     session: SessionId,
@@ -131,6 +135,7 @@ impl Transport {
         Self {
             stream,
             tls: None,
+            compression: None,
             outgoing: Outgoing::default(),
             write_timeout,
             session,
@@ -224,9 +229,10 @@ impl Transport {
             }
         };
         let mut scratch = Scratch::take();
-        let received = match self.tls.as_deref_mut() {
-            None => recv_plain(&self.stream, &mut scratch, &mut once),
-            Some(tls) => recv_tls(tls, &self.stream, &mut scratch, &mut once),
+        let tls = self.tls.as_deref_mut();
+        let received = match self.compression.as_deref_mut() {
+            None => recv(tls, &self.stream, &mut scratch, &mut once),
+            Some(packed) => recv_packed(packed, tls, &self.stream, &mut scratch, &mut once),
         };
         scratch.put();
         received
@@ -241,6 +247,9 @@ impl Transport {
         event: impl Future<Output = T>,
     ) -> io::Result<Ready<T>> {
         self.outgoing.release();
+        if let Some(compression) = &mut self.compression {
+            compression.release();
+        }
         tokio::select! {
             biased;
             event = event => Ok(Ready::Event(event)),
@@ -305,7 +314,8 @@ impl Transport {
 
     /// Octets that wait to be written.
     pub fn queued(&self) -> usize {
-        self.outgoing.len()
+        let packed = self.compression.as_ref();
+        self.outgoing.len() + packed.map_or(0, |compression| compression.packed.len())
     }
 
     /// Whether so much waits that the driver should flush before it makes more.
@@ -323,10 +333,25 @@ impl Transport {
 
     /// Writes what the socket takes; whether nothing is left.
     pub(super) fn try_flush(&mut self) -> io::Result<bool> {
+        let outgoing = match self.compression.as_deref_mut() {
+            None => &mut self.outgoing,
+            Some(compression) => {
+                compression.pack(&mut self.outgoing)?;
+                &mut compression.packed
+            }
+        };
         match self.tls.as_deref_mut() {
-            None => flush_plain(&mut self.outgoing, &self.stream),
-            Some(tls) => flush_tls(tls, &mut self.outgoing, &self.stream),
+            None => flush_plain(outgoing, &self.stream),
+            Some(tls) => flush_tls(tls, outgoing, &self.stream),
         }
+    }
+
+    /// Compresses what is sent from here on, and inflates what is read from here on; or no longer does so. What waits
+    /// is written first, as it was meant.
+    pub async fn set_compressed(&mut self, compressed: bool) -> io::Result<()> {
+        self.flush().await?;
+        self.compression = compressed.then(|| Box::new(Compression::new()));
+        Ok(())
     }
 
     /// Answers the TLS handshake that the client begins.
@@ -411,6 +436,49 @@ async fn discard(stream: &Stream) -> io::Result<()> {
     Ok(())
 }
 
+fn recv(
+    tls: Option<&mut rustls::Connection>,
+    stream: &Stream,
+    scratch: &mut Scratch,
+    take: &mut dyn FnMut(&[u8]),
+) -> io::Result<Received> {
+    match tls {
+        None => recv_plain(stream, scratch, take),
+        Some(tls) => recv_tls(tls, stream, scratch, take),
+    }
+}
+
+/// Reads the socket at most once, and only when all that came before is inflated.
+fn recv_packed(
+    compression: &mut Compression,
+    tls: Option<&mut rustls::Connection>,
+    stream: &Stream,
+    scratch: &mut Scratch,
+    take: &mut dyn FnMut(&[u8]),
+) -> io::Result<Received> {
+    let mut reads = Some(tls);
+    loop {
+        if compression.has_input() {
+            scratch.inflated.resize(READ_OCTETS, 0);
+            let count = compression.unpack(&mut scratch.inflated)?;
+            if count > 0 {
+                take(scratch.inflated.get(..count).unwrap_or_default());
+                return Ok(Received::Bytes(count));
+            }
+        }
+        if compression.has_ended() {
+            return Ok(Received::Eof);
+        }
+        let Some(tls) = reads.take() else {
+            return Ok(Received::Nothing);
+        };
+        let received = recv(tls, stream, scratch, &mut |octets| compression.push(octets))?;
+        if !matches!(received, Received::Bytes(_)) {
+            return Ok(received);
+        }
+    }
+}
+
 fn recv_plain(
     stream: &Stream,
     scratch: &mut Scratch,
@@ -435,7 +503,7 @@ fn recv_tls(
     scratch: &mut Scratch,
     take: &mut dyn FnMut(&[u8]),
 ) -> io::Result<Received> {
-    let Scratch { wire, plain } = scratch;
+    let Scratch { wire, plain, .. } = scratch;
     plain.clear();
     let mut ended = drain_plaintext(tls, plain)?;
     if plain.is_empty() && !ended {

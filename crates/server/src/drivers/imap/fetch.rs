@@ -11,9 +11,10 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use nightmail_core::{BlobId, Flags};
 use nightmail_imap::command::fetch::FetchPlan;
-use nightmail_imap::io::{BlobRange, FetchRow};
+use nightmail_imap::command::section::Section;
+use nightmail_imap::io::{BlobRange, FetchRow, SectionData};
 use nightmail_imap::{Answer, Input, UidSet};
-use nightmail_store::{FlagOperation, MessageReader, Rights};
+use nightmail_store::{FlagOperation, MessageReader, Rights, Store, StoreError};
 use tracing::warn;
 
 pub(super) use self::load::{Item, Loader, Needs, blocking};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use nightmail_mime::search::decode_text;
-use nightmail_mime::{Content, Part, encoded_word, header};
+use nightmail_mime::{Content, Part, encoded_word, header, html};
 use nightmail_store::{Store, StoreError};
 
 use super::super::fetch::Item;
@@ -66,9 +66,16 @@ impl Texts {
         let parts = item.structure.parts().enumerate();
         let bodies = parts.filter_map(|(place, part): (usize, &Part)| {
             let (_, raw) = bodies.next_if(|(of, _)| *of == place)?;
-            Some(decode_text(part, raw))
+            Some((part, decode_text(part, raw)))
         });
-        headers.chain(bodies).collect()
+        let mut texts: Vec<String> = headers.collect();
+        for (part, text) in bodies {
+            // What a reader sees may be written across tags; what is written is searched as well.
+            let seen = part.media.is("text", "html").then(|| html::text_of(&text));
+            texts.push(text);
+            texts.extend(seen);
+        }
+        texts
     }
 }
 

@@ -3,21 +3,26 @@
 //! Every test answers yes, no, or that it needs to know more; so does their combination. Asking again with more facts
 //! looks at each message in the cheapest way that decides it.
 
-use nightmail_core::{Flags, Uid};
+use nightmail_core::{Flags, ModSeq, Timestamp, Uid};
 use nightmail_imap::UidSet;
-use nightmail_imap::command::search::SearchKey;
+use nightmail_imap::command::search::{EnvelopeField, SearchKey};
 use nightmail_imap::parse::Day;
 use nightmail_mime::search::TextSearch;
-use nightmail_mime::{KnownField, Structure, Trace, encoded_word, header};
-use nightmail_store::{KeywordId, MessageRow};
+use nightmail_mime::{KnownField, ListItem, Mailbox, Structure, Trace, charset};
+use nightmail_mime::{encoded_word, header};
+use nightmail_store::{KeywordId, Mark, MessageRow};
 
 use super::super::fetch::{Item, envelope};
 use super::super::flags::KeywordTable;
+
+/// As many addresses of a field are kept beside the message at most; where there are so many, there may be more.
+const ADDRESSES_KEPT: usize = 2000;
 
 /// What is known of a message. Each further fact costs more than the one before.
 #[derive(Clone, Copy)]
 pub(super) struct Facts<'a> {
     uid: Uid,
+    mark: Option<Mark<'a>>,
     row: Option<&'a MessageRow>,
     /// The message with its structure.
     item: Option<&'a Item>,
@@ -28,9 +33,10 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) const fn of_uid(uid: Uid) -> Self {
+    pub(super) const fn of_mark(uid: Uid, mark: Mark<'a>) -> Self {
         Self {
             uid,
+            mark: Some(mark),
             row: None,
             item: None,
             header: None,
@@ -40,8 +46,12 @@ impl<'a> Facts<'a> {
 
     pub(super) const fn of_row(item: &'a Item) -> Self {
         Self {
+            uid: item.uid,
+            mark: None,
             row: Some(&item.row),
-            ..Self::of_uid(item.uid)
+            item: None,
+            header: None,
+            texts: None,
         }
     }
 
@@ -65,6 +75,26 @@ impl<'a> Facts<'a> {
             ..Self::of_header(item, header)
         }
     }
+
+    fn flags(&self) -> Option<Flags> {
+        let marked = self.mark.map(|mark| mark.flags);
+        marked.or_else(|| self.row.map(|row| row.flags))
+    }
+
+    fn keywords(&self) -> Option<&[KeywordId]> {
+        let marked = self.mark.map(|mark| mark.keywords);
+        marked.or_else(|| self.row.map(|row| row.keywords.as_slice()))
+    }
+
+    fn modseq(&self) -> Option<ModSeq> {
+        let marked = self.mark.map(|mark| mark.modseq);
+        marked.or_else(|| self.row.map(|row| row.modseq))
+    }
+
+    fn size(&self) -> Option<u64> {
+        let marked = self.mark.and_then(|mark| mark.size());
+        marked.or_else(|| self.row.map(|row| row.size))
+    }
 }
 
 /// A search program.
@@ -78,12 +108,22 @@ pub(super) enum Program {
     Uids(UidSet),
     Flag(Flags),
     Keyword(KeywordId),
+    /// Changed at or after it.
+    ModSeq(ModSeq),
     /// INTERNALDATE.
     Received(Period),
+    /// INTERNALDATE is at or before this time.
+    Until(Timestamp),
+    /// INTERNALDATE is at or after this time.
+    From(Timestamp),
+    /// SAVEDATE.
+    Saved(Period),
     /// `Date:`.
     Sent(Period),
     Larger(u64),
     Smaller(u64),
+    EmailId(String),
+    Envelope(EnvelopeTest),
     Header(HeaderTest),
     Body(TextSearch),
     Text(TextSearch),
@@ -117,14 +157,17 @@ pub(super) struct HeaderTest {
 }
 
 impl Program {
-    pub(super) fn new(key: SearchKey<UidSet>, keywords: &KeywordTable) -> Self {
-        let boxed = |key: Box<SearchKey<UidSet>>| Box::new(Self::new(*key, keywords));
+    /// The program of a search that begins `now`.
+    pub(super) fn new(key: SearchKey<UidSet>, keywords: &KeywordTable, now: Timestamp) -> Self {
+        let boxed = |key: Box<SearchKey<UidSet>>| Box::new(Self::new(*key, keywords, now));
         let received = |period: fn(i64) -> Period, day: Day| Self::Received(period(day.get()));
+        let saved = |period: fn(i64) -> Period, day: Day| Self::Saved(period(day.get()));
         let sent = |period: fn(i64) -> Period, day: Day| Self::Sent(period(day.get()));
+        let ago = |seconds: u32| now.plus_millis(i64::from(seconds) * -1000);
         match key {
             SearchKey::All => Self::Is(true),
             SearchKey::And(keys) => {
-                let all = keys.into_iter().map(|key| Self::new(key, keywords));
+                let all = keys.into_iter().map(|key| Self::new(key, keywords, now));
                 Self::And(all.collect())
             }
             SearchKey::Or(left, right) => Self::Or(boxed(left), boxed(right)),
@@ -137,6 +180,16 @@ impl Program {
             SearchKey::Before(day) => received(Period::Before, day),
             SearchKey::On(day) => received(Period::On, day),
             SearchKey::Since(day) => received(Period::Since, day),
+            SearchKey::ModSeq(modseq) => Self::ModSeq(modseq),
+            SearchKey::Older(seconds) => Self::Until(ago(seconds)),
+            SearchKey::Younger(seconds) => Self::From(ago(seconds)),
+            SearchKey::SavedBefore(day) => saved(Period::Before, day),
+            SearchKey::SavedOn(day) => saved(Period::On, day),
+            SearchKey::SavedSince(day) => saved(Period::Since, day),
+            SearchKey::EmailId(id) => Self::EmailId(id),
+            // Conversations are not kept, so that no message has such an id.
+            SearchKey::ThreadId(_) => Self::Is(false),
+            SearchKey::Envelope { field, text } => Self::Envelope(EnvelopeTest::new(field, &text)),
             SearchKey::SentBefore(day) => sent(Period::Before, day),
             SearchKey::SentOn(day) => sent(Period::On, day),
             SearchKey::SentSince(day) => sent(Period::Since, day),
@@ -163,15 +216,21 @@ impl Program {
             },
             Self::Not(key) => key.test(facts).map(|fits| !fits),
             Self::Uids(uids) => Some(uids.contains(facts.uid)),
-            Self::Flag(flag) => facts.row.map(|row| row.flags.contains(*flag)),
-            Self::Keyword(id) => facts.row.map(|row| row.keywords.contains(id)),
+            Self::Flag(flag) => facts.flags().map(|flags| flags.contains(*flag)),
+            Self::Keyword(id) => facts.keywords().map(|keywords| keywords.contains(id)),
+            Self::ModSeq(since) => facts.modseq().map(|modseq| modseq >= *since),
+            Self::Until(time) => facts.row.map(|row| row.internal_date <= *time),
+            Self::From(time) => facts.row.map(|row| row.internal_date >= *time),
+            Self::Saved(period) => facts.row.map(|row| period.holds(row.save_date.days())),
+            Self::EmailId(id) => facts.row.map(|row| email_id(row) == *id),
+            Self::Envelope(test) => test.test(facts),
             Self::Received(period) => facts.row.map(|row| period.holds(row.internal_date.days())),
             Self::Sent(period) => facts.item.map(|item| {
                 let sent = envelope(item).sent;
                 sent.is_some_and(|sent| period.holds(sent.local_days()))
             }),
-            Self::Larger(octets) => facts.row.map(|row| row.size > *octets),
-            Self::Smaller(octets) => facts.row.map(|row| row.size < *octets),
+            Self::Larger(octets) => facts.size().map(|size| size > *octets),
+            Self::Smaller(octets) => facts.size().map(|size| size < *octets),
             Self::Header(test) => test.test(facts),
             Self::Body(search) => facts.texts.map(|texts| is_in_any(search, texts)),
             Self::Text(search) => text(search, facts),
@@ -192,6 +251,11 @@ fn all(mut answers: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     }
 }
 
+/// EMAILID as FETCH tells it.
+fn email_id(row: &MessageRow) -> String {
+    format!("E{:016x}", row.email_id)
+}
+
 fn is_in_any(search: &TextSearch, texts: &[String]) -> bool {
     texts.iter().any(|text| search.is_in(text))
 }
@@ -209,7 +273,80 @@ fn text(search: &TextSearch, facts: &Facts<'_>) -> Option<bool> {
     facts.texts.map(|texts| is_in_any(search, texts))
 }
 
+/// Whether a field of the envelope holds a text.
+#[derive(Debug)]
+pub(super) struct EnvelopeTest {
+    field: EnvelopeField,
+    /// The same by the header, for what the envelope leaves open.
+    header: HeaderTest,
+}
+
+impl EnvelopeTest {
+    fn new(field: EnvelopeField, text: &str) -> Self {
+        Self {
+            field,
+            header: HeaderTest::new(field.name().to_owned(), text),
+        }
+    }
+
+    fn test(&self, facts: &Facts<'_>) -> Option<bool> {
+        let by_envelope = facts.item.and_then(|item| self.test_envelope(item));
+        by_envelope.or_else(|| self.header.test(facts))
+    }
+
+    /// Nothing where the header has to be seen: it holds more addresses than are kept, or the prefix has the field.
+    fn test_envelope(&self, item: &Item) -> Option<bool> {
+        let text = self.header.text.as_ref()?;
+        let envelope = item.structure.envelope();
+        let list = match self.field {
+            EnvelopeField::Bcc => &envelope.bcc,
+            EnvelopeField::Cc => &envelope.cc,
+            EnvelopeField::From => &envelope.from,
+            EnvelopeField::To => &envelope.to,
+            EnvelopeField::Subject => return None,
+        };
+        let is_whole = list.len() < ADDRESSES_KEPT && !self.header.is_in_prefix(item);
+        is_whole.then(|| text.is_in(&shown(list)))
+    }
+}
+
+/// Addresses as people write them, decoded.
+fn shown(list: &[ListItem]) -> String {
+    let mut out = String::new();
+    for item in list {
+        match item {
+            ListItem::Mailbox(mailbox) => show(mailbox, &mut out),
+            ListItem::GroupStart(name) => {
+                out.push_str(&encoded_word::decode_words(name));
+                out.push_str(": ");
+            }
+            ListItem::GroupEnd => out.push_str("; "),
+        }
+    }
+    out
+}
+
+fn show(mailbox: &Mailbox, out: &mut String) {
+    let name = mailbox.name.as_deref().unwrap_or_default();
+    if !name.is_empty() {
+        out.push_str(&encoded_word::decode_words(name));
+        out.push_str(" <");
+    }
+    out.push_str(&charset::decode_unnamed(&mailbox.local_part));
+    if let Some(domain) = &mailbox.domain {
+        out.push('@');
+        out.push_str(&charset::decode_unnamed(domain));
+    }
+    out.push_str(if name.is_empty() { ", " } else { ">, " });
+}
+
 impl HeaderTest {
+    fn is_in_prefix(&self, item: &Item) -> bool {
+        let prefix = &item.row.prefix;
+        let has = |known| !prefix.is_empty() && Trace::parse(prefix, 0).has(known);
+        self.known.is_some_and(has)
+    }
+
     fn new(name: String, text: &str) -> Self {
         Self {
             known: KnownField::parse(name.as_bytes()),
@@ -228,10 +365,8 @@ impl HeaderTest {
     fn test_structure(&self, item: &Item) -> Option<bool> {
         let known = self.known?;
         let structure: &Structure = &item.structure;
-        let in_prefix =
-            || !item.row.prefix.is_empty() && Trace::parse(&item.row.prefix, 0).has(known);
         match (structure.has_field(known), &self.text) {
-            (false, _) if !in_prefix() => Some(false),
+            (false, _) if !self.is_in_prefix(item) => Some(false),
             (_, None) => Some(true),
             (true, Some(text)) if known == KnownField::Subject => {
                 let subject = structure.envelope().subject.as_deref()?;
