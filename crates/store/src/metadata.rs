@@ -109,20 +109,18 @@ impl Store {
         private: Option<AccountId>,
         set: &[(Option<AccountId>, String, Option<Bytes>)],
     ) -> Found<()> {
-        let mut added = set
-            .iter()
-            .filter(|(scope, _, value)| *scope == private && value.is_some())
-            .peekable();
-        if added.peek().is_none() {
+        let of_scope = set.iter().filter(|(scope, ..)| *scope == private);
+        let added: Vec<RowKey> = of_scope
+            .filter(|(_, _, value)| value.is_some())
+            .map(|(_, entry, _)| metadata_key(mailbox, private, entry))
+            .collect();
+        if added.is_empty() {
             return Ok(());
         }
         let range = KeyRange::prefix(&metadata_scope(mailbox, private));
         let there = self.scan_all(Space::Attribute, range).await?;
-        let is_new = |entry: &str| {
-            let RowKey { key, .. } = metadata_key(mailbox, private, entry);
-            !there.iter().any(|(known, _)| *known == key)
-        };
-        let new = added.filter(|(_, entry, _)| is_new(entry)).count();
+        let is_new = |new: &&RowKey| !there.iter().any(|(known, _)| *known == new.key);
+        let new = added.iter().filter(is_new).count();
         match there.len() + new > ANNOTATIONS_MAX && new > 0 {
             true => Err(StoreError::Limit("annotations")),
             false => Ok(()),
