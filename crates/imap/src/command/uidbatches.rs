@@ -103,7 +103,8 @@ mod tests {
             for (index, (high, low)) in found.iter().enumerate() {
                 let count = raw.range(low..=high).count();
                 let is_last = index + 1 == found.len();
-                prop_assert!(if is_last { *low == 1 && count <= size } else { count == size });
+                let is_right = if is_last { *low == 1 && count <= size } else { count == size };
+                prop_assert!(is_right);
             }
             for pair in found.windows(2) {
                 prop_assert_eq!(pair[1].0, pair[0].1 - 1);
