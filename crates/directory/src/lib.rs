@@ -22,6 +22,7 @@ mod services;
 mod signing;
 pub mod tx;
 mod walk;
+mod warning;
 
 pub use check::DirectoryReport;
 pub use directory::{Directory, DirectoryOptions};

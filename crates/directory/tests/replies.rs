@@ -1,10 +1,10 @@
-//! Whom an account has answered automatically is remembered for as long as it matters.
+//! Whom an account has answered, and of what it has been told, is remembered for as long as it matters.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
 
-use common::{address, directory};
+use common::{add_account, add_domain, address, directory};
 use nightmail_core::AccountId;
 use nightmail_directory::{Directory, DirectoryOptions, tx};
 
@@ -39,4 +39,25 @@ async fn a_sender_is_answered_once_until_that_is_forgotten() {
     );
     assert!(reply(&directory, ann, "s@far.test").await);
     assert!(reply(&directory, bob, "s@far.test").await);
+}
+
+#[tokio::test]
+async fn an_account_is_told_of_each_figure_once_until_it_falls_below() {
+    let (directory, _dir) = directory(DirectoryOptions::default());
+    add_domain(&directory, "x.test").await;
+    let id = add_account(&directory, "ann@x.test").await;
+    let mut told = Vec::new();
+    for percent in [0, 80, 80, 95, 95, 80, 95, 0, 0, 80] {
+        let change = directory.change(move |tx| tx::note_fullness(tx, id, percent));
+        told.push(change.await.unwrap());
+    }
+    assert_eq!(
+        told,
+        [
+            false, true, false, true, false, false, true, false, false, true
+        ]
+    );
+    let gone = AccountId::new(99);
+    let change = directory.change(move |tx| tx::note_fullness(tx, gone, 80));
+    assert!(change.await.is_err());
 }

@@ -22,7 +22,7 @@ use nightmail_queue::Queue;
 use nightmail_store::{Store, StoreOptions};
 use nightmail_switch::Switch;
 
-use crate::config::{Config, EngineKind};
+use crate::config::{Config, EngineKind, WhenFull};
 use crate::error::ServerError;
 use crate::journal;
 use crate::outbound;
@@ -150,7 +150,8 @@ impl Backend {
         let queue = Queue::in_cluster(committer, leases).with_weights(outbound::weights(config));
         let queue = Arc::new(queue);
         let switch = Switch::new(store.clone(), directory.clone(), Arc::clone(&queue))
-            .reporting_as(config.server.hostname.clone());
+            .reporting_as(config.server.hostname.clone())
+            .refusing_over_quota(config.mailboxes.over_quota == WhenFull::Refuse);
         let backend = Self {
             engine: parts.engine,
             heap: parts.heap,

@@ -11,6 +11,7 @@ pub mod drivers;
 pub mod error;
 pub mod gate;
 pub mod http;
+mod jobs;
 mod journal;
 pub mod log;
 mod membership;

@@ -150,6 +150,8 @@ metrics_table! {
     JOURNAL_OCTETS = "nightmail_journal_octets_total" Counter "";
     /// Events that are not in the log because the store did not take them in time.
     JOURNAL_DROPPED = "nightmail_journal_dropped_total" Counter "";
+    /// Accounts told by mail that they fill up.
+    QUOTA_WARNINGS = "nightmail_quota_warnings_total" Counter "";
     /// IMAP commands carried out.
     IMAP_COMMANDS = "nightmail_imap_commands_total" Counter "";
     /// IMAP sessions in IDLE now.

@@ -22,6 +22,7 @@ use crate::drivers::smtp::SmtpService;
 use crate::error::ServerError;
 use crate::gate::{Gate, upkeep};
 use crate::http::{Readiness, watch_routes};
+use crate::jobs;
 use crate::journal;
 use crate::membership::{Reach, start_membership};
 use crate::metrics::{self, Metrics};
@@ -102,6 +103,8 @@ pub async fn serve(
     }
     let gate_upkeep = upkeep(Arc::clone(&services), shutdown.clone());
     tasks.background.spawn(gate_upkeep);
+    let jobs = jobs::upkeep(Arc::clone(&services), shutdown.clone());
+    tasks.background.spawn(jobs);
     start_admin(admin.socket, admin.routes, &shutdown, &mut tasks);
     let outbound_tls = start_outbound_tls(&services, &backend, &shutdown, &mut tasks)?;
     if services.config.has_role(Role::Delivery) {

@@ -16,6 +16,7 @@ use crate::row::{
 };
 use crate::sender::senders_key;
 use crate::services::{AccountServices, AttachmentMode, OverQuota, Vacation};
+use crate::warning::warning_key;
 
 const LOGIN_BYTES_MAX: usize = 255;
 
@@ -311,6 +312,7 @@ pub fn remove_account(tx: &mut Tx<'_>, id: AccountId) -> Outcome<AccountRecord> 
     }
     tx.delete(account_key(id));
     tx.delete(senders_key(id));
+    tx.delete(warning_key(id));
     tx.publish(Topic::Directory);
     Ok(record)
 }

@@ -9,6 +9,7 @@ mod dkim;
 mod domain;
 mod reply;
 mod sender;
+mod warning;
 
 pub use account::{
     AccountChange, NewAccount, account_at, add_account, add_login, add_scram, remove_account,
@@ -22,6 +23,7 @@ pub use domain::{
 };
 pub use reply::note_reply;
 pub use sender::{add_sender, remove_sender};
+pub use warning::note_fullness;
 
 use nightmail_commit::{Abort, Topic, Tx};
 use nightmail_core::codec::RowError;

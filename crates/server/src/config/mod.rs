@@ -9,6 +9,7 @@ mod customer;
 mod define;
 mod journal;
 mod keys;
+mod mailboxes;
 mod preflight;
 mod receiving;
 mod report;
@@ -30,6 +31,7 @@ pub use keys::{
     EventBus, Events, Limits, Listener, Log, LogFormat, Node, Objects, Pop3, Postgresql, Protocol,
     Server, Store, System, Timeouts, Tls, TlsMode,
 };
+pub use mailboxes::{Mailboxes, Percent, WhenFull};
 pub use nightmail_cluster::Role;
 pub use nightmail_core::net::IpNetwork;
 pub use preflight::{Finding, Preflight, Severity, preflight, read_secret};
@@ -112,6 +114,8 @@ tables! {
         limits: Limits,
         /// `[timeouts]`
         timeouts: Timeouts,
+        /// `[mailboxes]`
+        mailboxes: Mailboxes,
         /// `[pop3]`
         pop3: Pop3,
         /// `[receiving]`
