@@ -69,19 +69,13 @@ pub(crate) fn run(session: &mut Session, asked: UidBatches) {
     session.ok("Batches told");
 }
 
-/// The highest and lowest UID of each batch, newest first.
+/// The highest and lowest UID of each batch, newest first. A gap below a batch belongs to it, so that ranges touch.
 fn batches(uids: &[Uid], size: usize) -> impl Iterator<Item = (u32, u32)> + '_ {
     let mut rest = uids;
     std::iter::from_fn(move || {
         let high = rest.last()?.get();
         rest = rest.get(..rest.len().saturating_sub(size))?;
         let low = rest.last().map_or(1, |below| below.get() + 1);
-        Some((high, low))
-    })
-    .scan(None, |next, (high, low)| {
-        // A gap above a batch belongs to it, so that ranges touch.
-        let high = next.unwrap_or(high);
-        *next = Some(low - 1);
         Some((high, low))
     })
 }
