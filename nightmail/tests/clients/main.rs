@@ -9,6 +9,7 @@ mod common;
 
 mod curl;
 mod getmail;
+mod interop;
 mod mbsync;
 mod msmtp;
 mod neomutt;
