@@ -1,11 +1,12 @@
 //! A connected stream socket, TCP or Unix-domain, used without buffers of its own.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::task::{Context, Poll};
 
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 /// Who is at the other end.
@@ -54,7 +55,7 @@ impl Stream {
     /// Reads what is there; `WouldBlock` when nothing is.
     pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.try_read(into),
+            Self::Tcp(stream) => try_read_tcp(stream, into),
             Self::Unix(stream) => stream.try_read(into),
         }
     }
@@ -108,8 +109,24 @@ impl Stream {
     }
 }
 
+/// Reads what is there. Where that does not fill the room, no more is there: the next look need not ask the system
+/// before it waits. What comes meanwhile makes the socket readable again.
+fn try_read_tcp(stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
+    let room = into.len();
+    let mut read = None;
+    let tried = stream.try_io(Interest::READABLE, || {
+        let count = (&*SockRef::from(stream)).read(into)?;
+        read = Some(count);
+        match (1..room).contains(&count) {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => Ok(count),
+        }
+    });
+    read.map_or(tried, Ok)
+}
+
 /// Lets the TLS library read the socket: what is not there is `WouldBlock`.
-impl io::Read for &Stream {
+impl Read for &Stream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.try_read(into)
     }
