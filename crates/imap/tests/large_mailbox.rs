@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use nightmail_core::{Flags, ModSeq, Timestamp, Uid, UidValidity};
+use nightmail_core::{Flags, MailboxId, ModSeq, Uid, UidValidity};
 use nightmail_imap::io::{FetchRow, MailboxUpdate, Selected};
 use nightmail_imap::{Answer, Ask, Config, FlagList, Input, Output, Session};
 use nightmail_sasl::{Answer::Accepted, Channel};
@@ -31,19 +31,11 @@ fn drain(session: &mut Session, sent: &mut Vec<u8>) -> Option<Ask> {
 
 fn row(uid: Uid) -> FetchRow {
     FetchRow {
-        uid,
         flags: FlagList {
             flags: Flags::SEEN,
             keywords: Vec::new(),
         },
-        flags_changed: false,
-        modseq: ModSeq::new(1),
-        internal_date: Timestamp::default(),
-        octets: 0,
-        envelope: Default::default(),
-        body: Default::default(),
-        body_structure: Default::default(),
-        sections: Vec::new(),
+        ..FetchRow::new(uid)
     }
 }
 
@@ -72,6 +64,8 @@ fn selected(now: Instant) -> (Session, Arc<[Uid]>) {
             recent_floor: Uid::new(MESSAGES + 1).unwrap(),
             keywords: Arc::default(),
             highest_modseq: ModSeq::new(1),
+            mailbox_id: MailboxId::new(1),
+            resynced: None,
         })),
     );
     drain(&mut session, &mut sent);
@@ -115,6 +109,7 @@ fn every_other_message_expunged_is_told_in_order() {
             .copied()
             .filter(|uid| uid.get() % 2 == 0)
             .collect(),
+        modseq: ModSeq::new(2),
         changed: Vec::new(),
         keywords: None,
     };

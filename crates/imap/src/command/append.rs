@@ -296,10 +296,12 @@ impl Append {
 
 /// A message was begun.
 impl Step for Work {
-    fn answer(self: Box<Self>, session: &mut Session, answer: Answer) {
+    fn answer(mut self: Box<Self>, session: &mut Session, answer: Answer) {
         match answer {
             Answer::AppendReady => self.go_on(session),
             Answer::Refused(refusal) => {
+                // It was not begun after all.
+                self.append.messages -= 1;
                 self.append
                     .fail(session, self.literal, Refused::With(refusal));
             }

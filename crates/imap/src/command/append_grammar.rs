@@ -167,6 +167,9 @@ impl Reading {
 
     /// The head of a message, up to its data.
     fn message(&mut self, parser: &mut Parser<'_>) -> Result<At> {
+        if parser.is_at_end() {
+            return Err(NO_MESSAGE);
+        }
         parser.space()?;
         let mut flags = FlagList::default();
         if parser.peek() == Some(b'(') {

@@ -295,7 +295,7 @@ pub(super) fn parse_item(parser: &mut Parser<'_>) -> Result<FetchItem> {
         b"SAVEDATE" => FetchItem::SaveDate,
         b"EMAILID" => FetchItem::EmailId,
         b"THREADID" => FetchItem::ThreadId,
-        b"PREVIEW" => parse_preview(parser)?,
+        b"PREVIEW" => parse_preview(parser),
         b"RFC822" => rfc822(SectionName::Rfc822, SectionText::All, false),
         b"RFC822.HEADER" => rfc822(SectionName::Rfc822Header, SectionText::Header, true),
         b"RFC822.TEXT" => rfc822(SectionName::Rfc822Text, SectionText::Text, false),
@@ -330,16 +330,12 @@ fn parse_binary(parser: &mut Parser<'_>, size_only: bool, peek: bool) -> Result<
 }
 
 /// What is not at hand is made at once, so LAZY gets the same.
-fn parse_preview(parser: &mut Parser<'_>) -> Result<FetchItem> {
+fn parse_preview(parser: &mut Parser<'_>) -> FetchItem {
     let mut ahead = parser.clone();
-    if ahead.eat(b' ') && ahead.eat(b'(') {
-        if !ahead.eat_word("LAZY") {
-            return Err(ParseError::Syntax("expected LAZY"));
-        }
-        ahead.expect(b')', "expected a parenthesis")?;
+    if ahead.eat(b' ') && ahead.eat(b'(') && ahead.eat_word("LAZY") && ahead.eat(b')') {
         *parser = ahead;
     }
-    Ok(FetchItem::Preview)
+    FetchItem::Preview
 }
 
 /// A fetch that no command asked for.

@@ -90,7 +90,7 @@ pub(crate) fn run(session: &mut Session, mut list: List) {
     enable_by_use(session, &list.give.status);
     let reaches = |prefix| list.patterns.iter().any(|p| p.may_reach(prefix));
     let scope = ListScope {
-        shared: reaches(OTHER_USERS) || reaches(PUBLIC),
+        shared: !list.lsub && (reaches(OTHER_USERS) || reaches(PUBLIC)),
         rights: list.give.rights,
     };
     session.ask(Ask::Mailboxes(scope), Listing { list });

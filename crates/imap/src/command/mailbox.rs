@@ -228,3 +228,35 @@ impl Step for Renaming {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use nightmail_sasl::Channel;
+
+    use super::*;
+    use crate::io::{Input, Output};
+
+    #[test]
+    fn imap4rev2_is_told_the_old_name_of_what_was_renamed() {
+        let now = Instant::now();
+        let config = Arc::new(crate::Config::default());
+        let mut session = Session::new(config, Some(Channel::default()), now);
+        session.enter();
+        session.enable(Extension::Imap4Rev2);
+        while session.poll_output().is_some() {}
+        session.handle(now, Input::Bytes("a RENAME é \"ü b\"\r\n".as_bytes()));
+        assert!(matches!(
+            session.poll_output(),
+            Some(Output::Ask(Ask::Rename { .. }))
+        ));
+        session.handle(now, Input::Answer(Answer::Done));
+        let Some(Output::Send(text)) = session.poll_output() else {
+            panic!("a response");
+        };
+        let expected = "* LIST () \"/\" \"ü b\" (\"OLDNAME\" (\"é\"))\r\na OK Renamed\r\n";
+        assert_eq!(std::str::from_utf8(&text), Ok(expected));
+    }
+}

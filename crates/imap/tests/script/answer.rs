@@ -192,7 +192,7 @@ fn parse_one(text: &str, blobs: &mut Blobs) -> Input<'static> {
         "notified" => Answer::Notified(fields.words.iter().map(|word| notice(word)).collect()),
         "notice" => return Input::Notice(notice(&fields.words[0])),
         "ready" => Answer::AppendReady,
-        "token" => Answer::UrlToken(fields.words[0].clone()),
+        "url-token" => Answer::UrlToken(fields.words[0].clone()),
         "url-data" => Answer::UrlData(match fields.words.first() {
             Some(text) => SectionData::Bytes(text.clone().into()),
             None => SectionData::Absent,
@@ -278,15 +278,24 @@ fn refused(text: &str) -> Answer {
         RefusalKind::BadUrl,
         RefusalKind::TryCreate,
         RefusalKind::AlreadyExists,
+        RefusalKind::Cannot,
+        RefusalKind::TooManyAnnotations,
         RefusalKind::OverQuota,
         RefusalKind::NoPermission,
         RefusalKind::HasChildren,
         RefusalKind::Unavailable,
         RefusalKind::InUse,
+        RefusalKind::NotificationOverflow,
         RefusalKind::Limit,
         RefusalKind::AuthenticationFailed,
         RefusalKind::AuthorizationFailed,
         RefusalKind::Expired,
+        RefusalKind::ServerBug,
+        RefusalKind::SpecialUse,
+        RefusalKind::PrivacyRequired,
+        RefusalKind::TooBig,
+        RefusalKind::ReadOnly,
+        RefusalKind::UnknownCte,
     ];
     let kind = kinds
         .into_iter()

@@ -125,6 +125,17 @@ fn configure<'a>(config: &mut Config, setting: &'a str, scene: &mut Vec<&'a str>
         }
         ("message_octets_max", value) => limits.message_octets_max = value.parse().unwrap(),
         ("discard_octets_max", value) => limits.discard_octets_max = value.parse().unwrap(),
+        ("append_messages_max", value) => limits.append_messages_max = value.parse().unwrap(),
+        ("unasked_octets_max", value) => limits.unasked_octets_max = value.parse().unwrap(),
+        ("hide", names) => config.hidden = names.split(' ').map(str::to_owned).collect(),
+        ("client", rule) => {
+            let words: Vec<&str> = rule.split(' ').collect();
+            config.clients.push(nightmail_imap::ClientRule {
+                name: words[0].into(),
+                version: words[1].into(),
+                hide: words[2..].iter().map(|word| (*word).to_owned()).collect(),
+            });
+        }
         ("command_octets_max", value) => limits.command_octets_max = value.parse().unwrap(),
         ("bad_commands_max", value) => limits.bad_commands_max = value.parse().unwrap(),
         ("login_failures_max", value) => limits.login_failures_max = value.parse().unwrap(),

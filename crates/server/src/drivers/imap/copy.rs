@@ -1,13 +1,13 @@
 //! COPY, MOVE and EXPUNGE (RFC 3501 §6.4.3, §6.4.7; RFC 4315; RFC 6851).
 
-use nightmail_core::Uid;
+use nightmail_core::{Flags, Uid};
 use nightmail_imap::io::CopyUid;
 use nightmail_imap::{Answer, MailboxName, UidSet};
-use nightmail_store::{Copied, Rights};
+use nightmail_store::{Copied, FlagOperation, FlagUpdate, Rights};
 
 use super::ImapSession;
 use super::failure::Failure;
-use super::place::Place;
+use super::place::{Place, flags_of};
 
 impl ImapSession {
     pub(super) async fn copy(
@@ -25,6 +25,7 @@ impl ImapSession {
             .copy(target.owner, quota, source, target.mailbox, wanted)
             .await
             .map_err(Failure::of_target)?;
+        self.drop_forbidden_flags(&target, &copied).await?;
         if self.is_selected(target.mailbox) {
             self.refresh_after_change().await?;
         }
@@ -48,6 +49,7 @@ impl ImapSession {
             .move_messages(target.owner, quota, source, target.mailbox, wanted)
             .await
             .map_err(Failure::of_target)?;
+        self.drop_forbidden_flags(&target, &moved).await?;
         self.refresh_after_change().await?;
         Ok(answer(&moved))
     }
@@ -56,6 +58,29 @@ impl ImapSession {
         self.place_with(name, Rights::INSERT)
             .await
             .map_err(Failure::at_target)
+    }
+
+    /// Takes the flags from copies that the session may not set there (RFC 4314 §4).
+    async fn drop_forbidden_flags(&self, target: &Place, copied: &Copied) -> Result<(), Failure> {
+        let settable = Rights::SEEN | Rights::WRITE | Rights::DELETE;
+        if target.rights.contains(settable) || copied.uids.is_empty() {
+            return Ok(());
+        }
+        let uids = copied.uids.iter().map(|(_, copy)| *copy).collect();
+        let update = FlagUpdate {
+            operation: FlagOperation::ReplaceAmong {
+                flags: !flags_of(target.rights),
+                keywords: !target.rights.contains(Rights::WRITE),
+            },
+            flags: Flags::EMPTY,
+            keywords: Vec::new(),
+            unchanged_since: None,
+        };
+        let store = self.store();
+        store
+            .store_flags(target.owner, target.mailbox, uids, update)
+            .await?;
+        Ok(())
     }
 
     pub(super) async fn expunge(&mut self, uids: Option<&UidSet>) -> Result<Answer, Failure> {

@@ -215,12 +215,7 @@ impl ImapSession {
         transport: &mut Transport,
     ) -> Result<(), Failure> {
         let now = Instant::now();
-        let mut told = rows.iter().filter(|row| all || row.changed).peekable();
-        while let Some(modseq) = told.peek().map(|row| row.modseq) {
-            let mut uids = UidSet::default();
-            while let Some(row) = told.next_if(|row| row.modseq == modseq) {
-                uids.extend(Uid::new(row.uid));
-            }
+        for (modseq, uids) in by_modseq(rows, all) {
             let answer = Answer::StoreModSeq { uids, modseq };
             self.machine.handle(now, Input::Answer(answer));
             if self.machine.output_is_full() {
@@ -275,6 +270,19 @@ impl ImapSession {
         }
         Ok(())
     }
+}
+
+/// Messages that follow each other and have a modification sequence in common; of those that did not change, only where
+/// `all` are wanted.
+fn by_modseq(rows: &[StoredFlags], all: bool) -> Vec<(ModSeq, UidSet)> {
+    let mut runs: Vec<(ModSeq, UidSet)> = Vec::new();
+    for row in rows.iter().filter(|row| all || row.changed) {
+        match runs.last_mut() {
+            Some((modseq, uids)) if *modseq == row.modseq => uids.extend(Uid::new(row.uid)),
+            _ => runs.push((row.modseq, Uid::new(row.uid).into_iter().collect())),
+        }
+    }
+    runs
 }
 
 /// What a change of flags came to.
