@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightmail_commit::{Intent, NewBlob};
-use nightmail_core::{AccountId, Address, Domain, Flags, Timestamp};
+use nightmail_core::{AccountId, Address, Flags, Timestamp};
 use nightmail_directory::{NewAccount, NewDomain, PasswordHash, Quota as DirectoryQuota};
 use nightmail_heap::BlobBuilder;
 use nightmail_server::auth::{HashParams, Logins, hash_password};
@@ -122,6 +122,23 @@ impl Server {
         client
     }
 
+    /// Adds another account, password "secret".
+    pub fn add(&self, address: &str) -> AccountId {
+        self.add_as(NewAccount::at(Address::parse(address).unwrap()))
+    }
+
+    /// Adds another account with settings of its own, password "secret".
+    pub fn add_as(&self, new: NewAccount) -> AccountId {
+        self.runtime.block_on(add(&self.services, new))
+    }
+
+    /// A client of another account.
+    pub fn client_of(&self, address: &str) -> Client {
+        let mut client = self.connect();
+        client.ok(&format!("LOGIN {address} secret"));
+        client
+    }
+
     /// A client that has a mailbox selected.
     pub fn selected(&self, mailbox: &str) -> Client {
         let mut client = self.client();
@@ -184,14 +201,25 @@ async fn services(config: Config) -> Services {
 }
 
 async fn add_account(services: &Services, quota: DirectoryQuota) -> AccountId {
-    let params = HashParams::new(&services.config.auth).unwrap();
-    let hash = hash_password(b"secret", &params).unwrap();
-    let domain = NewDomain::named(Domain::parse("test").unwrap());
-    services.directory.add_domain(domain).await.unwrap();
     let new = NewAccount {
-        password: Some(PasswordHash::new(hash)),
         quota: Some(quota),
         ..NewAccount::at(Address::parse("ann@test").unwrap())
+    };
+    add(services, new).await
+}
+
+/// Adds an account with the password "secret", and its domain where that is new.
+async fn add(services: &Services, new: NewAccount) -> AccountId {
+    let params = HashParams::new(&services.config.auth).unwrap();
+    let hash = hash_password(b"secret", &params).unwrap();
+    let domain = new.address.domain().clone();
+    if services.directory.domain(&domain).await.unwrap().is_none() {
+        let domain = NewDomain::named(domain);
+        services.directory.add_domain(domain).await.unwrap();
+    }
+    let new = NewAccount {
+        password: Some(PasswordHash::new(hash)),
+        ..new
     };
     let id = services.directory.add_account(new).await.unwrap();
     let intent = Intent::synced(move |tx| store_tx::create_account(tx, id));

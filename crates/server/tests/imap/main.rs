@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod acl;
 mod append;
 mod corpus;
 mod fetch;
@@ -14,5 +15,8 @@ mod flags;
 mod harness;
 mod logins;
 mod mailboxes;
+mod metadata;
+mod quota;
 mod search;
 mod sessions;
+mod shared;
