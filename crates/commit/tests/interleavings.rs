@@ -18,7 +18,8 @@ mod interleavings {
 }
 
 use interleavings::acts::Act::{
-    Compact, Copy, Deliver, Reclaim, ReclaimInOneStep, ReclaimUnchecked, Remove, RemoveAt,
+    Compact, Copy, CopyBeside, Deliver, Reclaim, ReclaimInOneStep, ReclaimUnchecked, Remove,
+    RemoveAt,
 };
 use interleavings::explore::explore;
 use interleavings::scene::Scene;
@@ -110,6 +111,32 @@ fn removal_and_copy_at_once_leave_a_link_or_nothing() {
             vec![Remove(1)],
             vec![Copy(1, 2)],
             vec![Reclaim(1), Reclaim(2)],
+        ],
+        reduced: true,
+    })
+    .assert_clean();
+}
+
+/// A copy of what is there reads nothing of the blob.
+#[test]
+fn a_copy_beside_its_original_keeps_the_bytes() {
+    explore(&Scene {
+        name: "removal, copy beside, both steps of reclaiming",
+        before: vec![Deliver(vec![(1, X)])],
+        actors: vec![
+            vec![Remove(1)],
+            vec![CopyBeside(1, 2)],
+            vec![Reclaim(1), Reclaim(2)],
+        ],
+        reduced: true,
+    })
+    .assert_clean();
+    explore(&Scene {
+        name: "delivery of what is condemned, a copy beside it, reclaiming",
+        before: vec![Deliver(vec![(1, X)]), Remove(1), Reclaim(1)],
+        actors: vec![
+            vec![Deliver(vec![(2, X)]), CopyBeside(2, 3), Remove(2)],
+            vec![Reclaim(2), Reclaim(3)],
         ],
         reduced: true,
     })

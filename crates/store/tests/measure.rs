@@ -31,7 +31,7 @@ impl Place {
         let options = EmbeddedOptions::default();
         let engine = EmbeddedEngine::open(dir.path().join("rows"), options).unwrap();
         let engine: Arc<dyn Engine> = Arc::new(engine);
-        let heap = Heap::open(&dir.path().join("heap"), HeapOptions::default()).unwrap();
+        let heap = Heap::open(dir.path().join("heap"), HeapOptions::default()).unwrap();
         Self {
             store: open(&engine, &heap),
             engine,
@@ -108,15 +108,15 @@ async fn measured<T>(what: &str, messages: u32, work: impl Future<Output = T>) -
     done
 }
 
-fn messages(usual: u32) -> u32 {
-    let set = std::env::var("NIGHTMAIL_MESSAGES");
+fn messages_of(name: &str, usual: u32) -> u32 {
+    let set = std::env::var(name);
     set.map_or(usual, |text| text.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn changes_of_a_whole_mailbox() {
-    let n = messages(200_000);
+    let n = messages_of("NIGHTMAIL_MESSAGES", 200_000);
     let mut place = Place::new();
     let create = Intent::synced(|t| tx::create_account(t, ALICE));
     let done = place.store.committer().submit::<(), StoreError>(create);

@@ -26,6 +26,8 @@ pub enum Act {
     RemoveAt(u32, i64),
     /// Copies a message to another UID where it exists.
     Copy(u32, u32),
+    /// The same without a look at the blob's row: the original stands for it.
+    CopyBeside(u32, u32),
     /// Runs the reclaimer that many hours from now.
     Reclaim(i64),
     /// Runs the compactor over every segment, to rewrite those of which less than so many percent are live.
@@ -66,7 +68,8 @@ pub async fn run(act: &Act, node: &Node) -> Result<(), String> {
         Act::Deliver(messages) => deliver(node, messages).await,
         Act::Remove(uid) => remove(node, *uid).await,
         Act::RemoveAt(uid, millis) => remove_at(node, *uid, *millis).await,
-        Act::Copy(from, to) => copy(node, *from, *to).await,
+        Act::Copy(from, to) => copy(node, *from, *to, false).await,
+        Act::CopyBeside(from, to) => copy(node, *from, *to, true).await,
         Act::Reclaim(hours) => {
             let options = ReclaimOptions {
                 grace_millis: 0,
@@ -150,10 +153,13 @@ async fn remove_at(node: &Node, uid: u32, millis: i64) -> Result<(), String> {
     }
 }
 
-async fn copy(node: &Node, from: u32, to: u32) -> Result<(), String> {
+async fn copy(node: &Node, from: u32, to: u32, beside: bool) -> Result<(), String> {
     let intent = Intent::<(), LinkError>::synced(move |tx| {
         if let Some(blob) = tx.get(&message_key(from))? {
-            tx.link_blob::<LinkError>(blob_of::value(&blob), owner(to))?;
+            match beside {
+                true => tx.link_again(blob_of::value(&blob), owner(to)),
+                false => tx.link_blob::<LinkError>(blob_of::value(&blob), owner(to))?,
+            }
             tx.put(message_key(to), blob);
         }
         Ok::<_, Abort<LinkError>>(())
