@@ -14,6 +14,7 @@ mod intent;
 mod job;
 mod pack_writer;
 mod reclaim;
+mod row_map;
 mod stage;
 mod tx;
 mod waiting;

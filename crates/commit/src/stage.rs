@@ -232,7 +232,10 @@ impl Commit {
                 Ran::Done => {
                     let wrote = !writes.is_empty();
                     rows.touched.extend(touched);
-                    rows.overlay.extend(writes);
+                    match rows.overlay.is_empty() {
+                        true => rows.overlay = writes,
+                        false => rows.overlay.extend(writes),
+                    }
                     topics.extend(published);
                     return Ok(wrote);
                 }

@@ -10,6 +10,7 @@ use nightmail_heap::Location;
 use crate::blob::{BlobRow, Owner, PRESENT, condemned_key, meta_key};
 use crate::event::Topic;
 use crate::intent::{Abort, NewBlob};
+use crate::row_map::{RowMap, RowSet};
 
 /// A row was read that has not been loaded.
 #[derive(Debug)]
@@ -26,11 +27,11 @@ pub(crate) enum NeedKind {
 #[derive(Default)]
 pub(crate) struct GroupRows {
     /// As loaded from the engine.
-    pub base: HashMap<RowKey, Option<Value>>,
+    pub base: RowMap<Option<Value>>,
     /// As written by the intents that have run.
-    pub overlay: HashMap<RowKey, Option<Value>>,
+    pub overlay: RowMap<Option<Value>>,
     /// Rows of `base` that an intent which succeeded has looked at.
-    pub touched: std::collections::HashSet<RowKey>,
+    pub touched: RowSet,
 }
 
 /// One run of one intent.
@@ -39,7 +40,7 @@ pub struct Tx<'a> {
     blobs: &'a [NewBlob],
     locations: &'a HashMap<BlobId, Location>,
     now: Timestamp,
-    pub(crate) writes: HashMap<RowKey, Option<Value>>,
+    pub(crate) writes: RowMap<Option<Value>>,
     pub(crate) touched: Vec<RowKey>,
     pub(crate) topics: Vec<Topic>,
 }
@@ -56,7 +57,7 @@ impl<'a> Tx<'a> {
             blobs,
             locations,
             now,
-            writes: HashMap::new(),
+            writes: RowMap::default(),
             touched: Vec::new(),
             topics: Vec::new(),
         }

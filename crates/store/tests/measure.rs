@@ -141,6 +141,10 @@ async fn changes_of_a_whole_mailbox() {
     let quota = Quota::default();
     let copied = place.store.copy(ALICE, quota, inbox, archive, uids.clone());
     measured("copy", n, copied).await.unwrap();
+    for _ in 0..messages_of("NIGHTMAIL_COPIES", 0) {
+        let copied = place.store.copy(ALICE, quota, inbox, archive, uids.clone());
+        measured("copy again", n, copied).await.unwrap();
+    }
     let moved = place
         .store
         .move_messages(ALICE, quota, archive, inbox, uids.clone());

@@ -249,8 +249,12 @@ impl Group {
         self.bytes += batch.write_bytes();
         self.synced |= durability == Durability::Synced;
         let writes = batch.writes.into_iter();
-        self.overlay
-            .extend(writes.map(|write| (write.key, write.value)));
+        let rows = writes.map(|write| (write.key, write.value));
+        // Made at once it is sorted at once, which counts where a batch is large.
+        match self.overlay.is_empty() {
+            true => self.overlay = rows.collect(),
+            false => self.overlay.extend(rows),
+        }
     }
 }
 
