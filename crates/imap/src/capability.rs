@@ -12,6 +12,8 @@ const LITERAL_PLUS: &str = "LITERAL+";
 const LITERAL_MINUS: &str = "LITERAL-";
 /// Announced with the length (RFC 7889).
 const APPEND_LIMIT: &str = "APPENDLIMIT";
+/// RFC 9738; announced where there is a limit.
+const MESSAGE_LIMIT: &str = "MESSAGELIMIT";
 
 /// When a capability is announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +70,18 @@ static TABLE: &[Capability] = &[
     after_login("MULTIAPPEND"),
     after_login("CATENATE"),
     after_login("REPLACE"),
+    after_login("ESEARCH"),
+    after_login("SEARCHRES"),
+    after_login("WITHIN"),
+    after_login("SORT"),
+    after_login("SORT=DISPLAY"),
+    after_login("ESORT"),
+    after_login("THREAD=ORDEREDSUBJECT"),
+    after_login("THREAD=REFERENCES"),
+    after_login("MULTISEARCH"),
+    after_login("UIDBATCHES"),
+    after_login("INPROGRESS"),
+    after_login(MESSAGE_LIMIT),
     after_login(APPEND_LIMIT),
 ];
 
@@ -79,7 +93,8 @@ pub(crate) fn write(out: &mut BytesMut, logged_in: bool, config: &Config, hidden
     let mut first = true;
     for row in TABLE {
         let untimely = row.when == When::AfterLogin && !logged_in;
-        if untimely || row.name == other_literal || is_hidden(hidden, row.name) {
+        let unlimited = row.name == MESSAGE_LIMIT && config.limits.messages_max.is_none();
+        if untimely || unlimited || row.name == other_literal || is_hidden(hidden, row.name) {
             continue;
         }
         if !std::mem::take(&mut first) {
@@ -89,6 +104,10 @@ pub(crate) fn write(out: &mut BytesMut, logged_in: bool, config: &Config, hidden
         if row.name == APPEND_LIMIT {
             out.put_u8(b'=');
             write::number(out, config.limits.message_octets_max);
+        }
+        if let (MESSAGE_LIMIT, Some(limit)) = (row.name, config.limits.messages_max) {
+            out.put_u8(b'=');
+            write::number(out, u64::from(limit));
         }
     }
 }

@@ -258,6 +258,14 @@ section! {
 }
 
 section! {
+    /// IMAP.
+    Imap {
+        /// Messages that one command may look at or change (RFC 9738); 0: as many as there are.
+        message_limit: usize = 0, within 0..=1_000_000_000;
+    }
+}
+
+section! {
     /// POP3.
     Pop3 {
         /// Shortest time between two logins of an account (RFC 2449); 0s: none. An account may have its own.

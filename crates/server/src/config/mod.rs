@@ -28,7 +28,7 @@ use define::{Row, Section, TableReader, describe};
 pub use journal::Journal;
 pub use keys::{
     Acme, AcmeChallenge, Admin, Auth, Certificate, ClientCertificates, DatabaseTls, EngineKind,
-    EventBus, Events, Limits, Listener, Log, LogFormat, Node, Objects, Pop3, Postgresql, Protocol,
+    EventBus, Events, Imap, Limits, Listener, Log, LogFormat, Node, Objects, Pop3, Postgresql, Protocol,
     Server, Store, System, Timeouts, Tls, TlsMode,
 };
 pub use mailboxes::{Mailboxes, Percent, WhenFull};
@@ -116,6 +116,8 @@ tables! {
         timeouts: Timeouts,
         /// `[mailboxes]`
         mailboxes: Mailboxes,
+        /// `[imap]`
+        imap: Imap,
         /// `[pop3]`
         pop3: Pop3,
         /// `[receiving]`

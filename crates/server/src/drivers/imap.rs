@@ -83,6 +83,7 @@ fn machine_config(services: &Services, listener: &config::Listener) -> Config {
             login_failures_max: count(settings.limits.auth_failures_max),
             login_time_max: settings.timeouts.login,
             idle_time_max: settings.timeouts.imap_idle,
+            messages_max: Some(count(settings.imap.message_limit)).filter(|limit| *limit > 0),
             ..Limits::default()
         },
         ..Config::default()
