@@ -16,6 +16,7 @@ mod http;
 mod request;
 mod response;
 mod sending;
+mod services;
 
 pub use client::{AdminClient, ClientError};
 pub use context::{
@@ -24,7 +25,9 @@ pub use context::{
 pub use error::{AdminError, ErrorKind};
 pub use execute::execute;
 pub use http::{bind_socket, router};
-pub use request::{AdminRequest, DkimAlgorithm, DomainSettings, Password, QueueChange};
+pub use request::{
+    AdminRequest, DkimAlgorithm, DomainSettings, Password, QueueChange, UniqueIdLine,
+};
 pub use response::{
     AccountView, AclEntryView, AdminResponse, AliasView, CertificateView, CheckView, DestinationView,
     DkimKeyView, DomainKeyView, DomainView, EventView, FindingView, GreylistView, MailboxView,
@@ -32,3 +35,7 @@ pub use response::{
     RecipientView, RecipientWhyView, ReclaimView, ResolvedView, StatusView, TracedView,
 };
 pub use sending::{Sending, Whom};
+pub use services::{
+    AttachmentsSetting, DeletedView, ForwardView, LoginDelaySetting, OverQuotaSetting,
+    RetentionView, ServicesChange, ServicesView, VacationSetting, VacationView,
+};

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::response::QuotaView;
+use crate::services::ServicesChange;
 
 /// A password in the clear, on its way from the operator to the hash. Never printed by `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,15 @@ impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(…)")
     }
+}
+
+/// A message's unique id on another server.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UniqueIdLine {
+    /// The id: 1 to 70 visible ASCII characters.
+    pub id: String,
+    /// The message: its UID in INBOX here, or its Message-ID with the angle brackets.
+    pub message: String,
 }
 
 /// Settings of a domain; those absent stay as they are, or at their default for a new domain.
@@ -216,6 +226,9 @@ pub enum AdminRequest {
         /// May operate the server.
         #[serde(default)]
         admin: Option<bool>,
+        /// What is done with its mail.
+        #[serde(flatten)]
+        services: Box<ServicesChange>,
     },
     /// Gives an account another primary address.
     AccountRename {
@@ -419,6 +432,43 @@ pub enum AdminRequest {
         account: String,
         /// Its name.
         name: String,
+    },
+    /// Changes how long a folder keeps its messages, and shows it.
+    MailboxRetention {
+        /// The account.
+        account: String,
+        /// The folder.
+        name: String,
+        /// Messages that have been in it for so many days are removed; 0: as the server is configured.
+        #[serde(default)]
+        days: Option<u32>,
+        /// So many messages stay however old they are; 0: none.
+        #[serde(default)]
+        keep: Option<u32>,
+    },
+    /// Brings deleted messages back, or lists them.
+    MailboxUndelete {
+        /// The account.
+        account: String,
+        /// Only those of this folder.
+        #[serde(default)]
+        name: Option<String>,
+        /// Only what was deleted from then on: `2h` for two hours ago, `2026-11-22` or `2026-11-22T16:22:00Z`.
+        #[serde(default)]
+        since: Option<String>,
+        /// The folder they come into; absent: each where it was.
+        #[serde(default)]
+        into: Option<String>,
+        /// Lists them and leaves them deleted.
+        #[serde(default)]
+        list: bool,
+    },
+    /// Gives messages of an account's INBOX the unique ids that POP3 clients know them by from another server.
+    UniqueIdImport {
+        /// The account.
+        account: String,
+        /// The ids and their messages. One that another message has already is refused, with all others.
+        ids: Vec<UniqueIdLine>,
     },
     /// Shows an account's quota and what it uses.
     QuotaShow {

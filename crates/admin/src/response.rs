@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::services::{DeletedView, RetentionView, ServicesView};
+
 pub use queue::{
     DestinationView, QueueAlteredView, QueueRuleView, QueueView, QueueWhyView, RecipientView,
     RecipientWhyView,
@@ -162,6 +164,9 @@ pub struct AccountView {
     /// What it may send as besides what is its own; only where one account is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub senders: Option<Vec<String>>,
+    /// What it wants done with its mail; only where one account is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Box<ServicesView>>,
 }
 
 /// A certificate.
@@ -433,6 +438,25 @@ pub enum AdminResponse {
     Mailboxes {
         /// The mailboxes, by name.
         items: Vec<MailboxView>,
+    },
+    /// How long a folder keeps its messages.
+    MailboxRetention(RetentionView),
+    /// Messages that can be brought back.
+    Deleted {
+        /// The messages, by folder and time.
+        items: Vec<DeletedView>,
+    },
+    /// Unique ids were imported.
+    UniqueIds {
+        /// How many.
+        imported: u64,
+        /// The messages that are not there, as they were named.
+        missing: Vec<String>,
+    },
+    /// Messages that were brought back.
+    Undeleted {
+        /// The messages, by folder.
+        items: Vec<DeletedView>,
     },
     /// An account's quota.
     Quota(QuotaUseView),

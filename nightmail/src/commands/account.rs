@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use nightmail_admin::{AdminRequest, QuotaView};
 
+use super::services::{AttachmentsArg, ForwardArgs, ServicesArgs, VacationArgs};
 use crate::error::CommandError;
 use crate::password::PasswordArgs;
 use crate::size::Bound;
@@ -47,7 +48,7 @@ pub(crate) enum AccountCommand {
         #[arg(long)]
         defer: bool,
     },
-    /// Change an account's name or role; what is not given stays.
+    /// Change an account's name, role or services; what is not given stays.
     Set {
         /// The account.
         account: String,
@@ -57,6 +58,19 @@ pub(crate) enum AccountCommand {
         /// Whether it may operate the server; administrators get the postmaster's mail.
         #[arg(long)]
         admin: Option<bool>,
+        #[command(flatten)]
+        services: ServicesArgs,
+    },
+    /// Send an account's mail on to other addresses, in its name; without any, not any more.
+    Forward(ForwardArgs),
+    /// Answer an account's mail automatically while somebody is away.
+    Vacation(Box<VacationArgs>),
+    /// Keep an account's messages whole, or with every attachment as a message of its own.
+    Attachments {
+        /// The account.
+        account: String,
+        /// How.
+        mode: AttachmentsArg,
     },
     /// Give an account another address.
     Rename {
@@ -205,13 +219,18 @@ impl AccountCommand {
                 account,
                 name,
                 admin,
+                services,
             } => AdminRequest::AccountSet {
                 account,
                 enabled: None,
                 defer: None,
                 full_name: name,
                 admin,
+                services: Box::new(services.change()),
             },
+            Self::Forward(args) => args.request(),
+            Self::Vacation(args) => args.request()?,
+            Self::Attachments { account, mode } => mode.request(account),
             Self::Rename {
                 account,
                 address,
@@ -251,5 +270,6 @@ fn set(account: String, enabled: Option<bool>, defer: Option<bool>) -> AdminRequ
         defer,
         full_name: None,
         admin: None,
+        services: Box::default(),
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod node;
 mod pages;
 pub(crate) mod queue;
 pub(crate) mod quota;
+pub(crate) mod services;
 mod show;
 pub(crate) mod trace;
 

@@ -2,6 +2,7 @@
 
 mod queue;
 mod sending;
+mod services;
 
 use nightmail_admin::{
     AccountView, AclEntryView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, NodeView,
@@ -35,6 +36,12 @@ pub(crate) fn response(response: &AdminResponse) -> String {
         AdminResponse::Mailbox(view) => mailbox(view),
         AdminResponse::Mailboxes { items } => mailboxes(items),
         AdminResponse::MailboxAcl { items } => acl(items),
+        AdminResponse::MailboxRetention(view) => services::retention(view),
+        AdminResponse::Deleted { items } => services::deleted(items),
+        AdminResponse::UniqueIds { imported, missing } => unique_ids(*imported, missing),
+        AdminResponse::Undeleted { items } => {
+            format!("{} message(s) brought back\n", items.len())
+        }
         AdminResponse::Quota(view) => quota(view),
         AdminResponse::Queued(view) => queue::message(view),
         AdminResponse::Queue { items, .. } => queue::messages(items),
@@ -148,6 +155,9 @@ fn account(view: &AccountView) -> String {
     if let Some(senders) = &view.senders {
         fields.add("sends also as", senders.join(", "));
     }
+    if let Some(services) = &view.services {
+        services::add(&mut fields, services);
+    }
     fields.add("created", &view.created);
     fields.render()
 }
@@ -187,6 +197,12 @@ fn resolved(view: &ResolvedView) -> String {
         fields.add("elsewhere", remote);
     }
     fields.render()
+}
+
+fn unique_ids(imported: u64, missing: &[String]) -> String {
+    let missing = missing.iter().map(|message| format!("not found: {message}\n"));
+    let missing: String = missing.collect();
+    format!("{missing}{imported} unique ids imported\n")
 }
 
 fn mailboxes(items: &[MailboxView]) -> String {

@@ -9,6 +9,7 @@ use nightmail_store::{MailboxName, StoreError, tx as store_tx};
 
 use super::{
     Answer, find_account, page_limit, parse_address, parse_domain_filter, quota_from, quota_view,
+    services,
 };
 use crate::context::AdminContext;
 use crate::error::{AdminError, join};
@@ -71,6 +72,7 @@ async fn change(context: &AdminContext, request: AdminRequest) -> Answer {
             defer,
             full_name,
             admin,
+            services,
         } => {
             let when_disabled = defer.map(|defer| {
                 if defer {
@@ -84,7 +86,7 @@ async fn change(context: &AdminContext, request: AdminRequest) -> Answer {
                 when_disabled,
                 full_name,
                 admin,
-                ..AccountChange::default()
+                ..services::change(*services)?
             };
             update(context, &account, change).await
         }
@@ -215,9 +217,11 @@ async fn shown(context: &AdminContext, id: AccountId) -> Answer {
     let found = context.directory.account(id).await?;
     let gone = || AdminError::refused(format!("account {id} has just been removed"));
     let senders = context.directory.senders(id).await?;
+    let record = found.ok_or_else(gone)?;
     Ok(AdminResponse::Account(AccountView {
         senders: Some(senders.iter().map(ToString::to_string).collect()),
-        ..view(&found.ok_or_else(gone)?)
+        services: Some(Box::new(services::view(&record))),
+        ..view(&record)
     }))
 }
 
@@ -234,6 +238,7 @@ fn view(record: &AccountRecord) -> AccountView {
         created: record.created.to_string(),
         admin: record.admin,
         senders: None,
+        services: None,
     }
 }
 

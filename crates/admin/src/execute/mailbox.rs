@@ -30,7 +30,7 @@ pub(super) async fn execute(context: &AdminContext, request: AdminRequest) -> An
     }
 }
 
-fn parse_name(text: &str) -> Result<MailboxName, AdminError> {
+pub(super) fn parse_name(text: &str) -> Result<MailboxName, AdminError> {
     MailboxName::parse(text).map_err(|error| AdminError::usage(format!("{text:?}: {error}")))
 }
 

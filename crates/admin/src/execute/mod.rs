@@ -11,9 +11,12 @@ mod mailbox;
 mod maintenance;
 mod node;
 mod queue;
+mod retention;
 mod sender;
+mod services;
 mod status;
 mod trace;
+mod unique_id;
 
 use nightmail_core::{AccountId, Address, Domain};
 use nightmail_directory::{AccountRecord, Quota};
@@ -76,6 +79,10 @@ pub async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
         | R::MailboxDelete { .. }
         | R::MailboxAcl { .. }
         | R::MailboxStatus { .. } => mailbox::execute(context, request).await,
+        R::MailboxRetention { .. } | R::MailboxUndelete { .. } => {
+            retention::execute(context, request).await
+        }
+        R::UniqueIdImport { .. } => unique_id::execute(context, request).await,
         R::QueueList { .. }
         | R::QueueShow { .. }
         | R::QueueRetry { .. }

@@ -82,7 +82,7 @@ fn view(event: Event) -> EventView {
 
 /// `2h` (so long before `now`; `s`, `m`, `h` or `d`), `2026-11-22`, or `2026-11-22T16:22:00Z`, with or without seconds
 /// and `Z`, in UTC.
-fn parse_moment(text: &str, now: Timestamp) -> Result<Timestamp, AdminError> {
+pub(super) fn parse_moment(text: &str, now: Timestamp) -> Result<Timestamp, AdminError> {
     let text = text.trim();
     let moment = before(text, now).or_else(|| civil(text));
     moment.ok_or_else(|| {
