@@ -29,10 +29,10 @@ pub use request::{
     AdminRequest, DkimAlgorithm, DomainSettings, Password, QueueChange, UniqueIdLine,
 };
 pub use response::{
-    AccountView, AclEntryView, AdminResponse, AliasView, CertificateView, CheckView, DestinationView,
-    DkimKeyView, DomainKeyView, DomainView, EventView, FindingView, GreylistView, MailboxView,
-    NodeView, QueueAlteredView, QueueRuleView, QueueView, QueueWhyView, QuotaUseView, QuotaView,
-    RecipientView, RecipientWhyView, ReclaimView, ResolvedView, StatusView, TracedView,
+    AccountView, AclEntryView, AdminResponse, AliasView, CertificateView, CheckView,
+    DestinationView, DkimKeyView, DomainKeyView, DomainView, EventView, FindingView, GreylistView,
+    MailboxView, NodeView, QueueAlteredView, QueueRuleView, QueueView, QueueWhyView, QuotaUseView,
+    QuotaView, RecipientView, RecipientWhyView, ReclaimView, ResolvedView, StatusView, TracedView,
 };
 pub use sending::{Sending, Whom};
 pub use services::{

@@ -5,8 +5,8 @@ mod sending;
 mod services;
 
 use nightmail_admin::{
-    AccountView, AclEntryView, AdminResponse, AliasView, CheckView, DomainView, MailboxView, NodeView,
-    QuotaUseView, QuotaView, ReclaimView, ResolvedView, StatusView,
+    AccountView, AclEntryView, AdminResponse, AliasView, CheckView, DomainView, MailboxView,
+    NodeView, QuotaUseView, QuotaView, ReclaimView, ResolvedView, StatusView,
 };
 
 use crate::output::{Fields, Table, yes};
@@ -200,7 +200,9 @@ fn resolved(view: &ResolvedView) -> String {
 }
 
 fn unique_ids(imported: u64, missing: &[String]) -> String {
-    let missing = missing.iter().map(|message| format!("not found: {message}\n"));
+    let missing = missing
+        .iter()
+        .map(|message| format!("not found: {message}\n"));
     let missing: String = missing.collect();
     format!("{missing}{imported} unique ids imported\n")
 }

@@ -337,7 +337,8 @@ impl Pop3Session {
         };
         let maildrop = Maildrop {
             messages,
-            ..Maildrop::default()
+            login_delay_secs: None,
+            expire_days: store.folder_settings(inbox).await?.expire_after_days,
         };
         Ok((open, maildrop))
     }
