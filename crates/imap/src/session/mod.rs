@@ -211,6 +211,11 @@ impl Session {
         self.view().map(View::uids)
     }
 
+    /// The UID from which on messages of the selected mailbox are `\Recent` in this session.
+    pub fn recent_floor(&self) -> Option<Uid> {
+        self.view().map(View::recent_floor)
+    }
+
     /// The UIDs of the selected mailbox as of the last update, told to the client or not.
     pub fn latest_uids(&self) -> Option<&Arc<[Uid]>> {
         self.view().map(View::latest_uids)

@@ -257,9 +257,24 @@ section! {
     }
 }
 
+choice! {
+    /// Which literals an IMAP client may send without leave (RFC 7888).
+    pub enum Literals {
+        /// All: LITERAL+.
+        Plus = "plus",
+        /// Those of up to 4096 octets: LITERAL-.
+        Minus = "minus",
+    }
+}
+
 section! {
     /// IMAP.
     Imap {
+        /// What clients may send without waiting for leave: "plus" (literals of every length, LITERAL+) or "minus"
+        /// (up to 4096 octets, LITERAL-).
+        literal: Literals = Literals::Plus;
+        /// Capabilities that no client is told of, as CAPABILITY names them.
+        hide_capabilities: Vec<String> = Vec::new(), sample "[\"COMPRESS=DEFLATE\"]";
         /// Messages that one command may look at or change (RFC 9738); 0: as many as there are.
         message_limit: usize = 0, within 0..=1_000_000_000;
     }

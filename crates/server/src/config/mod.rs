@@ -7,6 +7,7 @@
 mod check;
 mod customer;
 mod define;
+mod imap_client;
 mod journal;
 mod keys;
 mod mailboxes;
@@ -25,10 +26,11 @@ use toml::de::{DeTable, DeValue};
 
 pub use customer::Customer;
 use define::{Row, Section, TableReader, describe};
+pub use imap_client::ImapClient;
 pub use journal::Journal;
 pub use keys::{
     Acme, AcmeChallenge, Admin, Auth, Certificate, ClientCertificates, DatabaseTls, EngineKind,
-    EventBus, Events, Imap, Limits, Listener, Log, LogFormat, Node, Objects, Pop3, Postgresql, Protocol,
+    EventBus, Events, Imap, Literals, Limits, Listener, Log, LogFormat, Node, Objects, Pop3, Postgresql, Protocol,
     Server, Store, System, Timeouts, Tls, TlsMode,
 };
 pub use mailboxes::{Mailboxes, Percent, WhenFull};
@@ -176,6 +178,8 @@ tables! {
         precedence_rules = "precedence": PrecedenceRule, checked by sending::check::nothing;
         /// `[[customer]]`
         customers = "customer": Customer, checked by customer::check;
+        /// `[[imap_client]]`
+        imap_clients = "imap_client": ImapClient, checked by imap_client::check;
         /// `[[token_issuer]]`
         token_issuers = "token_issuer": TokenIssuer, checked by check::token_issuer;
     }

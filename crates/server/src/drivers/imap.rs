@@ -45,11 +45,14 @@ use self::login::User;
 use self::notify::Watching;
 use self::selected::Selected;
 use super::{Flow, Session, Wake, run};
-use crate::config::{self, Protocol, TlsMode};
+use crate::config::{self, Literals, Protocol, TlsMode};
 use crate::metrics;
 use crate::net::{self, Service, Transport};
 use crate::services::{Services, SharedServices};
 use crate::shutdown::Shutdown;
+
+/// Literals that may come without leave where LITERAL- is announced (RFC 7888 §5).
+const LITERAL_MINUS_OCTETS_MAX: u64 = 4096;
 
 /// Sessions of one IMAP listener.
 pub struct ImapService {
@@ -84,8 +87,18 @@ fn machine_config(services: &Services, listener: &config::Listener) -> Config {
             login_time_max: settings.timeouts.login,
             idle_time_max: settings.timeouts.imap_idle,
             messages_max: Some(count(settings.imap.message_limit)).filter(|limit| *limit > 0),
+            unasked_octets_max: match settings.imap.literal {
+                Literals::Plus => u64::MAX,
+                Literals::Minus => LITERAL_MINUS_OCTETS_MAX,
+            },
             ..Limits::default()
         },
+        hidden: settings.imap.hide_capabilities.clone(),
+        clients: settings
+            .imap_clients
+            .iter()
+            .map(config::ImapClient::rule)
+            .collect(),
         ..Config::default()
     }
 }
@@ -297,8 +310,10 @@ impl ImapSession {
             Ask::FetchUrl(url) => self.fetch_url(&url).await,
             Ask::ResetUrlKeys(mailbox) => self.reset_url_keys(mailbox.as_ref()).await,
             Ask::Unauthenticate => Ok(self.unauthenticate(transport)),
-            Ask::Copy { uids, target } => self.copy(&uids, &target).await,
-            Ask::Move { uids, target } => self.move_messages(&uids, &target).await,
+            Ask::Copy { uids, target } => self.copy(&uids, &target, transport).await,
+            Ask::Move { uids, target } => {
+                self.move_messages(&uids, &target, transport).await
+            }
             Ask::Expunge { uids } => self.expunge(uids.as_ref()).await,
             Ask::Search(find) => self.search(*find, transport).await,
             Ask::Thread { key, threading } => self.thread(*key, threading, transport).await,

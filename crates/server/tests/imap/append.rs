@@ -131,3 +131,88 @@ fn three_megabytes_pass_in_both_directions() {
     assert_eq!(literals[2], header);
     assert_eq!(client.section(1, "HEADER.FIELDS (subject)"), header);
 }
+
+#[test]
+fn several_messages_come_together_or_not_at_all() {
+    let quota = Quota {
+        messages: Some(3),
+        ..Quota::UNLIMITED
+    };
+    let server = Server::with_quota(quota);
+    let mut client = server.selected("INBOX");
+    let answer = client.command(
+        "APPEND INBOX (\\Seen) {5+}\r\nfirst (\\Flagged $Work) \" 5-Feb-2003 11:22:33 +0200\" {6+}\r\nsecond",
+    );
+    let tagged = &answer.last().unwrap().text;
+    assert!(tagged.starts_with("OK [APPENDUID "), "{tagged}");
+    assert!(tagged.contains(" 1:2] "), "{tagged}");
+    assert_eq!(client.section(1, ""), b"first");
+    assert_eq!(client.section(2, ""), b"second");
+    let flags = client.texts("FETCH 2 (FLAGS INTERNALDATE)").concat();
+    assert!(
+        flags.contains("\\Flagged $Work") && flags.contains("2003"),
+        "{flags}"
+    );
+    let answer = client.tagged("APPEND INBOX {5+}\r\nthird {6+}\r\nfourth");
+    assert!(answer.starts_with("NO [OVERQUOTA]"), "{answer}");
+    let answer = client.tagged("APPEND INBOX {5+}\r\nthird {0+}\r\n");
+    assert!(answer.starts_with("NO "), "{answer}");
+    assert_eq!(
+        client.texts("STATUS INBOX (MESSAGES)"),
+        ["* STATUS INBOX (MESSAGES 2)"]
+    );
+}
+
+#[test]
+fn a_message_takes_the_place_of_another() {
+    let quota = Quota {
+        messages: Some(2),
+        ..Quota::UNLIMITED
+    };
+    let server = Server::with_quota(quota);
+    let mut client = server.selected("INBOX");
+    client.append("INBOX", b"one");
+    client.append("INBOX", b"two");
+    client.ok("NOOP");
+    let answer = client.command("REPLACE 1 INBOX (\\Draft) {5+}\r\nthree");
+    let texts: Vec<&str> = answer.iter().map(|answer| answer.text.as_str()).collect();
+    assert!(texts[0].starts_with("* OK [APPENDUID "), "{texts:?}");
+    assert!(texts.contains(&"* 1 EXPUNGE"), "{texts:?}");
+    assert!(texts.contains(&"* 2 EXISTS"), "{texts:?}");
+    assert!(texts.last().unwrap().starts_with("OK"), "{texts:?}");
+    assert_eq!(client.section(2, ""), b"two");
+    assert_eq!(client.section(3, ""), b"three");
+    client.ok("CREATE Other");
+    let answer = client.tagged("UID REPLACE 3 Other {4+}\r\nfour");
+    assert!(answer.starts_with("OK"), "{answer}");
+    assert_eq!(
+        client.texts("STATUS Other (MESSAGES)"),
+        ["* STATUS Sent (MESSAGES 1)"]
+    );
+    let answer = client.tagged("UID REPLACE 3 Other {4+}\r\nfour");
+    assert!(answer.starts_with("NO "), "{answer}");
+}
+
+#[test]
+fn a_message_may_hold_nul_where_it_says_so() {
+    let server = Server::start();
+    let mut client = server.selected("INBOX");
+    let answer =
+        client.command_octets(b"APPEND INBOX ~{21+}\r\nSubject: x\r\n\r\n\0\x01\0\0\xff\r\n");
+    assert!(answer.last().unwrap().text.starts_with("OK"), "{answer:?}");
+    assert_eq!(client.section(1, "TEXT"), b"\0\x01\0\0\xff\r\n");
+}
+
+#[test]
+fn the_length_of_messages_is_announced() {
+    let server = Server::start();
+    let mut client = server.client();
+    let limit = server.services.config.message_size_max().get();
+    let offered = client.texts("CAPABILITY").concat();
+    assert!(
+        offered.contains(&format!(" APPENDLIMIT={limit}")),
+        "{offered}"
+    );
+    let answer = client.tagged(&format!("APPEND INBOX {{{}}}", limit + 1));
+    assert!(answer.starts_with("NO [TOOBIG]"), "{answer}");
+}

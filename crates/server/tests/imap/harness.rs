@@ -256,6 +256,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// The connection itself, when nothing of it is left unread.
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.stream.buffer().is_empty());
+        self.stream.into_inner()
+    }
+
     pub fn send(&mut self, octets: &[u8]) {
         self.stream.get_mut().write_all(octets).unwrap();
     }
