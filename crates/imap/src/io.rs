@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nightmail_core::{MailboxId, ModSeq, Timestamp, Uid, UidValidity};
+use nightmail_core::{Flags, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
 use nightmail_sasl::{self as sasl, Channel, Question};
 
 use crate::command::acl::{AclAnswer, AclAsk};
@@ -469,6 +469,18 @@ impl Permitted {
         deleted: true,
         others: true,
     };
+
+    /// The system flags among them.
+    pub fn flags(self) -> Flags {
+        let named = Flags::SEEN | Flags::DELETED;
+        let parts = [
+            (self.seen, Flags::SEEN),
+            (self.deleted, Flags::DELETED),
+            (self.others, !named),
+        ];
+        let permitted = parts.into_iter().filter(|(is, _)| *is);
+        permitted.fold(Flags::EMPTY, |all, (_, flags)| all | flags)
+    }
 }
 
 /// News of the selected mailbox.

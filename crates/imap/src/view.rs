@@ -13,7 +13,7 @@ use nightmail_core::{ModSeq, Uid, UidValidity};
 
 use crate::enabled::Enabled;
 use crate::flag::{FlagList, Keyword};
-use crate::io::{FlagsRow, MailboxUpdate, Selected};
+use crate::io::{FlagsRow, MailboxUpdate, Permitted, Selected};
 use crate::set::{Bound, SeqSet, UidSet, UidSetSpec};
 use crate::write::{self, FlagsNews};
 
@@ -47,6 +47,7 @@ pub(crate) struct View {
     uids: Arc<[Uid]>,
     uid_validity: UidValidity,
     recent_floor: Uid,
+    permitted: Permitted,
     known_modseq: ModSeq,
     /// The client was told of everything up to this.
     told_modseq: ModSeq,
@@ -71,6 +72,7 @@ impl View {
             uids: Arc::clone(&selected.uids),
             uid_validity: selected.uid_validity,
             recent_floor: selected.recent_floor,
+            permitted: selected.permitted,
             known_modseq: selected.highest_modseq,
             told_modseq: selected.highest_modseq,
             next: None,
@@ -106,6 +108,11 @@ impl View {
 
     pub(crate) fn is_recent(&self, uid: Uid) -> bool {
         uid >= self.recent_floor
+    }
+
+    /// Messages from this UID on are `\Recent`.
+    pub(crate) const fn recent_floor(&self) -> Uid {
+        self.recent_floor
     }
 
     /// All messages with `\Recent`.
@@ -357,7 +364,7 @@ impl View {
     /// Writes the keywords in use where one is new. May come at any time, and comes before a message has it.
     pub(crate) fn tell_keywords(&mut self, out: &mut BytesMut) {
         if let Some(keywords) = self.keywords.take() {
-            write::flags_in_use(out, &keywords);
+            write::flags_in_use(out, &keywords, self.permitted);
         }
     }
 

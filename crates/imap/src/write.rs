@@ -8,6 +8,7 @@ use nightmail_core::{Flags, ModSeq, Uid};
 
 use crate::enabled::{Enabled, Extension};
 use crate::flag::{FlagList, Keyword, named};
+use crate::io::Permitted;
 use crate::mutf7;
 use crate::name::MailboxName;
 use crate::parse::is_atom_char;
@@ -136,11 +137,14 @@ pub(crate) fn all_flags(out: &mut BytesMut, keywords: &[Keyword], more: Option<&
 }
 
 /// FLAGS and PERMANENTFLAGS of a mailbox that can be changed (RFC 3501 §7.2.6, §7.1).
-pub(crate) fn flags_in_use(out: &mut BytesMut, keywords: &[Keyword]) {
+pub(crate) fn flags_in_use(out: &mut BytesMut, keywords: &[Keyword], permitted: Permitted) {
     out.put_slice(b"* FLAGS ");
     all_flags(out, keywords, None);
     out.put_slice(b"\r\n* OK [PERMANENTFLAGS ");
-    all_flags(out, keywords, Some("\\*"));
+    match permitted.others {
+        true => spaced(out, named(permitted.flags(), keywords).chain(Some("\\*"))),
+        false => spaced(out, named(permitted.flags(), &[])),
+    }
     out.put_slice(b"] Flags permitted\r\n");
 }
 

@@ -109,7 +109,7 @@ fn write_selected(session: &mut Session, selected: &Selected, view: &View, name:
         write::all_flags(out, &selected.keywords, None);
         out.put_slice(b"\r\n* OK [PERMANENTFLAGS ()] Read-only\r\n");
     } else {
-        write::flags_in_use(out, &selected.keywords);
+        write::flags_in_use(out, &selected.keywords, selected.permitted);
     }
     write::count(out, view.exists(), "EXISTS");
     if enabled.tells_recent() {

@@ -155,7 +155,8 @@ fn is_done(bob: &mut Client, case: &Case) -> bool {
         command = command.replace(below, &format!("{below}\""));
     }
     let answer = bob.tagged(&command);
-    if case.selected {
+    let opens = command.starts_with("SELECT") || command.starts_with("EXAMINE");
+    if case.selected || opens && answer.starts_with("OK") {
         bob.ok("UNSELECT");
     }
     assert!(

@@ -32,7 +32,7 @@ fn a_shared_mailbox_is_read_and_changed_as_an_own_one() {
             .len(),
         1
     );
-    assert_eq!(bob.texts("FETCH 1 FLAGS"), ["* 1 FETCH (FLAGS (of-ann))"]);
+    assert_eq!(bob.texts("FETCH 1 FLAGS"), ["* 1 FETCH (FLAGS (of-ann \\Recent))"]);
     bob.ok("STORE 2 +FLAGS (both \\Seen)");
     let told = ann.texts("NOOP");
     assert!(
@@ -81,6 +81,7 @@ fn messages_go_from_one_account_to_another() {
     );
     bob.ok("SETACL INBOX ann@test lrswit");
     ann.ok(&format!("COPY 1 {theirs}"));
+    bob.ok("NOOP");
     let news = bob.texts("FETCH 3 FLAGS");
     assert!(
         news.last()

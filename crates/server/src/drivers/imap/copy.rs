@@ -8,23 +8,25 @@ use nightmail_store::{Copied, FlagOperation, FlagUpdate, Rights};
 use super::ImapSession;
 use super::failure::Failure;
 use super::place::{Place, flags_of};
+use crate::net::Transport;
 
 impl ImapSession {
     pub(super) async fn copy(
         &mut self,
         uids: &UidSet,
         target: &MailboxName,
+        transport: &mut Transport,
     ) -> Result<Answer, Failure> {
         self.refresh_if_changed().await?;
         let target = self.target(target).await?;
         let quota = self.quota(target.owner).await?;
         let source = self.current()?.mailbox;
         let wanted = self.uids_in(uids);
-        let copied = self
-            .store()
-            .copy(target.owner, quota, source, target.mailbox, wanted)
-            .await
-            .map_err(Failure::of_target)?;
+        let store = self.store().clone();
+        let work = Box::pin(store.copy(target.owner, quota, source, target.mailbox, wanted));
+        let copied = self.watched(work, transport).await?;
+        let copied = copied.map_err(Failure::of_target)?;
+        self.has_grown(target.owner, quota);
         self.drop_forbidden_flags(&target, &copied).await?;
         if self.is_selected(target.mailbox) {
             self.refresh_after_change().await?;
@@ -36,6 +38,7 @@ impl ImapSession {
         &mut self,
         uids: &UidSet,
         target: &MailboxName,
+        transport: &mut Transport,
     ) -> Result<Answer, Failure> {
         self.refresh_if_changed().await?;
         let target = self.target(target).await?;
@@ -44,11 +47,11 @@ impl ImapSession {
         let source = current.mailbox;
         let quota = self.quota(target.owner).await?;
         let wanted = self.uids_in(uids);
-        let moved = self
-            .store()
-            .move_messages(target.owner, quota, source, target.mailbox, wanted)
-            .await
-            .map_err(Failure::of_target)?;
+        let store = self.store().clone();
+        let work = store.move_messages(target.owner, quota, source, target.mailbox, wanted);
+        let moved = self.watched(Box::pin(work), transport).await?;
+        let moved = moved.map_err(Failure::of_target)?;
+        self.has_grown(target.owner, quota);
         self.drop_forbidden_flags(&target, &moved).await?;
         self.refresh_after_change().await?;
         Ok(answer(&moved))
