@@ -349,11 +349,7 @@ pub(super) fn run_in_selected(session: &mut Session, returns: Returns, key: Sear
 }
 
 /// Whether the program may be asked; where not, the command is answered.
-pub(super) fn begin(
-    session: &mut Session,
-    charset: Charset,
-    key: &SearchKey<SearchSet>,
-) -> bool {
+pub(super) fn begin(session: &mut Session, charset: Charset, key: &SearchKey<SearchSet>) -> bool {
     let enabled = session.enabled();
     if charset == Charset::Named && enabled.has(Extension::Utf8Accept) {
         session.bad("A charset is not named once UTF-8 is accepted (RFC 6855 3)");

@@ -33,7 +33,9 @@ fn parse(
 ) -> Result<Command> {
     parser.space()?;
     let mut returns = None;
-    let may_return = parser.peek().is_some_and(|first| matches!(first, b'r' | b'R'));
+    let may_return = parser
+        .peek()
+        .is_some_and(|first| matches!(first, b'r' | b'R'));
     if may_return && parser.eat_word("RETURN") {
         parser.space()?;
         returns = Some(Returns::parse(parser)?);
@@ -183,7 +185,8 @@ fn by_day(word: &str) -> Option<fn(Day) -> Key> {
 /// `["/flags/…" (all|priv|shared)] number`: which flag it is of makes no difference, there is one for all
 /// (RFC 7162 §3.1.5).
 fn modseq(parser: &mut Parser<'_>) -> Result<Key> {
-    const BAD_ENTRY: ParseError = ParseError::Syntax("expected an entry such as \"/flags/\\\\seen\" all");
+    const BAD_ENTRY: ParseError =
+        ParseError::Syntax("expected an entry such as \"/flags/\\\\seen\" all");
     if parser.peek() == Some(b'"') {
         let entry = parser.string()?;
         let flag = entry.strip_prefix(b"/flags/").ok_or(BAD_ENTRY)?;
@@ -427,7 +430,10 @@ mod tests {
             (0..i64::MAX as u64).prop_map(|modseq| SearchKey::ModSeq(ModSeq::new(modseq))),
             (1..=u32::MAX).prop_map(SearchKey::Older),
             "[A-Za-z0-9_-]{1,20}".prop_map(SearchKey::EmailId),
-            "[^\0]{0,5}".prop_map(|text| SearchKey::Envelope { field: EnvelopeField::Cc, text }),
+            "[^\0]{0,5}".prop_map(|text| SearchKey::Envelope {
+                field: EnvelopeField::Cc,
+                text
+            }),
             Just(SearchKey::Flag(Flags::SEEN)),
             Just(SearchKey::Flag(Flags::DRAFT)),
             Just(SearchKey::Messages(SearchSet::Seq(

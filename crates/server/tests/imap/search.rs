@@ -149,3 +149,155 @@ fn large_texts_are_searched_without_their_attachments() {
         ["* SEARCH 1"]
     );
 }
+
+#[test]
+fn results_are_saved_and_told_extended() {
+    let server = Server::start();
+    let mut client = filled(&server);
+    let found = client.texts("UID SEARCH RETURN (MIN MAX COUNT ALL) UID 1:2");
+    assert!(
+        found[0].ends_with(") UID MIN 1 MAX 2 COUNT 2 ALL 1:2"),
+        "{found:?}"
+    );
+    client.ok("SEARCH RETURN (SAVE) OR FLAGGED DELETED");
+    assert_eq!(client.texts("SEARCH $ UNDELETED"), ["* SEARCH 2"]);
+    assert_eq!(client.ok("FETCH $ (UID)").len(), 2);
+    client.ok("UID COPY $ INBOX");
+    client.ok("UID EXPUNGE $");
+    assert_eq!(client.texts("UID SEARCH UID $"), ["* SEARCH 2"]);
+    client.ok("STORE $ +FLAGS.SILENT (\\Draft)");
+    assert_eq!(client.texts("UID SEARCH DRAFT"), ["* SEARCH 2"]);
+}
+
+#[test]
+fn ages_identities_and_changes_are_sought() {
+    let server = Server::start();
+    let mut client = filled(&server);
+    let fresh = "Subject: fresh\r\n\r\n.\r\n";
+    client.append("INBOX", fresh.as_bytes());
+    let since = client.texts("SEARCH RETURN (MAX) MODSEQ 1");
+    let (_, modseq) = since[0].rsplit_once(" MODSEQ ").unwrap();
+    client.ok("STORE 1 +FLAGS.SILENT (Changed)");
+    let next = modseq.parse::<u64>().unwrap() + 1;
+    let found = client.texts(&format!("SEARCH MODSEQ {next}"));
+    assert!(found[0].starts_with("* SEARCH 1 (MODSEQ "), "{found:?}");
+    for (key, expected) in [
+        ("YOUNGER 3600", "* SEARCH 4"),
+        ("OLDER 3600", "* SEARCH 1 2 3"),
+        ("SAVEDSINCE 1-Jan-2020", "* SEARCH 1 2 3 4"),
+        ("SAVEDBEFORE 1-Jan-2020", "* SEARCH"),
+        ("SAVEDATESUPPORTED", "* SEARCH 1 2 3 4"),
+        ("THREADID T00", "* SEARCH"),
+        ("EMAILID E00", "* SEARCH"),
+    ] {
+        assert_eq!(client.texts(&format!("SEARCH {key}")), [expected], "{key}");
+    }
+    let fetched = client.texts("FETCH 2 (EMAILID)");
+    let (_, id) = fetched[0].split_once("EMAILID (").unwrap();
+    let (id, _) = id.split_once(')').unwrap();
+    assert_eq!(
+        client.texts(&format!("SEARCH EMAILID {id}")),
+        ["* SEARCH 2"]
+    );
+}
+
+/// Each with its text in an own charset and encoding.
+const CHARSETS: [(&[u8], &str); 5] = [
+    (
+        b"Subject: =?iso-2022-jp?B?GyRCRnxLXDhsGyhC?=\r\nContent-Type: text/plain; charset=iso-2022-jp\r\n\r\n\x1b$BF|K\\8l\x1b(B\r\n",
+        "日本語",
+    ),
+    (
+        b"Content-Type: text/plain; charset=koi8-r\r\n\r\n\xf0\xd2\xc9\xd7\xc5\xd4\r\n",
+        "пРИВЕт",
+    ),
+    (
+        b"Content-Type: text/plain; charset=\"gb18030\"\r\nContent-Transfer-Encoding: base64\r\n\r\n1tDOxA==\r\n",
+        "中文",
+    ),
+    (
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nca=\r\nfe=CC=81 cre=\r\nme\r\n",
+        "CAFÉ CREME",
+    ),
+    (
+        b"Content-Type: text/html; charset=iso-8859-1\r\n\r\n<p>Stra<b>\xdfe</b> am<br>Fl&uuml;&szlig;chen</p>\r\n",
+        "straße am flüßchen",
+    ),
+];
+
+#[test]
+fn texts_are_found_whatever_they_are_written_in() {
+    let server = Server::start();
+    let mut client = server.selected("INBOX");
+    for (message, _) in CHARSETS {
+        client.append("INBOX", message);
+    }
+    for (index, (_, text)) in CHARSETS.iter().enumerate() {
+        let expected = format!("* SEARCH {}", index + 1);
+        let command = format!("SEARCH CHARSET UTF-8 BODY {{{}+}}\r\n{text}", text.len());
+        assert_eq!(client.texts(&command), [expected], "{text}");
+    }
+    let found = client.texts("SEARCH SUBJECT \"日本\"");
+    assert_eq!(found, ["* SEARCH 1"]);
+    let japanese = b"SEARCH CHARSET ISO-2022-JP TEXT {12+}\r\n\x1b$BF|K\\8l\x1b(B";
+    assert_eq!(client.command_octets(japanese)[0].text, "* SEARCH 1");
+}
+
+#[test]
+fn addresses_are_sought_as_they_are_read() {
+    let server = Server::start();
+    let mut client = server.selected("INBOX");
+    let message = "From: =?utf-8?Q?J=C3=B6rg?= \"von\" Bern <joerg@example.org>\r\n\
+        To: team: a@example.org, \"B, C\" <b@example.org>;\r\nBcc: hidden@example.org\r\n\r\n.\r\n";
+    client.append("INBOX", message.as_bytes());
+    for (key, fits) in [
+        ("FROM \"jörg\"", true),
+        ("FROM \"von bern <joerg@\"", true),
+        ("FROM team", false),
+        ("TO team", true),
+        ("TO \"b, c\"", true),
+        ("TO example.org", true),
+        ("BCC hidden", true),
+        ("CC \"\"", false),
+        ("TO \"\"", true),
+    ] {
+        let expected = if fits { "* SEARCH 1" } else { "* SEARCH" };
+        assert_eq!(client.texts(&format!("SEARCH {key}")), [expected], "{key}");
+    }
+}
+
+#[test]
+fn a_limit_on_messages_is_announced_and_kept() {
+    let server = Server::configured(|config| config.imap.message_limit = 2);
+    let mut client = filled(&server);
+    assert!(client.texts("CAPABILITY")[0].contains(" MESSAGELIMIT=2"));
+    let responses = client.command("SEARCH ALL");
+    assert_eq!(responses[0].text, "* SEARCH 2 3");
+    assert!(responses[1].text.starts_with("OK [MESSAGELIMIT 2 2]"));
+    assert!(
+        client
+            .tagged("COPY 1:3 INBOX")
+            .starts_with("NO [MESSAGELIMIT 2]")
+    );
+    assert!(client.tagged("COPY 1:2 INBOX").starts_with("OK"));
+}
+
+#[test]
+fn long_sets_and_deep_programs_are_answered_or_refused() {
+    let server = Server::start();
+    let mut client = filled(&server);
+    let numbers: Vec<String> = (1..=100_000)
+        .map(|number| (2 * number).to_string())
+        .collect();
+    let set = numbers.join(",");
+    assert_eq!(
+        client.texts(&format!("UID SEARCH UID {set}")),
+        ["* SEARCH 2"]
+    );
+    let deep = format!("SEARCH {}ALL", "NOT ".repeat(10_000));
+    assert!(client.tagged(&deep).starts_with("BAD"));
+    let nested = format!("SEARCH {}ALL{}", "(".repeat(10_000), ")".repeat(10_000));
+    assert!(client.tagged(&nested).starts_with("BAD"));
+    let wide = format!("SEARCH {}", "SEEN ".repeat(2_000).trim_end());
+    assert!(client.tagged(&wide).starts_with("BAD"));
+}

@@ -74,14 +74,13 @@ impl ImapSession {
             Err(error) => return Err(error.into()),
         };
         let uid_validity = snapshot.uid_validity;
-        let floor = store.state(place.mailbox).await.map(|state| state.recent_floor);
         let table = KeywordTable::new(&self.store().keywords(place.owner).await?);
         let scope = Scope {
             mailbox: place.mailbox,
             uids: self.uids_told(place, &snapshot.uids),
             snapshot,
         };
-        let floor = floor.map_or_else(|_| uid_or_last(0), uid_or_last);
+        let floor = self.recent_floor(place).await;
         let key = key.over(&scope.uids, floor);
         let program = Arc::new(Program::new(key, &table, nightmail_commit::now()));
         let uids = match self.find(&scope, &program, transport).await {
@@ -97,6 +96,17 @@ impl ImapSession {
             uid_validity,
             found: Found { uids, modseqs },
         }))
+    }
+
+    /// From which UID on messages are `\Recent`: in the selected mailbox, as the client was told.
+    async fn recent_floor(&self, place: &Place) -> Uid {
+        match self.machine.recent_floor() {
+            Some(floor) if self.is_selected(place.mailbox) => floor,
+            _ => {
+                let state = self.store().state(place.mailbox).await;
+                uid_or_last(state.map_or(0, |state| state.recent_floor))
+            }
+        }
     }
 
     /// Of the selected mailbox, only what the client was told of.

@@ -45,9 +45,7 @@ impl ImapSession {
             Threading::OrderedSubject => Gathering::BySubject(Vec::new()),
             Threading::References => Gathering::ByReferences(Box::default()),
         };
-        let uids = self
-            .gather(&scope, uids, &mut gathering, transport)
-            .await?;
+        let uids = self.gather(&scope, uids, &mut gathering, transport).await?;
         let threads = blocking(move || gathering.finish()).await?;
         let row = |row: Threaded| ThreadRow {
             depth: row.depth,
