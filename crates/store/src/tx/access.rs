@@ -145,6 +145,11 @@ pub fn set_metadata(
         tx.publish(Topic::MailboxList(owner));
     }
     for (private, entry, value) in annotations {
+        match (mailbox, private) {
+            (None, Some(account)) => tx.publish(Topic::MailboxList(*account)),
+            (None, None) => tx.publish(Topic::Directory),
+            _ => {}
+        }
         let key = metadata_key(mailbox, *private, entry);
         match value {
             Some(value) => tx.put(key, value.clone()),

@@ -77,10 +77,8 @@ fn parse_group(parser: &mut Parser<'_>, set: &mut NotifySet) -> Result<bool> {
     let events = named.events;
     match filter {
         Filter::Selected { delayed } => {
-            let others = events.names
-                || events.subscriptions
-                || events.metadata
-                || events.server_metadata;
+            let others =
+                events.names || events.subscriptions || events.metadata || events.server_metadata;
             if set.selected.is_some() || others {
                 return Err(ParseError::Syntax(
                     "the selected mailbox comes once, and with events of messages only",

@@ -33,7 +33,14 @@ const CHANGING: [&str; 6] = [
 
 /// Commands by which a client itself adds messages.
 const ADDING: [&str; 8] = [
-    "APPEND", "COPY", "UID COPY", "MOVE", "UID MOVE", "REPLACE", "UID REPLACE", "NOTIFY",
+    "APPEND",
+    "COPY",
+    "UID COPY",
+    "MOVE",
+    "UID MOVE",
+    "REPLACE",
+    "UID REPLACE",
+    "NOTIFY",
 ];
 
 impl SelectedWatch {

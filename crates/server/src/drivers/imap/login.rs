@@ -40,6 +40,7 @@ impl ImapSession {
     pub(super) fn unauthenticate(&mut self, transport: &Transport) -> Answer {
         self.user = None;
         self.selected = None;
+        self.watching = None;
         self.keywords = None;
         self.incoming = None;
         self.sources = Vec::new();
@@ -52,6 +53,13 @@ impl ImapSession {
 
     pub(super) fn account(&self) -> Result<AccountId, Failure> {
         self.user().map(|user| user.account)
+    }
+
+    /// An account with this quota has got more mail.
+    pub(super) fn has_grown(&self, account: AccountId, quota: Quota) {
+        if quota != Quota::default() {
+            self.service.services.switch.grown().note(account);
+        }
     }
 
     /// An account's quota as it is now; it may have been changed since the login.

@@ -19,7 +19,7 @@ const ADMIN: &str = "/shared/admin";
 const SHARED: &str = "/shared";
 
 impl ImapSession {
-    pub(super) async fn answer_metadata(&self, ask: MetadataAsk) -> Result<Answer, Failure> {
+    pub(super) async fn answer_metadata(&mut self, ask: MetadataAsk) -> Result<Answer, Failure> {
         match ask {
             MetadataAsk::Get {
                 mailbox,
@@ -73,7 +73,7 @@ impl ImapSession {
     }
 
     async fn set_metadata(
-        &self,
+        &mut self,
         mailbox: Option<&MailboxName>,
         values: Vec<(String, Option<Bytes>)>,
     ) -> Result<Answer, Failure> {
@@ -91,13 +91,17 @@ impl ImapSession {
             }
             None => None,
         };
-        let annotations = values
+        let annotations: Vec<_> = values
             .into_iter()
             .map(|(entry, value)| Annotation { entry, value })
             .collect();
         let viewer = self.account()?;
-        match self.store().set_metadata(mailbox, viewer, annotations).await {
-            Ok(()) => Ok(Answer::Done),
+        let set = self.store().set_metadata(mailbox, viewer, annotations.clone());
+        match set.await {
+            Ok(()) => {
+                self.note_own_annotations(mailbox, &annotations);
+                Ok(Answer::Done)
+            }
             Err(StoreError::Limit(_)) => Err(Failure::Refused(Refusal::new(
                 RefusalKind::TooManyAnnotations,
                 "There are as many annotations as there may be",

@@ -374,11 +374,14 @@ impl ImapSession {
             }
         }
         told.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-        notices.extend(told.into_iter().map(|(mailbox, news, data)| Notice::Status {
-            mailbox,
-            news,
-            data,
-        }));
+        notices.extend(
+            told.into_iter()
+                .map(|(mailbox, news, data)| Notice::Status {
+                    mailbox,
+                    news,
+                    data,
+                }),
+        );
         Ok(())
     }
 
@@ -403,7 +406,9 @@ impl ImapSession {
 /// What LIST says of a name as it is now.
 fn name_notice(names: &Names, name: &MailboxName) -> NameNotice {
     let known = names.get(name);
-    let below = names.range(name.clone()..).skip_while(|(at, _)| *at == name);
+    let below = names
+        .range(name.clone()..)
+        .skip_while(|(at, _)| *at == name);
     let mut below = below.take_while(|(at, _)| at.as_str().starts_with(name.as_str()));
     NameNotice {
         exists: known.is_some_and(|known| known.mailbox.is_some()),

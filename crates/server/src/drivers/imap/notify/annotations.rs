@@ -18,14 +18,11 @@ pub(super) struct Annotations(BTreeMap<Box<str>, u64>);
 impl Annotations {
     /// The entries that differ from the last look; takes them for told.
     fn compare(&mut self, found: Vec<Annotation>) -> Vec<Box<str>> {
-        let now: BTreeMap<Box<str>, u64> = found
-            .into_iter()
-            .map(|one| {
-                let mut hasher = DefaultHasher::new();
-                one.value.hash(&mut hasher);
-                (one.entry.into_boxed_str(), hasher.finish())
-            })
-            .collect();
+        let now = found.into_iter().map(|one| {
+            let digest = digest(&one);
+            (one.entry.into_boxed_str(), digest)
+        });
+        let now: BTreeMap<Box<str>, u64> = now.collect();
         let before = std::mem::replace(&mut self.0, now);
         let set = self.0.iter();
         let set = set.filter(|(entry, digest)| before.get(*entry) != Some(*digest));
@@ -36,7 +33,42 @@ impl Annotations {
     }
 }
 
+fn digest(annotation: &Annotation) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    annotation.value.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl ImapSession {
+    /// Takes note of annotations that the session has set itself, so that it is not told of them.
+    pub(in super::super) fn note_own_annotations(
+        &mut self,
+        mailbox: Option<MailboxId>,
+        set: &[Annotation],
+    ) {
+        let Some(watching) = &mut self.watching else {
+            return;
+        };
+        let known = match mailbox {
+            None => watching.server.as_mut(),
+            Some(mailbox) => {
+                let watched = watching.mailboxes.get_mut(&mailbox);
+                watched.and_then(|watched| watched.annotations.as_mut())
+            }
+        };
+        let Some(Annotations(known)) = known else {
+            return;
+        };
+        for annotation in set {
+            let entry = annotation.entry.as_str();
+            if annotation.value.is_some() {
+                known.insert(entry.into(), digest(annotation));
+            } else {
+                known.remove(entry);
+            }
+        }
+    }
+
     /// Compares the annotations that are watched. Without `notices` it is the first look.
     pub(super) async fn look_at_annotations(
         &self,
