@@ -87,13 +87,13 @@ impl Snapshot {
         }
     }
 
-    fn of(mailbox: MailboxId, state: &MailboxState, marks: Marks) -> Self {
+    fn with_uids(mailbox: MailboxId, state: &MailboxState, marks: Marks, uids: Arc<[Uid]>) -> Self {
         Self {
             mailbox,
             uid_validity: state.uid_validity,
             modseq: state.highest_modseq,
             uid_next: state.uid_next,
-            uids: marks.uids(),
+            uids,
             digest: marks.digest(),
             marks,
         }

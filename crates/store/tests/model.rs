@@ -172,10 +172,11 @@ async fn apply(world: &mut World, ids: &[MailboxId], models: &mut [Model], step:
                 .collect();
             assert_eq!(gone, expected);
             let model = &mut models[place];
-            let gone: BTreeMap<u32, (u8, String)> = model
-                .messages
-                .extract_if(.., |_, (flags, _)| *flags & deleted != 0)
-                .collect();
+            let (gone, stay) = std::mem::take(&mut model.messages)
+                .into_iter()
+                .partition(|(_, (flags, _))| flags & deleted != 0);
+            model.messages = stay;
+            let gone: BTreeMap<u32, (u8, String)> = gone;
             model.left.extend(gone.keys());
             model.expunged.push(gone);
         }

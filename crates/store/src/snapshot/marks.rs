@@ -159,6 +159,12 @@ impl Chunk {
             .map(|entry| (self.uid(entry), self.mark(entry)))
     }
 
+    /// The UIDs.
+    pub fn uids(&self) -> impl Iterator<Item = Uid> {
+        let uids = self.entries.iter().map(|entry| self.uid(entry));
+        uids.filter_map(Uid::new)
+    }
+
     fn uid(&self, entry: &Entry) -> u32 {
         (self.number << 8) | u32::from(entry.low)
     }
@@ -237,17 +243,16 @@ impl Marks {
             .filter(move |(_, mark)| mark.modseq > since)
     }
 
+    /// How many messages there are.
+    pub fn len(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.entries.len()).sum()
+    }
+
     /// All UIDs.
     pub fn uids(&self) -> Arc<[Uid]> {
-        let count = self.chunks.iter().map(|chunk| chunk.entries.len()).sum();
-        let mut uids = Vec::with_capacity(count);
+        let mut uids = Vec::with_capacity(self.len());
         for chunk in &self.chunks {
-            uids.extend(
-                chunk
-                    .entries
-                    .iter()
-                    .filter_map(|entry| Uid::new(chunk.uid(entry))),
-            );
+            uids.extend(chunk.uids());
         }
         uids.into()
     }

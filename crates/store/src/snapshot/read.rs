@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use nightmail_commit::CommitFailure;
-use nightmail_core::{MailboxId, ModSeq};
+use nightmail_core::{MailboxId, ModSeq, Uid};
 use nightmail_engine::{Engine, KeyRange, Order, Space};
 
 use super::marks::{Chunk, ChunkBuilder, Marks};
@@ -53,7 +53,9 @@ impl Snapshot {
             })?;
             chunks.extend(read?);
         }
-        Ok(Self::of(mailbox, state, Marks::new(chunks)))
+        let marks = Marks::new(chunks);
+        let uids = marks.uids();
+        Ok(Self::with_uids(mailbox, state, marks, uids))
     }
 
     /// The snapshot of `state`, made from this older one.
@@ -72,8 +74,15 @@ impl Snapshot {
                 read_chunks(engine, self.mailbox, from, until, Arc::clone(&blocks)).await?
             }
         };
+        let new: Vec<Uid> = fresh.iter().flat_map(Chunk::uids).collect();
         let marks = self.marks.advanced(&blocks, fresh);
-        Ok(Self::of(self.mailbox, state, marks))
+        let uids = match marks.len() == self.uids.len() + new.len() {
+            // Nothing is gone: sessions go on sharing the list that they have.
+            true if new.is_empty() => Arc::clone(&self.uids),
+            true => [&*self.uids, &new].concat().into(),
+            false => marks.uids(),
+        };
+        Ok(Self::with_uids(self.mailbox, state, marks, uids))
     }
 }
 
