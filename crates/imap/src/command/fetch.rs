@@ -210,22 +210,6 @@ impl FetchPlan {
         }
         plan
     }
-
-    /// Whether the header or the body of the message has to be looked at.
-    pub const fn needs_content(&self) -> bool {
-        self.envelope
-            || self.body
-            || self.body_structure
-            || self.preview
-            || !self.sections.is_empty()
-            || !self.binaries.is_empty()
-    }
-
-    /// Whether UIDs, flags and modification sequences are all that is wanted.
-    pub const fn is_of_marks(&self) -> bool {
-        let of_row = self.internal_date || self.size || self.save_date || self.object_ids;
-        !of_row && !self.needs_content() && !self.set_seen
-    }
 }
 
 pub(super) fn parse(parser: &mut Parser<'_>, by_uid: bool) -> Result<Command> {

@@ -236,17 +236,12 @@ fn write_binary(session: &mut Session, item: &Labelled, data: Option<&BinaryData
     session.text().put_slice(&item.label);
     match data {
         Some(BinaryData::Size(octets)) => write::number(session.text(), *octets),
-        Some(BinaryData::Octets(data)) => {
-            let plain = match data {
-                SectionData::Bytes(bytes) => memchr::memchr(0, bytes).is_none(),
-                SectionData::Blob(_) | SectionData::Absent => false,
-            };
-            write_data(session, item, data, !plain);
-        }
+        Some(BinaryData::Octets(data)) => write_data(session, item, data, true),
         None | Some(BinaryData::Absent) => session.text().put_slice(b"NIL"),
     }
 }
 
+/// `literal8`: whether the octets may be any.
 fn write_data(session: &mut Session, item: &Labelled, data: &SectionData, literal8: bool) {
     let out = session.text();
     let cut = |octets: u64| {
@@ -259,7 +254,8 @@ fn write_data(session: &mut Session, item: &Labelled, data: &SectionData, litera
             let (start, count) = cut(bytes.len() as u64);
             let (start, count) = (start as usize, count as usize);
             let octets = bytes.get(start..start + count).unwrap_or_default();
-            announce(out, octets.len() as u64, literal8);
+            let any = literal8 && memchr::memchr(0, octets).is_some();
+            announce(out, octets.len() as u64, any);
             out.put_slice(octets);
         }
         SectionData::Blob(blob) => {

@@ -1,5 +1,6 @@
 //! FETCH (RFC 3501 §6.4.5): messages in batches, the next one being read while one is sent.
 
+mod ahead;
 mod binary;
 mod load;
 mod marks;
@@ -9,7 +10,7 @@ use std::io;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
-use nightmail_core::{BlobId, Flags};
+use nightmail_core::{BlobId, Flags, MailboxId};
 use nightmail_imap::command::fetch::FetchPlan;
 use nightmail_imap::command::section::Section;
 use nightmail_imap::io::{BlobRange, FetchRow, SectionData};
@@ -17,6 +18,7 @@ use nightmail_imap::{Answer, Input, UidSet};
 use nightmail_store::{FlagOperation, MessageReader, Rights, Store, StoreError};
 use tracing::warn;
 
+use self::ahead::{Ahead, Rendered};
 pub(super) use self::load::{Item, Loader, Needs, blocking};
 pub(super) use self::section::{envelope, header};
 use super::ImapSession;
@@ -80,23 +82,37 @@ impl ImapSession {
                 return Box::pin(self.fetch_marks(&wanted, &snapshot, transport)).await;
             }
         }
+        if Ahead::suits(&plan, wanted.len()) {
+            return Box::pin(self.fetch_ahead(mailbox, wanted, plan, transport)).await;
+        }
         let mut loader = Loader::new(self.store().clone(), mailbox, wanted, Needs::of(&plan));
         let mut next = loader.next().await.map_err(Failure::of_selected)?;
         while let Some(batch) = next {
             let (loaded, sent) = tokio::join!(
                 biased;
                 loader.next(),
-                self.send_batch(batch, &plan, transport)
+                self.send_batch(batch, None, &plan, transport)
             );
             sent?;
             next = loaded.map_err(Failure::of_selected)?;
         }
-        match loader.failed.take() {
-            Some(error) => Err(error.into()),
-            None => Ok(Answer::FetchDone {
-                gone: loader.missing > 0,
-            }),
+        fetched(loader.failed.take(), loader.missing)
+    }
+
+    async fn fetch_ahead(
+        &mut self,
+        mailbox: MailboxId,
+        wanted: Vec<u32>,
+        plan: FetchPlan,
+        transport: &mut Transport,
+    ) -> Result<Answer, Failure> {
+        let mut ahead = Ahead::new(self.store().clone(), mailbox, wanted, plan.clone());
+        while let Some(page) = ahead.next().await.map_err(Failure::of_selected)? {
+            let rendered = Some(page.rendered);
+            self.send_batch(page.items, rendered, &plan, transport)
+                .await?;
         }
+        fetched(ahead.failed.take(), ahead.missing)
     }
 
     /// The messages that are left by what narrows a plan; tells of those that are gone, where the plan wants it.
@@ -125,6 +141,7 @@ impl ImapSession {
     async fn send_batch(
         &mut self,
         mut batch: Vec<Item>,
+        rendered: Option<Vec<Rendered>>,
         plan: &FetchPlan,
         transport: &mut Transport,
     ) -> Result<(), Failure> {
@@ -134,8 +151,9 @@ impl ImapSession {
         let ids = batch.iter().flat_map(|item| &item.row.keywords);
         let table = self.keywords_with(ids.copied()).await?;
         let now = Instant::now();
-        for item in batch {
-            let row = self.fetch_row(item, plan, &table).await?;
+        let rendered = rendered.unwrap_or_else(|| Rendered::all(&batch, plan));
+        for (item, rendered) in batch.into_iter().zip(rendered) {
+            let row = self.fetch_row(item, rendered, plan, &table).await?;
             self.machine
                 .handle(now, Input::Answer(Answer::FetchRow(row)));
             if !self.sources.is_empty() || self.machine.output_is_full() {
@@ -181,6 +199,7 @@ impl ImapSession {
     async fn fetch_row(
         &mut self,
         item: Item,
+        rendered: Rendered,
         plan: &FetchPlan,
         table: &KeywordTable,
     ) -> Result<FetchRow, Failure> {
@@ -204,19 +223,10 @@ impl ImapSession {
             true => Some(section::preview(self.store(), &item).await?),
             false => None,
         };
-        let rendered = |wanted: bool, write: fn(&Item, &mut Vec<u8>)| {
-            let mut out = Vec::new();
-            if wanted {
-                write(&item, &mut out);
-            }
-            Bytes::from(out)
-        };
         Ok(FetchRow {
-            envelope: rendered(plan.envelope, section::write_envelope),
-            body: rendered(plan.body, |item, out| section::write_body(item, false, out)),
-            body_structure: rendered(plan.body_structure, |item, out| {
-                section::write_body(item, true, out);
-            }),
+            envelope: rendered.envelope,
+            body: rendered.body,
+            body_structure: rendered.body_structure,
             uid: item.uid,
             flags: table.flag_list(item.row.flags, &item.row.keywords),
             flags_changed: item.flags_changed,
@@ -268,6 +278,14 @@ impl ImapSession {
                 Box::pin(stream(reader, range.octets, transport)).await
             }
         }
+    }
+}
+
+/// How a fetch ended of which some messages could not be read, or were not there.
+fn fetched(failed: Option<StoreError>, missing: usize) -> Result<Answer, Failure> {
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(Answer::FetchDone { gone: missing > 0 }),
     }
 }
 

@@ -16,6 +16,8 @@ use super::{Body, cut};
 
 /// Rows read at once.
 const ROWS_MAX: usize = 512;
+/// Messages whose structure is read at once.
+const STRUCTURES_MAX: usize = 256;
 /// Messages whose content is read at once.
 const CONTENTS_MAX: usize = 64;
 /// And so many octets of them.
@@ -63,6 +65,12 @@ impl Item {
             flags_changed: false,
             row,
         }
+    }
+
+    /// The same once nothing more is rendered of it.
+    pub(super) fn without_structure(mut self) -> Self {
+        self.structure = Structure::default();
+        self
     }
 
     pub(in crate::drivers::imap) fn prefix_len(&self) -> u64 {
@@ -194,6 +202,10 @@ impl Loader {
         }
         let mut octets = 0u64;
         let mut count = 0;
+        if !self.needs.content {
+            count = self.rows.len().min(STRUCTURES_MAX);
+            return self.rows.drain(..count).collect();
+        }
         for item in self.rows.iter().take(CONTENTS_MAX) {
             octets += item.body_len().min(WHOLE_OCTETS_MAX);
             if count > 0 && octets > CONTENT_OCTETS_MAX {
