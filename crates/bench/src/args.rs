@@ -112,11 +112,12 @@ pub enum TlsMode {
     Implicit,
 }
 
-/// A user name with one numbered place, such as `u{:04}@example.test`.
+/// A user name with one numbered place, such as `u{:04}@example.test`, or one user's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserTemplate {
     prefix: String,
-    width: usize,
+    /// Digits of the number at least; none where there is no place for it.
+    width: Option<usize>,
     suffix: String,
 }
 
@@ -128,7 +129,10 @@ impl UserTemplate {
             width,
             suffix,
         } = self;
-        format!("{prefix}{number:0width$}{suffix}")
+        match *width {
+            Some(width) => format!("{prefix}{number:0width$}{suffix}"),
+            None => prefix.clone(),
+        }
     }
 }
 
@@ -145,7 +149,7 @@ impl FromStr for UserTemplate {
         let Some((prefix, rest)) = text.split_once('{') else {
             return Ok(Self {
                 prefix: text.to_owned(),
-                width: 0,
+                width: None,
                 suffix: String::new(),
             });
         };
@@ -163,7 +167,7 @@ impl FromStr for UserTemplate {
         };
         Ok(Self {
             prefix: prefix.to_owned(),
-            width,
+            width: Some(width),
             suffix: suffix.to_owned(),
         })
     }
@@ -197,7 +201,8 @@ pub(crate) mod tests {
         let template: UserTemplate = "u{:04}@example.test".parse().unwrap();
         assert_eq!(template.render(7), "u0007@example.test");
         assert_eq!("box{}".parse::<UserTemplate>().unwrap().render(7), "box7");
-        assert_eq!("one".parse::<UserTemplate>().unwrap().width, 0);
+        let one: UserTemplate = "one@example.test".parse().unwrap();
+        assert_eq!(one.render(7), "one@example.test");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::load::{Client, Figures, Scale, figure};
-use super::nightmail::{Node, add_users, folder, launch, write};
+use super::nightmail::{Node, add_users, folder, launch, launch_frugal, write};
 use super::subject::{Subject, wait_for};
 use super::{BenchArgs, peer};
 use crate::error::TaskError;
@@ -191,11 +191,12 @@ impl Ours {
         })
     }
 
-    /// Starts the server anew, so that what it remembers of the loads before is gone.
+    /// Starts the server anew, so that what it remembers of the loads before is gone, and such that its memory can be
+    /// read.
     fn restart(&mut self) -> Result<(), TaskError> {
         // The one before is stopped first: both want the same ports.
         drop(self.subject.stop.take());
-        self.subject = launch(&self.program, &NODE, &self.config)?;
+        self.subject = launch_frugal(&self.program, &NODE, &self.config)?;
         wait_for(LMTP)
     }
 }

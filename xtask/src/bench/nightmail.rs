@@ -59,7 +59,27 @@ pub(super) fn folder() -> Result<tempfile::TempDir, TaskError> {
 
 /// Starts a server whose configuration has been written.
 pub(super) fn launch(program: &Path, node: &Node<'_>, config: &Path) -> Result<Subject, TaskError> {
-    let child = Command::new(program)
+    spawn(Command::new(program), program, node, config)
+}
+
+/// The same with an allocator that keeps nothing that has been given back, so that resident memory tells what is held.
+pub(super) fn launch_frugal(
+    program: &Path,
+    node: &Node<'_>,
+    config: &Path,
+) -> Result<Subject, TaskError> {
+    let mut command = Command::new(program);
+    command.env("MIMALLOC_PURGE_DELAY", "0");
+    spawn(command, program, node, config)
+}
+
+fn spawn(
+    mut command: Command,
+    program: &Path,
+    node: &Node<'_>,
+    config: &Path,
+) -> Result<Subject, TaskError> {
+    let child = command
         .arg("serve")
         .arg("--config")
         .arg(config)

@@ -19,6 +19,8 @@ pub(super) const RARE_WORD: &str = "quixotically";
 
 /// Fills the user's mailbox. How long it took.
 pub(super) fn fill(args: &MailboxArgs) -> Result<Duration, BenchError> {
+    // The mailbox may come into being with the first look at it: not by all connections at once.
+    args.login()?.command("SELECT", &args.mailbox)?;
     let began = Instant::now();
     let connections = u64::from(args.load.connections);
     std::thread::scope(|scope| {
