@@ -14,6 +14,7 @@ use nightmail_store::{Rights, StoreError};
 use super::super::ImapSession;
 use super::super::failure::Failure;
 use super::super::flags::KeywordTable;
+use super::super::listing::Known;
 use super::super::place::Place;
 use super::super::selected::uid_or_last;
 use super::Scope;
@@ -118,62 +119,40 @@ impl ImapSession {
     }
 
     /// The names that sources stand for, each once; not all of them need exist.
-    async fn names_of(&self, sources: &[Source]) -> Result<Vec<MailboxName>, Failure> {
+    async fn names_of(&self, sources: &[Source]) -> Result<BTreeSet<MailboxName>, Failure> {
+        let below_others =
+            |source: &Source| matches!(source, Source::Subtree(_) | Source::SubtreeOne(_));
+        let known = self.names(sources.iter().any(below_others)).await?;
         let mut names = BTreeSet::new();
         for source in sources {
+            let mut add = |wanted: &dyn Fn(&MailboxName, &Known) -> bool| {
+                let wanted = known.iter().filter(|(name, known)| wanted(name, known));
+                names.extend(wanted.map(|(name, _)| name.clone()));
+            };
             match source {
                 Source::Selected => names.extend(self.machine.selected_name().cloned()),
-                Source::Inboxes => names.extend(MailboxName::new("INBOX")),
-                Source::Personal => names.extend(self.own_names().await?),
-                Source::Subscribed => names.extend(self.subscribed_names().await?),
+                Source::Inboxes => add(&|name, _| name.is_inbox()),
+                Source::Personal => add(&|_, known| known.own && known.mailbox.is_some()),
+                Source::Subscribed => add(&|_, known| known.subscribed),
                 Source::Mailboxes(named) => names.extend(named.iter().cloned()),
-                Source::Subtree(tops) => {
-                    names.extend(self.names_below(tops, usize::MAX).await?);
-                }
-                Source::SubtreeOne(tops) => names.extend(self.names_below(tops, 1).await?),
+                Source::Subtree(tops) => add(&|name, _| is_below(name, tops, usize::MAX)),
+                Source::SubtreeOne(tops) => add(&|name, _| is_below(name, tops, 1)),
             }
         }
-        Ok(names.into_iter().collect())
-    }
-
-    async fn own_names(&self) -> Result<Vec<MailboxName>, Failure> {
-        let listed = self.store().list(self.account()?).await?;
-        let name = |name: &str| MailboxName::new(name).ok();
-        Ok(listed
-            .iter()
-            .filter_map(|mailbox| name(mailbox.name.as_str()))
-            .collect())
-    }
-
-    async fn subscribed_names(&self) -> Result<Vec<MailboxName>, Failure> {
-        let subscribed = self.store().subscriptions(self.account()?).await?;
-        let name = |name: &str| MailboxName::new(name).ok();
-        Ok(subscribed
-            .iter()
-            .filter_map(|subscribed| name(subscribed.as_str()))
-            .collect())
-    }
-
-    /// These names and those at most so many levels below them.
-    async fn names_below(
-        &self,
-        tops: &[MailboxName],
-        levels_max: usize,
-    ) -> Result<Vec<MailboxName>, Failure> {
-        let mut names = self.own_names().await?;
-        names.retain(|name| {
-            tops.iter().any(|top| {
-                let below = match top.as_str() {
-                    "" => Some(name.as_str()),
-                    top => name
-                        .as_str()
-                        .strip_prefix(top)
-                        .and_then(|rest| rest.strip_prefix('/')),
-                };
-                below.is_some_and(|below| below.split('/').count() <= levels_max)
-            })
-        });
-        names.extend(tops.iter().filter(|top| !top.as_str().is_empty()).cloned());
         Ok(names)
     }
+}
+
+/// Whether a name is one of these, or at most so many levels below one.
+fn is_below(name: &MailboxName, tops: &[MailboxName], levels_max: usize) -> bool {
+    tops.iter().any(|top| {
+        let rest = match top.as_str() {
+            "" => Some(name.as_str()),
+            top => match name.as_str().strip_prefix(top) {
+                Some("") => return true,
+                rest => rest.and_then(|rest| rest.strip_prefix('/')),
+            },
+        };
+        rest.is_some_and(|rest| rest.split('/').count() <= levels_max)
+    })
 }
