@@ -28,7 +28,7 @@ async function firstSync(client) {
   const { content } = await client.download('1');
   const text = Buffer.concat(await collect(content)).toString();
   assert.ok(text.includes('text 1'), text);
-  return mailbox;
+  return { ...mailbox };
 }
 
 async function changes(client) {

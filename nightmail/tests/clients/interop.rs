@@ -10,7 +10,7 @@ use super::{alice, fill};
 /// The subjects of a mailbox, in its order.
 fn subjects(site: &Site, mailbox: &str) -> Vec<String> {
     let bodies = alice(site, mailbox).bodies("").unwrap();
-    let subject = |body: &Vec<u8>| {
+    let subject = |(_, body): &(u32, Vec<u8>)| {
         let body = text(body);
         let line = body.lines().find(|line| line.starts_with("Subject: "));
         line.unwrap_or_default()[9..].trim_end().to_owned()
