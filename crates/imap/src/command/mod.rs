@@ -150,7 +150,7 @@ pub enum Command {
 
 /// In which states a command is allowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Allowed {
+pub enum Allowed {
     /// In every state.
     Always,
     /// Before login only.
@@ -386,6 +386,11 @@ pub(crate) static TABLE: &[Spec] = &[
         copy::parse(p, true, true)
     }),
 ];
+
+/// The name of every command, the word UID included, and in which states it is allowed.
+pub fn names() -> impl Iterator<Item = (&'static str, Allowed)> {
+    TABLE.iter().map(|spec| (spec.name, spec.allowed))
+}
 
 /// A command that takes no arguments.
 fn bare(parser: &mut Parser<'_>, command: Command) -> Result<Command> {
