@@ -13,12 +13,12 @@ use crate::command::metadata::MetadataAsk;
 use crate::command::quota::{QuotaRoot, Resource};
 use crate::flag::FlagList;
 use crate::io::{
-    BinaryData,     Answer, AppendUid, Ask, BlobRange, CopyUid, FetchRow, FlagsRow, Input, MailboxEntry,
-    MailboxUpdate, Output, SectionData, Selected, StatusData,
+    Answer, AppendUid, Ask, BinaryData, BlobRange, CopyUid, FetchRow, FlagsRow, Input,
+    MailboxEntry, MailboxUpdate, Output, SectionData, Selected, StatusData,
 };
 use crate::limits::{Config, Limits};
 use crate::name::MailboxName;
-use crate::set::UidSet;
+use crate::set::{UidSet, UidSetSpec};
 use crate::{Refusal, RefusalKind, Session, command, mutf7};
 
 /// Believes every client but one whose proof is wrong.
@@ -203,7 +203,10 @@ impl World {
                 mailbox: MailboxId::new(1),
             })),
             Ask::AppendBegin(begin) => {
-                assert!(matches!(self.appending, None | Some(Some(0) | None)), "all of it came");
+                assert!(
+                    matches!(self.appending, None | Some(Some(0) | None)),
+                    "all of it came"
+                );
                 self.appending = Some(begin.octets);
                 self.give(Answer::AppendReady);
             }
@@ -223,7 +226,10 @@ impl World {
             Ask::Unauthenticate => self.give(Answer::LoggedOut(None)),
             Ask::AppendFinish => {
                 let left = self.appending.take();
-                assert!(matches!(left, Some(Some(0) | None)), "all of the message came");
+                assert!(
+                    matches!(left, Some(Some(0) | None)),
+                    "all of the message came"
+                );
                 self.give(Answer::Appended(Some(AppendUid {
                     uid_validity: validity,
                     uids: UidSet::range(next, next),
@@ -319,7 +325,12 @@ impl World {
             MetadataAsk::Get { mut entries, .. } => {
                 entries.dedup();
                 let value = Bytes::from_static(b"a\0\r\n");
-                Answer::Metadata(entries.into_iter().map(|entry| (entry, value.clone())).collect())
+                Answer::Metadata(
+                    entries
+                        .into_iter()
+                        .map(|entry| (entry, value.clone()))
+                        .collect(),
+                )
             }
             MetadataAsk::Set { .. } => Answer::Done,
         });
@@ -449,6 +460,18 @@ impl World {
         }
     }
 
+    /// Each UID was counted, unless the client had asked what was gone before.
+    fn read_vanished(&mut self, set: &str) {
+        let Some(set) = UidSetSpec::parse(set.as_bytes()).and_then(|set| set.exact()) else {
+            return;
+        };
+        let lengths = set.ranges().map(|(low, high)| high.get() - low.get() + 1);
+        let gone: u32 = lengths.sum();
+        let left = self.exists.map(|exists| exists.checked_sub(gone as usize));
+        assert!(left != Some(None), "VANISHED names messages");
+        self.exists = left.flatten();
+    }
+
     fn read_line(&mut self, line: &str) {
         let line = line.trim_end();
         let literal = line
@@ -457,6 +480,9 @@ impl World {
         self.literal_left = literal.and_then(|size| size.parse().ok()).unwrap_or(0);
         if line.contains("OK [PERMANENTFLAGS ()]") || line.contains("] Flags permitted") {
             self.exists = Some(0);
+        }
+        if let Some(set) = line.strip_prefix("* VANISHED ") {
+            self.read_vanished(set);
         }
         let mut words = line.split(' ');
         let numbered = (

@@ -69,7 +69,9 @@ impl UidSetSpec {
             Bound::Number(number) => Uid::new(number),
             Bound::Last => None,
         };
-        let ranges = self.ranges().map(|(low, high)| Some((uid(low)?, uid(high)?)));
+        let ranges = self
+            .ranges()
+            .map(|(low, high)| Some((uid(low)?, uid(high)?)));
         ranges.collect::<Option<Vec<_>>>().map(UidSet::from_ranges)
     }
 
@@ -324,7 +326,10 @@ mod tests {
     #[test]
     fn the_greatest_uid_can_be_cut_off() {
         let all = UidSet::range(uid(1), uid(u32::MAX));
-        assert_eq!(all.without(&[uid(1), uid(u32::MAX)]).to_string(), "2:4294967294");
+        assert_eq!(
+            all.without(&[uid(1), uid(u32::MAX)]).to_string(),
+            "2:4294967294"
+        );
     }
 
     fn bound() -> impl Strategy<Value = Bound> {

@@ -22,6 +22,7 @@ mod row;
 mod snapshot;
 mod states;
 mod store;
+mod structures;
 pub mod tx;
 mod urlauth;
 

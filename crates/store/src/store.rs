@@ -8,7 +8,6 @@ use nightmail_commit::{Committer, Intent};
 use nightmail_core::{AccountId, BlobId, MailboxId};
 use nightmail_engine::{Engine, KeyRange, Order, RowKey, Space};
 use nightmail_heap::{Heap, Location};
-use nightmail_mime::{Scanner, Structure};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
@@ -20,6 +19,7 @@ use crate::row::{
     subscriptions_prefix, usage_key,
 };
 use crate::snapshot::{PAGE, SnapshotCache};
+use crate::structures::{Kept, kept};
 use crate::tx::{self, Quota};
 
 /// Bounds of the store's memory.
@@ -46,6 +46,7 @@ pub struct Store {
 
 struct Shared {
     snapshots: SnapshotCache,
+    structures: Kept,
     /// Where blobs were found. A segment's number is never used again, so an old place is right or gone.
     places: Cache<BlobId, Location>,
     /// An account keeps its INBOX for life, so that a known one need not be looked up.
@@ -85,6 +86,7 @@ impl Store {
             committer,
             shared: Arc::new(Shared {
                 snapshots,
+                structures: kept(),
                 places: Cache::new(PLACES_MAX),
                 inboxes: Mutex::default(),
             }),
@@ -103,6 +105,10 @@ impl Store {
 
     pub(crate) fn places(&self) -> &Cache<BlobId, Location> {
         &self.shared.places
+    }
+
+    pub(crate) fn kept_structures(&self) -> &Kept {
+        &self.shared.structures
     }
 
     pub(crate) fn snapshots(&self) -> &SnapshotCache {
@@ -227,40 +233,6 @@ impl Store {
             range.from = last.clone();
             range.from.push(0);
         }
-    }
-
-    /// The structure of a blob: as kept, or computed anew where the kept form is missing or from another version.
-    pub async fn structure(&self, blob: BlobId) -> Found<Structure> {
-        Ok(self.structures(&[blob]).await?.pop().unwrap_or_default())
-    }
-
-    /// The structures of several blobs, in their order.
-    pub async fn structures(&self, blobs: &[BlobId]) -> Found<Vec<Structure>> {
-        let keys: Vec<_> = blobs
-            .iter()
-            .map(|blob| RowKey {
-                space: Space::BlobMeta,
-                key: blob.as_bytes().to_vec(),
-            })
-            .collect();
-        let rows = self.engine().get_many(&keys).await?;
-        let mut found = Vec::with_capacity(blobs.len());
-        for (blob, row) in blobs.iter().zip(rows) {
-            match row.and_then(|row| Structure::decode(&row).ok()) {
-                Some(structure) => found.push(structure),
-                None => found.push(self.scan_structure(*blob).await?),
-            }
-        }
-        Ok(found)
-    }
-
-    async fn scan_structure(&self, blob: BlobId) -> Found<Structure> {
-        let mut scanner = Scanner::new(nightmail_mime::Limits::default());
-        let mut reader = crate::MessageReader::new(self.clone(), &Bytes::new(), blob, 0..u64::MAX);
-        while let Some(chunk) = reader.next_chunk().await? {
-            scanner.push(&chunk);
-        }
-        Ok(scanner.finish())
     }
 
     /// Takes the recent messages of a mailbox for one session; returns the first recent UID.

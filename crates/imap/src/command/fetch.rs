@@ -257,7 +257,11 @@ pub(super) fn parse_item(parser: &mut Parser<'_>) -> Result<FetchItem> {
     }
     if matches!(word.as_slice(), b"BINARY" | b"BINARY.PEEK" | b"BINARY.SIZE") {
         parser.expect(b'[', "expected [")?;
-        return parse_binary(parser, word.ends_with(b"SIZE"), word.len() > b"BINARY".len());
+        return parse_binary(
+            parser,
+            word.ends_with(b"SIZE"),
+            word.len() > b"BINARY".len(),
+        );
     }
     let rfc822 = |name, text, peek| {
         FetchItem::Section(SectionItem {
@@ -348,9 +352,7 @@ pub(crate) fn run(session: &mut Session, fetch: Fetch) {
         return;
     };
     let last = session.view().and_then(|view| view.uids().last().copied());
-    let vanished = modifiers
-        .vanished
-        .then(|| reach(&messages, &uids, last));
+    let vanished = modifiers.vanished.then(|| reach(&messages, &uids, last));
     if uids.is_empty() && vanished.is_none() {
         return session.ok("No such messages");
     }

@@ -43,7 +43,10 @@ impl Fetching {
             by_uid,
             tells_flags: items.contains(&FetchItem::Flags),
             tells_modseq: items.contains(&FetchItem::ModSeq),
-            cells: items.into_iter().map(|item| Cell::new(item, plan)).collect(),
+            cells: items
+                .into_iter()
+                .map(|item| Cell::new(item, plan))
+                .collect(),
             hint: 0,
         }
     }
@@ -53,7 +56,10 @@ impl Cell {
     fn new(item: FetchItem, plan: &FetchPlan) -> Self {
         match item {
             FetchItem::Section(item) => {
-                let place = plan.sections.iter().position(|known| *known == item.section);
+                let place = plan
+                    .sections
+                    .iter()
+                    .position(|known| *known == item.section);
                 Self::Section(Labelled {
                     place: place.unwrap_or(usize::MAX),
                     label: section_label(&item),

@@ -247,7 +247,7 @@ mod tests {
         session.enter();
         session.enable(Extension::Imap4Rev2);
         while session.poll_output().is_some() {}
-        session.handle(now, Input::Bytes("a RENAME é \"ü b\"\r\n".as_bytes()));
+        session.handle(now, Input::Bytes("a RENAME \"é\" \"ü b\"\r\n".as_bytes()));
         assert!(matches!(
             session.poll_output(),
             Some(Output::Ask(Ask::Rename { .. }))

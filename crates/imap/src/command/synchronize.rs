@@ -66,7 +66,8 @@ fn resync(parser: &mut Parser<'_>) -> Result<Resync> {
 }
 
 fn exact(spec: &UidSetSpec) -> Result<UidSet> {
-    spec.exact().ok_or(ParseError::Syntax("* is not allowed here"))
+    spec.exact()
+        .ok_or(ParseError::Syntax("* is not allowed here"))
 }
 
 /// Sequence numbers and as many UIDs, both ascending, up to the closing parenthesis.

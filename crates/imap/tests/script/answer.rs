@@ -7,14 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nightmail_core::{Flags, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
 use nightmail_imap::command::acl::AclAnswer;
-use nightmail_imap::io::{Found, FoundIn, ThreadRow};
 use nightmail_imap::command::list::MailboxDetails;
 use nightmail_imap::command::notify::{NameNotice, Notice, StatusNews};
 use nightmail_imap::command::quota::{QuotaRoot, Resource};
 use nightmail_imap::io::{
-    AppendUid, BinaryData, BlobRange, CopyUid, FetchRow, FlagsRow, MailboxEntry, MailboxUpdate, Permitted,
-    SectionData, Resynced, Selected, SpecialUse, StatusData,
+    AppendUid, BinaryData, BlobRange, CopyUid, FetchRow, FlagsRow, MailboxEntry, MailboxUpdate,
+    Permitted, Resynced, SectionData, Selected, SpecialUse, StatusData,
 };
+use nightmail_imap::io::{Found, FoundIn, ThreadRow};
 use nightmail_imap::{Answer, FlagList, Input, Keyword, MailboxName, Refusal, RefusalKind, UidSet};
 use nightmail_sasl::{self as sasl, ScramHash, ScramSecret};
 
@@ -331,7 +331,11 @@ fn quota_root(text: &str) -> QuotaRoot {
             "MESSAGE" => Resource::Message,
             _ => Resource::Mailbox,
         };
-        (resource, words[1].parse().unwrap(), words[2].parse().unwrap())
+        (
+            resource,
+            words[1].parse().unwrap(),
+            words[2].parse().unwrap(),
+        )
     });
     QuotaRoot {
         name: words[0].into(),
@@ -343,7 +347,9 @@ fn quota_root(text: &str) -> QuotaRoot {
 fn annotations(text: &str) -> Vec<(String, Bytes)> {
     let named = text.split(' ').filter_map(|word| word.split_once('='));
     let octets = |text| Bytes::from(super::player::unescape(text));
-    named.map(|(name, text)| (name.into(), octets(text))).collect()
+    named
+        .map(|(name, text)| (name.into(), octets(text)))
+        .collect()
 }
 
 /// `rights=st`: letters of RFC 4314.
@@ -454,7 +460,10 @@ fn notice(word: &str) -> Notice {
                 flags: fields.says("flags"),
                 unseen: fields.says("unseen"),
             },
-            data: status(&fields, UidValidity::new(fields.number("validity", 7)).unwrap()),
+            data: status(
+                &fields,
+                UidValidity::new(fields.number("validity", 7)).unwrap(),
+            ),
         },
         "name" => Notice::Name(NameNotice {
             name: Some(mailbox(name)),
@@ -528,15 +537,18 @@ fn row(fields: &Fields, blobs: &mut Blobs) -> FetchRow {
             }
             _ => panic!("no such section data: {text}"),
         });
-    let binaries = fields.all("binary").iter().map(|text| match text.split_once(':') {
-        None if text == "absent" => BinaryData::Absent,
-        Some(("size", octets)) => BinaryData::Size(octets.parse().unwrap()),
-        Some(("bytes", text)) => {
-            let octets = super::player::unescape(inner(text));
-            BinaryData::Octets(SectionData::Bytes(octets.into()))
-        }
-        _ => panic!("no such binary data: {text}"),
-    });
+    let binaries = fields
+        .all("binary")
+        .iter()
+        .map(|text| match text.split_once(':') {
+            None if text == "absent" => BinaryData::Absent,
+            Some(("size", octets)) => BinaryData::Size(octets.parse().unwrap()),
+            Some(("bytes", text)) => {
+                let octets = super::player::unescape(inner(text));
+                BinaryData::Octets(SectionData::Bytes(octets.into()))
+            }
+            _ => panic!("no such binary data: {text}"),
+        });
     FetchRow {
         flags: fields.flags(),
         flags_changed: fields.says("changed"),

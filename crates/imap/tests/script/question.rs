@@ -1,14 +1,14 @@
 //! How a question reads in a transcript.
 
 use nightmail_imap::command::acl::AclAsk;
-use nightmail_imap::command::notify::{EventGroup, MailboxFilter};
 use nightmail_imap::command::fetch::FetchPlan;
 use nightmail_imap::command::metadata::MetadataAsk;
-use nightmail_imap::command::quota::QuotaAsk;
 use nightmail_imap::command::multisearch::Source;
+use nightmail_imap::command::notify::{EventGroup, MailboxFilter};
+use nightmail_imap::command::quota::QuotaAsk;
 use nightmail_imap::command::search::SearchKey;
-use nightmail_imap::io::Find;
 use nightmail_imap::command::store::FlagChange;
+use nightmail_imap::io::Find;
 use nightmail_imap::io::{Resync, Telling};
 use nightmail_imap::url::ImapUrl;
 use nightmail_imap::{Ask, MailboxName, UidSet};
@@ -115,7 +115,10 @@ pub fn print(ask: &Ask) -> String {
         Ask::Expunge { uids: Some(uids) } => format!("expunge {uids}"),
         Ask::Search(find) => print_find(find),
         Ask::Thread { key, threading } => {
-            format!("thread {threading:?} {}", print_key(key, &UidSet::to_string))
+            format!(
+                "thread {threading:?} {}",
+                print_key(key, &UidSet::to_string)
+            )
         }
         Ask::SearchMailboxes {
             sources,
@@ -125,7 +128,10 @@ pub fn print(ask: &Ask) -> String {
             let sources: Vec<_> = sources.iter().map(print_source).collect();
             let key = print_key(key, &|set| format!("{set:?}"));
             let sources = sources.join(" ");
-            format!("search in {sources}: {key}{}", flag(*modseqs, "with modseqs"))
+            format!(
+                "search in {sources}: {key}{}",
+                flag(*modseqs, "with modseqs")
+            )
         }
     }
 }
@@ -219,7 +225,11 @@ fn print_group(group: &EventGroup) -> String {
 
 fn of_url(url: &ImapUrl) -> String {
     let mailbox = url.mailbox.as_ref().map_or("-", MailboxName::as_str);
-    format!("{}:{mailbox}/{}", url.user.as_deref().unwrap_or("-"), url.uid)
+    format!(
+        "{}:{mailbox}/{}",
+        url.user.as_deref().unwrap_or("-"),
+        url.uid
+    )
 }
 
 fn rump(url: &ImapUrl) -> &str {
@@ -289,7 +299,11 @@ fn print_plan(plan: &FetchPlan) -> String {
         format!(" partial {sign}{}:{sign}{}", range.first, range.last)
     });
     let narrowed = since.into_iter().chain(vanished).chain(partial);
-    items.chain(sections).chain(binaries).chain(narrowed).collect()
+    items
+        .chain(sections)
+        .chain(binaries)
+        .chain(narrowed)
+        .collect()
 }
 
 fn print_find(find: &Find) -> String {
@@ -326,10 +340,7 @@ fn print_key<M>(key: &SearchKey<M>, print_set: &impl Fn(&M) -> String) -> String
         SearchKey::All => "all".into(),
         SearchKey::And(keys) => format!(
             "({})",
-            keys.iter()
-                .map(print_key)
-                .collect::<Vec<_>>()
-                .join(" and ")
+            keys.iter().map(print_key).collect::<Vec<_>>().join(" and ")
         ),
         SearchKey::Or(left, right) => format!("({} or {})", print_key(left), print_key(right)),
         SearchKey::Not(key) => format!("not {}", print_key(key)),

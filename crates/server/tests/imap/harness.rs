@@ -326,6 +326,20 @@ impl Client {
         }
     }
 
+    /// Sends a command and reads to its end as fast as can be; returns how many lines came.
+    pub fn drain(&mut self, command: &str) -> usize {
+        let end = format!("{} OK", self.begin(command.as_bytes()));
+        let (mut lines, mut line) = (0, Vec::new());
+        loop {
+            line.clear();
+            self.stream.read_until(b'\n', &mut line).unwrap();
+            lines += 1;
+            if line.starts_with(end.as_bytes()) {
+                return lines;
+            }
+        }
+    }
+
     /// Sends a command that must succeed; returns its untagged responses.
     pub fn ok(&mut self, command: &str) -> Vec<Response> {
         let mut responses = self.command(command);

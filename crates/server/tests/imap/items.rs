@@ -28,7 +28,10 @@ fn parts_come_decoded() {
     let told = client.ok("FETCH 1 BINARY.PEEK[2]<1.3>");
     assert!(told[0].text.contains("BINARY[2]<1> {3}"), "{told:?}");
     assert_eq!(told[0].literal(), [1, 2, 3]);
-    assert_eq!(client.ok("FETCH 1 BINARY.PEEK[4]")[0].literal(), b"as it is");
+    assert_eq!(
+        client.ok("FETCH 1 BINARY.PEEK[4]")[0].literal(),
+        b"as it is"
+    );
     assert_eq!(
         client.texts("FETCH 1 (BINARY.SIZE[2] BINARY.SIZE[4] BINARY.PEEK[7])"),
         ["* 1 FETCH (BINARY.SIZE[2] 5 BINARY.SIZE[4] 8 BINARY[7] NIL)"]
@@ -67,7 +70,11 @@ fn a_long_part_is_decoded_whole() {
     let decoded = told[0].literal();
     assert_eq!(decoded.len(), 57 * 20_000);
     assert!(decoded.chunks(3).all(|chunk| chunk == b"ABC"));
-    assert!(told[0].text.ends_with(&format!("BINARY.SIZE[1] {})", 57 * 20_000)));
+    assert!(
+        told[0]
+            .text
+            .ends_with(&format!("BINARY.SIZE[1] {})", 57 * 20_000))
+    );
 }
 
 #[test]
@@ -76,10 +83,16 @@ fn previews_show_the_first_words() {
     let mut client = with_parts(&server);
     let told = client.ok("FETCH 1 (PREVIEW)");
     assert_eq!(told[0].literal(), "Grüße".as_bytes());
-    client.append("INBOX", b"Content-Type: text/html\r\n\r\n<p>Hello <b>\"you\"</b></p>");
+    client.append(
+        "INBOX",
+        b"Content-Type: text/html\r\n\r\n<p>Hello <b>\"you\"</b></p>",
+    );
     client.append("INBOX", b"Content-Type: image/png\r\n\r\nxyz");
     let told = client.texts("FETCH 2:3 (PREVIEW (LAZY))");
-    let told: Vec<_> = told.iter().filter(|line| line.contains("PREVIEW")).collect();
+    let told: Vec<_> = told
+        .iter()
+        .filter(|line| line.contains("PREVIEW"))
+        .collect();
     assert_eq!(
         told,
         [
@@ -104,7 +117,10 @@ fn a_message_keeps_its_name_in_every_mailbox() {
         .collect();
     assert_eq!(ids.len(), 2);
     assert_ne!(ids[0], ids[1]);
-    assert!(ids[0].starts_with("(E") && ids[0].ends_with(" THREADID NIL)"), "{ids:?}");
+    assert!(
+        ids[0].starts_with("(E") && ids[0].ends_with(" THREADID NIL)"),
+        "{ids:?}"
+    );
     let first = client.texts("SELECT Other");
     let copied = client.texts("FETCH 1 (EMAILID THREADID)");
     assert!(copied[0].ends_with(&ids[0]), "{copied:?} {ids:?}");
@@ -123,7 +139,10 @@ fn a_message_keeps_its_name_in_every_mailbox() {
 fn the_day_a_message_was_saved_is_not_the_day_it_came() {
     let server = Server::start();
     let mut client = server.client();
-    client.append("INBOX \" 1-Jan-2001 00:00:00 +0000\"", b"Subject: old\r\n\r\nx\r\n");
+    client.append(
+        "INBOX \" 1-Jan-2001 00:00:00 +0000\"",
+        b"Subject: old\r\n\r\nx\r\n",
+    );
     client.ok("SELECT INBOX");
     let told = client.texts("FETCH 1 (INTERNALDATE SAVEDATE)");
     assert!(told[0].contains("INTERNALDATE \" 1-Jan-2001"), "{told:?}");
@@ -144,7 +163,16 @@ fn a_part_of_the_messages_is_given() {
         uids.map(|(_, uid)| uid.trim_end_matches(')').to_owned())
             .collect::<Vec<_>>()
     };
-    assert_eq!(uids(&client.texts("UID FETCH 1:* UID (PARTIAL 2:3)")), ["3", "5"]);
-    assert_eq!(uids(&client.texts("UID FETCH 1:* UID (PARTIAL -1:-2)")), ["7", "9"]);
-    assert_eq!(uids(&client.texts("UID FETCH 1:* UID (PARTIAL 9:12)")), Vec::<String>::new());
+    assert_eq!(
+        uids(&client.texts("UID FETCH 1:* UID (PARTIAL 2:3)")),
+        ["3", "5"]
+    );
+    assert_eq!(
+        uids(&client.texts("UID FETCH 1:* UID (PARTIAL -1:-2)")),
+        ["7", "9"]
+    );
+    assert_eq!(
+        uids(&client.texts("UID FETCH 1:* UID (PARTIAL 9:12)")),
+        Vec::<String>::new()
+    );
 }

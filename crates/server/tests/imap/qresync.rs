@@ -43,7 +43,10 @@ fn a_client_learns_what_it_missed() {
         lines[1].starts_with("* 3 FETCH (UID 4 FLAGS (\\Seen"),
         "{lines:?}"
     );
-    assert!(lines[2].starts_with("* 5 FETCH (UID 7 FLAGS ("), "{lines:?}");
+    assert!(
+        lines[2].starts_with("* 5 FETCH (UID 7 FLAGS ("),
+        "{lines:?}"
+    );
     assert_eq!(lines.len(), 3, "{lines:?}");
     let now = highest(&told);
     let again = client.texts(&format!("SELECT INBOX (QRESYNC ({validity} {now} 1:7))"));
@@ -60,9 +63,7 @@ fn only_messages_that_the_client_names_are_told_of() {
     client.ok("STORE 1:3 +FLAGS.SILENT (\\Deleted)");
     client.ok("UID EXPUNGE 1:2");
     client.ok("UID STORE 6 +FLAGS.SILENT (\\Seen)");
-    let told = client.texts(&format!(
-        "SELECT INBOX (QRESYNC ({validity} {modseq} 2:4))"
-    ));
+    let told = client.texts(&format!("SELECT INBOX (QRESYNC ({validity} {modseq} 2:4))"));
     let lines = difference(&told);
     assert_eq!(lines[0], "* VANISHED (EARLIER) 2");
     assert!(lines[1].starts_with("* 1 FETCH (UID 3 "), "{lines:?}");
@@ -87,9 +88,7 @@ fn a_modification_sequence_of_the_future_counts_for_nothing() {
     client.fill("INBOX", 2);
     let known = client.texts("SELECT INBOX");
     let (validity, modseq) = (validity(&known), highest(&known) + 1000);
-    let told = client.texts(&format!(
-        "SELECT INBOX (QRESYNC ({validity} {modseq} 1:9))"
-    ));
+    let told = client.texts(&format!("SELECT INBOX (QRESYNC ({validity} {modseq} 1:9))"));
     assert_eq!(difference(&told).len(), 2, "{told:?}");
 }
 

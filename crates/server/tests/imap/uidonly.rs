@@ -19,7 +19,10 @@ fn messages_have_uids_only() {
         "UID SEARCH 1:2",
     ] {
         let tagged = client.tagged(command);
-        assert!(tagged.starts_with("BAD [UIDREQUIRED]"), "{command}: {tagged}");
+        assert!(
+            tagged.starts_with("BAD [UIDREQUIRED]"),
+            "{command}: {tagged}"
+        );
     }
     assert_eq!(
         client.texts("UID FETCH 2 (FLAGS)"),
@@ -47,7 +50,12 @@ fn a_client_in_idle_is_told_uids() {
     assert!(client.response().text.starts_with("+ "));
     let mut other = server.selected("INBOX");
     other.ok("STORE 1 +FLAGS.SILENT (\\Deleted)");
-    assert!(client.response().text.starts_with("* 1 UIDFETCH (FLAGS (\\Deleted"));
+    assert!(
+        client
+            .response()
+            .text
+            .starts_with("* 1 UIDFETCH (FLAGS (\\Deleted")
+    );
     other.ok("EXPUNGE");
     assert_eq!(client.response().text, "* VANISHED 1");
     client.send(b"DONE\r\n");

@@ -143,7 +143,8 @@ fn proven(uids: &[Uid], matched: &[MatchedRun]) -> Option<Uid> {
         let numbered = uids.get(start..end)?;
         // Messages that are gone move the others to lower numbers, so the distance only grows.
         let first = run.uid.get();
-        let is_below = |index: usize, uid: &Uid| u64::from(uid.get()) <= u64::from(first) + index as u64;
+        let is_below =
+            |index: usize, uid: &Uid| u64::from(uid.get()) <= u64::from(first) + index as u64;
         let reach = partition_indexed(numbered, is_below).checked_sub(1)?;
         let uid = *numbered.get(reach)?;
         (u64::from(uid.get()) == u64::from(first) + reach as u64).then_some(uid)
@@ -183,7 +184,10 @@ mod tests {
     fn a_number_that_is_right_proves_all_below_it() {
         let known = uids(&[1, 2, 3, 7, 8, 12]);
         let proven = |runs: &[MatchedRun]| proven(&known, runs).map(Uid::get);
-        assert_eq!(proven(&[run(1, 1, 1), run(4, 7, 1), run(6, 13, 1)]), Some(7));
+        assert_eq!(
+            proven(&[run(1, 1, 1), run(4, 7, 1), run(6, 13, 1)]),
+            Some(7)
+        );
         assert_eq!(proven(&[run(1, 1, 6)]), Some(3));
         assert_eq!(proven(&[run(4, 7, 3)]), Some(8));
         assert_eq!(proven(&[run(6, 12, 9)]), Some(12));

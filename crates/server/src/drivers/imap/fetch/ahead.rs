@@ -54,11 +54,13 @@ impl Rendered {
             start = end;
             piece
         };
-        let rendered = ends.into_iter().map(|[envelope, body, body_structure]| Self {
-            envelope: take(envelope),
-            body: take(body),
-            body_structure: take(body_structure),
-        });
+        let rendered = ends
+            .into_iter()
+            .map(|[envelope, body, body_structure]| Self {
+                envelope: take(envelope),
+                body: take(body),
+                body_structure: take(body_structure),
+            });
         rendered.collect()
     }
 }
@@ -158,7 +160,8 @@ async fn read(
     let mut page = Page::default();
     while let Some(batch) = loader.next().await? {
         page.rendered.extend(Rendered::all(&batch, &plan));
-        page.items.extend(batch.into_iter().map(Item::without_structure));
+        page.items
+            .extend(batch.into_iter().map(Item::without_structure));
     }
     page.missing = loader.missing;
     page.failed = loader.failed.take();
