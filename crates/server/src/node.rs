@@ -103,6 +103,7 @@ pub async fn serve(
     }
     let gate_upkeep = upkeep(Arc::clone(&services), shutdown.clone());
     tasks.background.spawn(gate_upkeep);
+    jobs::sign_replies(&services);
     let jobs = jobs::upkeep(Arc::clone(&services), shutdown.clone());
     tasks.background.spawn(jobs);
     start_admin(admin.socket, admin.routes, &shutdown, &mut tasks);

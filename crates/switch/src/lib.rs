@@ -26,4 +26,4 @@ pub use error::{Refusal, SwitchError};
 pub use grown::Grown;
 pub use nightmail_queue::{DeliverBy, Demands};
 pub use plan::{Applied, Outcome, Plan, QuotaPolicy};
-pub use switch::Switch;
+pub use switch::{SignReply, Switch};

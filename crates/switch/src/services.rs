@@ -168,7 +168,13 @@ impl Switch {
             id: random_id()?,
             now,
         };
-        let blob = prepare(self.store().heap(), sender, reply.compose()).await;
+        let message = reply.compose();
+        let mut bytes = match self.signer() {
+            Some(signer) => signer.sign(&record.address, &message).await,
+            None => Vec::new(),
+        };
+        bytes.extend(message);
+        let blob = prepare(self.store().heap(), sender, bytes).await;
         let blob = blob.map_err(heap)?;
         let Some(plan) = Box::pin(self.plan_report(sender, &blob, false)).await? else {
             return Ok(None);

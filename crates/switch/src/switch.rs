@@ -1,11 +1,12 @@
 //! Routing recipients and accepting messages.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use nightmail_commit::{CommitFailure, Intent, NewBlob};
 use nightmail_core::{Address, Domain, ForwardPath, Timestamp};
 use nightmail_directory::{Directory, Resolution, Target};
+use nightmail_engine::BoxFuture;
 use nightmail_heap::HeapError;
 use nightmail_queue::{Content, NewQueueMessage, NewRecipient, Queue, Unrouted};
 use nightmail_store::{MessageReader, Quota, Store};
@@ -22,6 +23,12 @@ use crate::services::{is_plain, needs_structure};
 /// How much of a header is returned in a report.
 const REPORT_HEADER_OCTETS_MAX: u64 = 64 << 10;
 
+/// Signs what is written here in the name of an account.
+pub trait SignReply: Send + Sync {
+    /// The header fields to stand in front of `message`, each ended by CRLF; nothing where it is not signed.
+    fn sign<'a>(&'a self, author: &'a Address, message: &'a [u8]) -> BoxFuture<'a, Vec<u8>>;
+}
+
 /// Routes and accepts. Cheap to clone.
 #[derive(Clone)]
 pub struct Switch {
@@ -31,6 +38,7 @@ pub struct Switch {
     host: Option<Domain>,
     refuses_over_quota: bool,
     grown: Grown,
+    signer: Arc<OnceLock<Arc<dyn SignReply>>>,
 }
 
 impl Switch {
@@ -43,6 +51,7 @@ impl Switch {
             host: None,
             refuses_over_quota: false,
             grown: Grown::default(),
+            signer: Arc::default(),
         }
     }
 
@@ -53,6 +62,15 @@ impl Switch {
             refuses_over_quota,
             ..self
         }
+    }
+
+    /// Lets `signer` sign the replies of this switch and its clones. The first one stays.
+    pub fn sign_replies(&self, signer: Arc<dyn SignReply>) {
+        let _ = self.signer.set(signer);
+    }
+
+    pub(crate) fn signer(&self) -> Option<&dyn SignReply> {
+        self.signer.get().map(AsRef::as_ref)
     }
 
     /// The accounts with a bound whose mail has grown.

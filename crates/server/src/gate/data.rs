@@ -1,7 +1,7 @@
 //! The moment at which a message is there: signatures, DMARC, rules, and what the header says of them.
 
 use nightmail_access::{ClientName, Stage};
-use nightmail_core::ReversePath;
+use nightmail_core::{Address, ReversePath};
 use nightmail_smtp::replies;
 use nightmail_trust::{
     Context, DmarcPolicy, HeaderFilter, Inspected, Inspector, ReverseDns, Spf, SpfQuery, Verdict,
@@ -52,6 +52,20 @@ impl Gate {
     pub(crate) fn submission_inspector(&self) -> Option<Inspector> {
         let wanted = self.signers.is_signing() || self.submission.looks_at_authors();
         wanted.then(|| Inspector::new(&self.trust).also_to_sign())
+    }
+
+    /// The signatures of a message that is written here in the name of `author`.
+    pub(crate) async fn sign(&self, author: &Address, message: &[u8]) -> Vec<u8> {
+        if !self.signers.is_signing() {
+            return Vec::new();
+        }
+        let mut inspector = Inspector::new(&self.trust).also_to_sign();
+        inspector.push(message);
+        let inspected = inspector.finish();
+        let (author, now) = (author.to_string(), nightmail_commit::now());
+        self.signers
+            .sign(Some(&author), Some(&inspected), &[], now)
+            .await
     }
 
     /// Keeps fields out that only this server may write.

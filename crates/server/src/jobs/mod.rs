@@ -6,6 +6,7 @@
 
 mod fullness;
 mod retention;
+mod sign;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use tracing::{debug, warn};
 
 use crate::services::SharedServices;
 use crate::shutdown::Shutdown;
+pub(crate) use sign::sign_replies;
 
 /// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(60);

@@ -110,3 +110,149 @@ async fn expire_folder(
     }
     Ok(removed)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use nightmail_commit::{CommitLimits, Committer, Intent, NewBlob};
+    use nightmail_core::Flags;
+    use nightmail_engine::MemoryEngine;
+    use nightmail_heap::{BlobBuilder, Heap, HeapOptions};
+    use nightmail_store::{MailboxName, NewMessage, Quota, StoreOptions};
+
+    use super::*;
+
+    const ACCOUNT: AccountId = AccountId::new(1);
+
+    async fn store(dir: &tempfile::TempDir) -> Store {
+        let heap = Heap::open(dir.path(), HeapOptions::default()).unwrap();
+        let engine = Arc::new(MemoryEngine::new());
+        let committer = Committer::start(engine, heap, CommitLimits::default());
+        let made = Intent::synced(move |tx| nightmail_store::tx::create_account(tx, ACCOUNT));
+        committer.submit(made).await.unwrap();
+        Store::new(committer, &StoreOptions::default())
+    }
+
+    async fn mailbox(store: &Store, name: &str) -> MailboxId {
+        let name = MailboxName::parse(name).unwrap();
+        store.lookup(ACCOUNT, &name).await.unwrap().mailbox
+    }
+
+    async fn fill(store: &Store, mailbox: MailboxId, messages: usize) {
+        for _ in 0..messages {
+            let text = b"Subject: x\r\n\r\nx\r\n";
+            let mut builder = BlobBuilder::new(store.heap());
+            builder.push(text).unwrap();
+            let blob = NewBlob {
+                blob: builder.finish().unwrap(),
+                envelope: Bytes::new(),
+                meta: nightmail_mime::scan(text).encode().into(),
+            };
+            let message = NewMessage {
+                mailbox,
+                flags: Flags::EMPTY,
+                keywords: Vec::new(),
+                internal_date: Timestamp::from_millis(0),
+                prefix: Bytes::new(),
+                blob_size: text.len() as u64,
+                missing_line_ends: 0,
+            };
+            let none = Quota::default();
+            store.append(ACCOUNT, none, blob, message).await.unwrap();
+        }
+    }
+
+    async fn left(store: &Store, mailbox: MailboxId) -> u32 {
+        store.state(mailbox).await.unwrap().exists
+    }
+
+    fn after_days(days: i64) -> Timestamp {
+        nightmail_commit::now().plus_millis(days * DAY_MILLIS + 60_000)
+    }
+
+    #[tokio::test]
+    async fn messages_leave_a_folder_when_they_have_been_in_it_for_its_days() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        let (inbox, trash) = (
+            mailbox(&store, "INBOX").await,
+            mailbox(&store, "Trash").await,
+        );
+        fill(&store, inbox, 3).await;
+        fill(&store, trash, 3).await;
+        let settings = Settings {
+            trash_days: 30,
+            ..Settings::default()
+        };
+        let expire = async |days| expire(&store, ACCOUNT, &settings, after_days(days)).await;
+        assert_eq!(expire(29).await.unwrap(), 0);
+        assert_eq!(expire(30).await.unwrap(), 3);
+        assert_eq!(
+            (left(&store, inbox).await, left(&store, trash).await),
+            (3, 0)
+        );
+        let long_ago = Timestamp::from_millis(0);
+        let back = store.undelete(ACCOUNT, None, long_ago).await.unwrap();
+        assert_eq!(back.len(), 3);
+        // They have come in anew.
+        assert_eq!(left(&store, trash).await, 3);
+    }
+
+    #[tokio::test]
+    async fn a_folders_own_settings_go_before_those_of_its_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        let (inbox, trash) = (
+            mailbox(&store, "INBOX").await,
+            mailbox(&store, "Trash").await,
+        );
+        fill(&store, inbox, 5).await;
+        fill(&store, trash, 2).await;
+        let own = FolderSettings {
+            expire_after_days: Some(7),
+            keep_at_least: Some(2),
+        };
+        store.set_folder_settings(inbox, own).await.unwrap();
+        store
+            .set_folder_settings(trash, FolderSettings::default())
+            .await
+            .unwrap();
+        let of_folders = store.folders_with_settings().await.unwrap();
+        let settings = Settings {
+            of_folders: of_folders.into_iter().collect(),
+            trash_days: 1,
+            junk_days: 1,
+        };
+        let removed = expire(&store, ACCOUNT, &settings, after_days(7)).await;
+        assert_eq!(removed.unwrap(), 3);
+        assert_eq!(
+            (left(&store, inbox).await, left(&store, trash).await),
+            (2, 2)
+        );
+        let uids = store.snapshot(inbox).await.unwrap().raw_uids();
+        assert_eq!(uids, [4, 5]);
+    }
+
+    #[tokio::test]
+    async fn more_messages_than_go_at_once_all_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        let inbox = mailbox(&store, "INBOX").await;
+        fill(&store, inbox, STEP + 3).await;
+        let settings = Settings {
+            of_folders: HashMap::from([(
+                inbox,
+                FolderSettings {
+                    expire_after_days: Some(1),
+                    keep_at_least: None,
+                },
+            )]),
+            ..Settings::default()
+        };
+        let removed = expire(&store, ACCOUNT, &settings, after_days(1)).await;
+        assert_eq!(removed.unwrap(), STEP + 3);
+        assert_eq!(left(&store, inbox).await, 0);
+    }
+}

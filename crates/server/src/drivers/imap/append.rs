@@ -206,6 +206,7 @@ impl ImapSession {
             .append_all(place.owner, quota, complete, replaced)
             .await
             .map_err(Failure::of_target)?;
+        self.has_grown(place.owner, quota);
         debug!(session = %self.id, messages = count, octets, "messages appended");
         if replaced.is_some() || self.is_selected(place.mailbox) {
             self.refresh_after_change().await?;

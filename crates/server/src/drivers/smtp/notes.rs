@@ -202,6 +202,15 @@ impl Notes {
                 ..self.accepted
             });
         }
+        for (account, to) in &receipt.replied {
+            journal.note(Event {
+                kind: EventKind::Reported,
+                sender: Some(String::new()),
+                recipient: Some(to.to_string()),
+                text: Some(format!("answered automatically, account {account}")),
+                ..lost.clone()
+            });
+        }
         for (recipient, outcome) in self.recipients.into_iter().zip(&receipt.outcomes) {
             match outcome {
                 Outcome::Accepted => {
