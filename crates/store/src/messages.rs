@@ -49,9 +49,11 @@ impl Store {
             // Nothing was known, or what was known is not what the store says: it has lost the last changes.
             _ => {
                 self.snapshots().forget(mailbox);
-                let loaded = Box::pin(Snapshot::load(engine, mailbox, &state)).await?;
-                if state.digest.is_none() {
-                    self.adopt_digest(&loaded).await?;
+                let mut loaded = Box::pin(Snapshot::load(engine, mailbox, &state)).await?;
+                match state.digest {
+                    None => self.adopt_digest(&loaded).await?,
+                    // Where they differ now, `check` has to find out why; there is nothing better to read.
+                    Some(digest) => loaded.digest = digest,
                 }
                 loaded
             }
@@ -66,7 +68,7 @@ impl Store {
     /// Gives a mailbox whose state an earlier version wrote its digest, unless it has changed since.
     async fn adopt_digest(&self, snapshot: &Snapshot) -> Found<()> {
         let (mailbox, modseq) = (snapshot.mailbox, snapshot.modseq);
-        let digest = snapshot.digest();
+        let digest = snapshot.digest;
         let intent = Intent::soon(move |tx| tx::adopt_digest(tx, mailbox, modseq, digest));
         Ok(self
             .committer()

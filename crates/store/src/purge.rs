@@ -215,6 +215,7 @@ impl Store {
         for space in [Space::Expunge, Space::Change, Space::Mark] {
             self.purge_space(space, mailbox).await?;
         }
+        self.forget_metadata(Some(mailbox), None).await?;
         loop {
             let range = message_range(mailbox, 0);
             let page = self

@@ -40,7 +40,7 @@ pub struct Snapshot {
     pub uids: Arc<[Uid]>,
     marks: Marks,
     /// The digest as the mailbox's state has it.
-    digest: u64,
+    pub(crate) digest: u64,
 }
 
 /// A message whose flags may have changed.
@@ -137,11 +137,6 @@ impl Snapshot {
     /// Whether a message with this UID would be in the snapshot if it were there.
     pub(crate) fn covers(&self, uid: u32) -> bool {
         uid < self.uid_next || self.uid_next == 0
-    }
-
-    /// The digest as the mailbox's state has it.
-    pub(crate) const fn digest(&self) -> u64 {
-        self.digest
     }
 
     /// Whether this may be what `state`, of the same modification sequence, says.

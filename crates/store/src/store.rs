@@ -19,7 +19,7 @@ use crate::row::{
     subscriptions_prefix, usage_key,
 };
 use crate::snapshot::{PAGE, SnapshotCache};
-use crate::structures::{Kept, kept};
+use crate::structures::{Kept, Renderings, kept, renderings};
 use crate::tx::{self, Quota};
 
 /// Bounds of the store's memory.
@@ -47,6 +47,7 @@ pub struct Store {
 struct Shared {
     snapshots: SnapshotCache,
     structures: Kept,
+    renderings: Renderings,
     /// Where blobs were found. A segment's number is never used again, so an old place is right or gone.
     places: Cache<BlobId, Location>,
     /// An account keeps its INBOX for life, so that a known one need not be looked up.
@@ -87,6 +88,7 @@ impl Store {
             shared: Arc::new(Shared {
                 snapshots,
                 structures: kept(),
+                renderings: renderings(),
                 places: Cache::new(PLACES_MAX),
                 inboxes: Mutex::default(),
             }),
@@ -109,6 +111,10 @@ impl Store {
 
     pub(crate) fn kept_structures(&self) -> &Kept {
         &self.shared.structures
+    }
+
+    pub(crate) fn kept_renderings(&self) -> &Renderings {
+        &self.shared.renderings
     }
 
     pub(crate) fn snapshots(&self) -> &SnapshotCache {

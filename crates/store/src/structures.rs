@@ -1,4 +1,5 @@
-//! Structures of messages: read from the rows that delivery wrote, the encoded form kept in memory for a while.
+//! Structures of messages: read from the rows that delivery wrote, the encoded form kept in memory for a while, and with
+//! it what others make of it.
 
 use bytes::Bytes;
 use nightmail_core::BlobId;
@@ -11,7 +12,9 @@ use crate::error::StoreError;
 use crate::store::Store;
 
 /// Bytes of encoded structures kept in memory, over all messages.
-const KEPT_BYTES_MAX: u64 = 48 << 20;
+const KEPT_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of what was made of structures.
+const RENDERED_BYTES_MAX: u64 = 64 << 20;
 /// Bytes that a structure usually takes.
 const USUAL_BYTES: u64 = 512;
 /// What an entry takes besides its octets.
@@ -23,8 +26,8 @@ type Found<T> = Result<T, StoreError>;
 #[derive(Clone)]
 pub(crate) struct Bytewise;
 
-impl Weighter<BlobId, Bytes> for Bytewise {
-    fn weight(&self, _: &BlobId, row: &Bytes) -> u64 {
+impl<K> Weighter<K, Bytes> for Bytewise {
+    fn weight(&self, _: &K, row: &Bytes) -> u64 {
         row.len() as u64 + ENTRY_BYTES
     }
 }
@@ -41,7 +44,30 @@ pub(crate) fn kept() -> Kept {
     )
 }
 
+/// What was made of structures, by blob and form.
+pub(crate) type Renderings = Cache<(BlobId, u8), Bytes, Bytewise>;
+
+/// A cache with nothing in it.
+pub(crate) fn renderings() -> Renderings {
+    Cache::with_weighter(
+        (RENDERED_BYTES_MAX / USUAL_BYTES) as usize,
+        RENDERED_BYTES_MAX,
+        Bytewise,
+    )
+}
+
 impl Store {
+    /// What somebody made of the structure of a blob, if it was kept; `form` tells the ways of making apart.
+    pub fn rendering(&self, blob: BlobId, form: u8) -> Option<Bytes> {
+        self.kept_renderings().get(&(blob, form))
+    }
+
+    /// Keeps what follows from the structure of a blob alone, as long as there is room.
+    pub fn keep_rendering(&self, blob: BlobId, form: u8, rendering: &[u8]) {
+        let rendering = Bytes::copy_from_slice(rendering);
+        self.kept_renderings().insert((blob, form), rendering);
+    }
+
     /// The structure of a blob: as kept, or computed anew where the kept form is missing or from another version.
     pub async fn structure(&self, blob: BlobId) -> Found<Structure> {
         Ok(self.structures(&[blob]).await?.pop().unwrap_or_default())

@@ -113,9 +113,11 @@ fn put_acl(tx: &mut Tx<'_>, mailbox: MailboxId, owner: AccountId, old: &Acl, new
     tx.publish(Topic::Mailbox(mailbox));
     tx.publish(Topic::MailboxList(owner));
     for entry in old.entries().iter().chain(new.entries()) {
-        if let Grantee::Account(account) = entry.grantee {
-            tx.publish(Topic::MailboxList(account));
-        }
+        tx.publish(match entry.grantee {
+            Grantee::Account(account) => Topic::MailboxList(account),
+            // Nobody is named whose list it is that changes.
+            Grantee::Anyone => Topic::Directory,
+        });
     }
 }
 
