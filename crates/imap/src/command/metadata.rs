@@ -81,7 +81,9 @@ pub(super) fn parse_get(parser: &mut Parser<'_>) -> Result<Command> {
     parser.space()?;
     let (mut depth, mut octets_max) = (Depth::Zero, None);
     if parser.peek() == Some(b'(') {
-        parser.list(2, "options", |parser| option(parser, &mut depth, &mut octets_max))?;
+        parser.list(2, "options", |parser| {
+            option(parser, &mut depth, &mut octets_max)
+        })?;
         parser.space()?;
     }
     let mailbox = subject(parser)?;

@@ -56,7 +56,13 @@ impl ImapSession {
 
     /// The postmaster of the configuration, where nobody has set anything else.
     fn admin_annotation(&self) -> Option<Annotation> {
-        let postmaster = self.service.services.directory.options().postmaster.clone()?;
+        let postmaster = self
+            .service
+            .services
+            .directory
+            .options()
+            .postmaster
+            .clone()?;
         Some(Annotation {
             entry: ADMIN.to_owned(),
             value: Some(Bytes::from(format!("mailto:{postmaster}"))),
@@ -78,7 +84,10 @@ impl ImapSession {
         values: Vec<(String, Option<Bytes>)>,
     ) -> Result<Answer, Failure> {
         let shares = values.iter().any(|(entry, _)| is_shared(entry));
-        if values.iter().any(|(entry, _)| entry.matches('/').count() < 2) {
+        if values
+            .iter()
+            .any(|(entry, _)| entry.matches('/').count() < 2)
+        {
             return Err(Failure::Refused(Refusal::new(
                 RefusalKind::Cannot,
                 "An annotation has a name below /private or /shared",
@@ -96,7 +105,9 @@ impl ImapSession {
             .map(|(entry, value)| Annotation { entry, value })
             .collect();
         let viewer = self.account()?;
-        let set = self.store().set_metadata(mailbox, viewer, annotations.clone());
+        let set = self
+            .store()
+            .set_metadata(mailbox, viewer, annotations.clone());
         match set.await {
             Ok(()) => {
                 self.note_own_annotations(mailbox, &annotations);

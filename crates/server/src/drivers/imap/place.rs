@@ -182,8 +182,9 @@ impl ImapSession {
         };
         let found = self.service.services.directory.account_at(&address).await;
         let found = found.map_err(|error| self.directory_failed(&error))?;
-        let is_public =
-            |record: &AccountRecord| record.public && record.address.domain() == user.address.domain();
+        let is_public = |record: &AccountRecord| {
+            record.public && record.address.domain() == user.address.domain()
+        };
         Ok(found.filter(|record| record.id != user.account && is_public(record) == public))
     }
 
@@ -218,7 +219,10 @@ impl ImapSession {
     }
 
     /// What the directory knows of an account; none where it is gone.
-    pub(super) async fn record_of(&self, account: AccountId) -> Result<Option<AccountRecord>, Failure> {
+    pub(super) async fn record_of(
+        &self,
+        account: AccountId,
+    ) -> Result<Option<AccountRecord>, Failure> {
         let found = self.service.services.directory.account(account).await;
         found.map_err(|error| self.directory_failed(&error))
     }
@@ -358,9 +362,18 @@ mod tests {
             parsed("Other Users/a/b@a.test/x"),
             is("other", "a/b@a.test", "x")
         );
-        assert_eq!(parsed("Other Users/ann@a.test"), is("other", "ann@a.test", ""));
+        assert_eq!(
+            parsed("Other Users/ann@a.test"),
+            is("other", "ann@a.test", "")
+        );
         assert_eq!(parsed("Public/info/INBOX"), is("public", "info", "INBOX"));
-        for name in ["Other Users", "Other Users/", "Other Users/ann/x", "Public", "Public/info"] {
+        for name in [
+            "Other Users",
+            "Other Users/",
+            "Other Users/ann/x",
+            "Public",
+            "Public/info",
+        ] {
             assert_eq!(parsed(name), is("nowhere", "", ""), "{name}");
         }
     }
