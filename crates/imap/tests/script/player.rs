@@ -72,10 +72,17 @@ struct Player {
     blobs: Blobs,
     forbidden: Vec<String>,
     sent: Vec<String>,
+    /// All octets of the server.
+    wire: Vec<u8>,
 }
 
 /// Plays a transcript, or says where it differs.
 pub fn play(text: &str, feeding: Feeding) -> Result<(), String> {
+    record(text, feeding).map(drop)
+}
+
+/// The same; gives all octets of the server.
+pub fn record(text: &str, feeding: Feeding) -> Result<Vec<u8>, String> {
     let mut config = Config::default();
     let mut private = true;
     let mut channel = Channel::default();
@@ -100,6 +107,7 @@ pub fn play(text: &str, feeding: Feeding) -> Result<(), String> {
         blobs: Vec::new(),
         forbidden: Vec::new(),
         sent: Vec::new(),
+        wire: Vec::new(),
     };
     player.drain();
     for setting in scene {
@@ -110,7 +118,8 @@ pub fn play(text: &str, feeding: Feeding) -> Result<(), String> {
             .step(line)
             .map_err(|error| format!("line {}: {line}\n    {error}", index + 1))?;
     }
-    player.finish()
+    player.finish()?;
+    Ok(player.wire)
 }
 
 fn configure<'a>(config: &mut Config, setting: &'a str, scene: &mut Vec<&'a str>) {
@@ -297,6 +306,7 @@ impl Player {
     }
 
     fn read(&mut self, octets: &[u8]) {
+        self.wire.extend_from_slice(octets);
         for octet in octets {
             self.text.push(*octet);
             if self.text.ends_with(b"\r\n") {
@@ -332,7 +342,7 @@ impl Player {
         self.expect(&Event::Line(text))
     }
 
-    fn finish(mut self) -> Result<(), String> {
+    fn finish(&mut self) -> Result<(), String> {
         self.say_now();
         if !self.events.is_empty() || !self.text.is_empty() {
             return Err(format!("more came: {:?}", self.events));
