@@ -88,6 +88,7 @@ static TABLE: &[Capability] = &[
     after_login("ESEARCH"),
     after_login("SEARCHRES"),
     after_login("WITHIN"),
+    after_login("PARTIAL"),
     after_login("SORT"),
     after_login("SORT=DISPLAY"),
     after_login("ESORT"),

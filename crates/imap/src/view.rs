@@ -51,6 +51,8 @@ pub(crate) struct View {
     known_modseq: ModSeq,
     /// The client was told of everything up to this.
     told_modseq: ModSeq,
+    /// The earliest change of flags that the client did not want to be told of.
+    withheld: Option<ModSeq>,
     next: Option<Next>,
     changed: BTreeMap<Uid, FlagsRow>,
     keywords: Option<Arc<[Keyword]>>,
@@ -75,6 +77,7 @@ impl View {
             permitted: selected.permitted,
             known_modseq: selected.highest_modseq,
             told_modseq: selected.highest_modseq,
+            withheld: None,
             next: None,
             changed: BTreeMap::new(),
             keywords: None,
@@ -94,8 +97,10 @@ impl View {
     }
 
     /// The modification sequence up to which the client was told everything (RFC 7162 §3.1.2.1).
-    pub(crate) const fn told_modseq(&self) -> ModSeq {
-        self.told_modseq
+    pub(crate) fn told_modseq(&self) -> ModSeq {
+        let before = |withheld: ModSeq| ModSeq::new(withheld.get().saturating_sub(1));
+        let bound = self.withheld.map_or(self.told_modseq, before);
+        self.told_modseq.min(bound)
     }
 
     pub(crate) fn exists(&self) -> usize {
@@ -409,6 +414,8 @@ impl View {
 
     /// Drops changes of flags that the client does not want to be told of.
     pub(crate) fn forget_flag_news(&mut self) {
+        let earliest = self.changed.values().map(|row| row.modseq).min();
+        self.withheld = [self.withheld, earliest].into_iter().flatten().min();
         self.changed.clear();
     }
 

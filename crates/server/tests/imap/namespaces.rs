@@ -76,3 +76,38 @@ fn a_folder_that_is_shared_may_be_watched() {
         "{told}"
     );
 }
+
+#[test]
+fn what_is_opened_to_everybody_is_told_of() {
+    let server = Server::start();
+    server.add("bob@test");
+    let mut ann = server.client();
+    let mut bob = server.client_of("bob@test");
+    bob.ok("CREATE Board");
+    ann.ok("NOTIFY SET (mailboxes \"Other Users/bob@test/Board\" (MailboxName))");
+    bob.ok("SETACL Board anyone lr");
+    assert_eq!(
+        ann.response().text,
+        "* LIST (\\HasNoChildren) \"/\" \"Other Users/bob@test/Board\""
+    );
+    bob.ok("DELETEACL Board anyone");
+    assert_eq!(
+        ann.response().text,
+        "* LIST (\\NonExistent \\HasNoChildren) \"/\" \"Other Users/bob@test/Board\""
+    );
+}
+
+#[test]
+fn nothing_of_another_account_is_told_after_unauthenticate() {
+    let server = Server::start();
+    server.add("bob@test");
+    let mut client = server.client();
+    client.ok("NOTIFY SET (personal (MailboxName MessageNew MessageExpunge))");
+    client.ok("UNAUTHENTICATE");
+    let mut other = server.client();
+    other.ok("CREATE secret");
+    other.fill("secret", 1);
+    assert!(client.texts("NOOP").is_empty());
+    client.ok("LOGIN bob@test secret");
+    assert!(client.texts("NOOP").is_empty());
+}

@@ -45,7 +45,7 @@ fn the_selected_mailbox_is_counted_as_it_is() {
 }
 
 #[test]
-fn a_thousand_folders_are_counted_at_once() {
+fn many_folders_are_counted_at_once() {
     let server = Server::start();
     let mut client = server.client();
     for number in 0..100 {

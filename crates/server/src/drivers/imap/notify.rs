@@ -121,9 +121,9 @@ impl Watching {
     fn new(plan: NotifyPlan, account: AccountId, mut watch: Watch) -> Self {
         let wanted = plan.groups.iter().map(|group| group.events);
         let wanted = wanted.fold(Events::default(), Events::or);
-        watch.add(Topic::MailboxList(account));
-        if wanted.server_metadata {
-            watch.add(Topic::Directory);
+        // What is shared with everybody, and annotations of the server, are told of under the directory.
+        for topic in [Topic::MailboxList(account), Topic::Directory] {
+            watch.add(topic);
         }
         Self {
             groups: plan.groups,
@@ -202,7 +202,7 @@ impl Watching {
         owners.push(self.account);
         owners.sort_unstable();
         owners.dedup();
-        let directory = self.server.is_some();
+        let directory = self.server.is_some() || self.reaches_others();
         let mailboxes = &self.mailboxes;
         self.watch.retain(|topic| match topic {
             Topic::Mailbox(mailbox) => mailboxes.contains_key(&mailbox),
