@@ -92,14 +92,14 @@ fn two_accounts_that_send_to_each_other_keep_one_copy() {
     assert_eq!(send(&site, "s@far.test", BOB, &message("two", "x")), 250);
     assert_eq!(
         (inbox(&site, "alice").len(), inbox(&site, "bob").len()),
-        (1, 2)
+        (1, 1)
     );
     site.admin(&["account", "forward", ALICE]);
     site.admin(&["account", "forward", BOB]);
     assert_eq!(send(&site, "s@far.test", BOB, &message("three", "x")), 250);
     assert_eq!(
         (inbox(&site, "alice").len(), inbox(&site, "bob").len()),
-        (1, 3)
+        (1, 2)
     );
 }
 
@@ -159,7 +159,7 @@ fn a_full_mailbox_is_told_as_wanted_and_its_owner_is_told_before() {
         site.admin(&["quota", "set", user, "--bytes", "100K"]);
     }
     site.admin(&["account", "set", BOB, "--over-quota", "defer"]);
-    let large = message("large", &"0123456789abcde\r\n".repeat(3500));
+    let large = message("large", &"0123456789abcde\n".repeat(3500));
     assert_eq!(send(&site, "s@far.test", ALICE, &large), 250);
     let found = eventually("a warning", || {
         Some(inbox(&site, "alice")).filter(|found| found.len() > 1)
@@ -169,7 +169,7 @@ fn a_full_mailbox_is_told_as_wanted_and_its_owner_is_told_before() {
         "{}",
         found[1]
     );
-    let small = message("small", &"0123456789abcde\r\n".repeat(2000));
+    let small = message("small", &"0123456789abcde\n".repeat(2000));
     assert_eq!(send(&site, "s@far.test", ALICE, &small), 250);
     let found = eventually("a second warning", || {
         Some(inbox(&site, "alice")).filter(|found| found.len() > 3)

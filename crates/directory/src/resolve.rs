@@ -274,7 +274,7 @@ impl Directory {
         match row {
             AddressRow::Alias(alias) => Ok(Meaning::Expand(alias.targets)),
             AddressRow::Account(id) => Ok(match self.account(id).await? {
-                Some(account) => Meaning::Account(account, detail),
+                Some(account) => Meaning::Account(Box::new(account), detail),
                 None => Meaning::Unknown,
             }),
         }
@@ -291,7 +291,7 @@ impl Directory {
             _ => Ok(self
                 .first_admin()
                 .await?
-                .map(|admin| Meaning::Account(admin, None))),
+                .map(|admin| Meaning::Account(Box::new(admin), None))),
         }
     }
 

@@ -17,7 +17,7 @@ pub(crate) enum Meaning {
     NotLocal,
     DomainDisabled,
     Unknown,
-    Account(AccountRecord, Option<String>),
+    Account(Box<AccountRecord>, Option<String>),
     Expand(Vec<Address>),
 }
 
@@ -124,7 +124,7 @@ impl Walk {
                 WhenDisabled::Reject => self.rejects = true,
                 WhenDisabled::Defer => self.defers = true,
             },
-            Meaning::Account(account, detail) => self.take_account(step, account, detail),
+            Meaning::Account(account, detail) => self.take_account(step, *account, detail),
         }
     }
 

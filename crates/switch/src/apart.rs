@@ -235,19 +235,18 @@ fn note(part: &Part) -> String {
 /// The bytes of a message, wherever they are.
 enum Chunks<'a> {
     New(&'a NewBlob, Range<u64>),
-    Stored(MessageReader),
+    Stored(Box<MessageReader>),
 }
 
 impl<'a> Chunks<'a> {
     fn of(whole: &'a Whole<'_>, range: Range<u64>) -> Self {
         match whole.body {
             Body::New(new) => Self::New(new, range),
-            Body::Stored { blob, .. } => Self::Stored(MessageReader::new(
-                whole.store.clone(),
-                &Bytes::new(),
-                blob,
-                range,
-            )),
+            Body::Stored { blob, .. } => {
+                let none = Bytes::new();
+                let reader = MessageReader::new(whole.store.clone(), &none, blob, range);
+                Self::Stored(Box::new(reader))
+            }
         }
     }
 

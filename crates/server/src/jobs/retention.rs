@@ -38,19 +38,17 @@ impl Settings {
         self.of_folders.is_empty() && self.trash_days == 0 && self.junk_days == 0
     }
 
-    /// What holds for a folder: its own settings, else those for folders of its use.
+    /// What holds for a folder: its own days, else those for folders of its use.
     fn of(&self, mailbox: MailboxId, special_use: Option<SpecialUse>) -> FolderSettings {
-        if let Some(settings) = self.of_folders.get(&mailbox) {
-            return *settings;
-        }
+        let own = self.of_folders.get(&mailbox).copied().unwrap_or_default();
         let days = match special_use {
             Some(SpecialUse::Trash) => self.trash_days,
             Some(SpecialUse::Junk) => self.junk_days,
             _ => 0,
         };
         FolderSettings {
-            expire_after_days: (days > 0).then_some(days),
-            keep_at_least: None,
+            expire_after_days: own.expire_after_days.or((days > 0).then_some(days)),
+            ..own
         }
     }
 }
@@ -215,10 +213,11 @@ mod tests {
             keep_at_least: Some(2),
         };
         store.set_folder_settings(inbox, own).await.unwrap();
-        store
-            .set_folder_settings(trash, FolderSettings::default())
-            .await
-            .unwrap();
+        let only_keep = FolderSettings {
+            expire_after_days: None,
+            keep_at_least: Some(1),
+        };
+        store.set_folder_settings(trash, only_keep).await.unwrap();
         let of_folders = store.folders_with_settings().await.unwrap();
         let settings = Settings {
             of_folders: of_folders.into_iter().collect(),
@@ -226,10 +225,10 @@ mod tests {
             junk_days: 1,
         };
         let removed = expire(&store, ACCOUNT, &settings, after_days(7)).await;
-        assert_eq!(removed.unwrap(), 3);
+        assert_eq!(removed.unwrap(), 4);
         assert_eq!(
             (left(&store, inbox).await, left(&store, trash).await),
-            (2, 2)
+            (2, 1)
         );
         let uids = store.snapshot(inbox).await.unwrap().raw_uids();
         assert_eq!(uids, [4, 5]);
