@@ -176,3 +176,29 @@ fn a_part_of_the_messages_is_given() {
         Vec::<String>::new()
     );
 }
+
+#[test]
+fn envelopes_read_ahead_come_in_order_and_from_memory_alike() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.fill("INBOX", 20);
+    client.ok("SELECT INBOX");
+    for _ in 0..4 {
+        client.ok("COPY 1:* INBOX");
+    }
+    client.ok("NOOP");
+    let first = client.texts("FETCH 1:* (UID ENVELOPE BODYSTRUCTURE)");
+    assert_eq!(first.len(), 320);
+    for (index, line) in first.iter().enumerate() {
+        let seq = index + 1;
+        let start = format!(
+            "* {seq} FETCH (UID {seq} ENVELOPE (NIL \"number {}\"",
+            index % 20 + 1
+        );
+        assert!(line.starts_with(&start), "{line}");
+    }
+    assert_eq!(
+        client.texts("FETCH 1:* (UID ENVELOPE BODYSTRUCTURE)"),
+        first
+    );
+}

@@ -65,6 +65,41 @@ impl Rendered {
     }
 }
 
+/// The forms under which renderings are kept.
+const ENVELOPE: u8 = 0;
+const BODY: u8 = 1;
+const BODY_STRUCTURE: u8 = 2;
+
+impl Rendered {
+    /// What the plan wants of a message, if all of it was kept.
+    fn kept(store: &Store, item: &Item, plan: &FetchPlan) -> Option<Self> {
+        let of = |wanted: bool, form: u8| match wanted {
+            true => store.rendering(item.row.blob, form),
+            false => Some(Bytes::new()),
+        };
+        Some(Self {
+            envelope: of(plan.envelope, ENVELOPE)?,
+            body: of(plan.body, BODY)?,
+            body_structure: of(plan.body_structure, BODY_STRUCTURE)?,
+        })
+    }
+
+    /// Keeps it for the next who asks.
+    fn keep(&self, store: &Store, item: &Item) {
+        let blob = item.row.blob;
+        let forms = [
+            (ENVELOPE, &self.envelope, section::is_envelope_whole(item)),
+            (BODY, &self.body, true),
+            (BODY_STRUCTURE, &self.body_structure, true),
+        ];
+        for (form, rendering, follows_from_blob) in forms {
+            if follows_from_blob && !rendering.is_empty() {
+                store.keep_rendering(blob, form, rendering);
+            }
+        }
+    }
+}
+
 /// Messages that can be sent.
 #[derive(Default)]
 pub(super) struct Page {
@@ -156,14 +191,32 @@ async fn read(
     uids: Vec<u32>,
     plan: FetchPlan,
 ) -> Result<Page, StoreError> {
-    let mut loader = Loader::new(store, mailbox, uids, Needs::of(&plan));
-    let mut page = Page::default();
+    let mut loader = Loader::new(store.clone(), mailbox, uids, Needs::default());
+    let mut done: Vec<(Item, Rendered)> = Vec::with_capacity(PAGE);
     while let Some(batch) = loader.next().await? {
-        page.rendered.extend(Rendered::all(&batch, &plan));
-        page.items
-            .extend(batch.into_iter().map(Item::without_structure));
+        let mut open = Vec::new();
+        for item in batch {
+            match Rendered::kept(&store, &item, &plan) {
+                Some(rendered) => done.push((item, rendered)),
+                None => open.push(item),
+            }
+        }
+        if open.is_empty() {
+            continue;
+        }
+        let filled = loader.fill(open, Needs::of(&plan)).await;
+        let rendered = Rendered::all(&filled, &plan);
+        for (item, rendered) in filled.into_iter().zip(rendered) {
+            rendered.keep(&store, &item);
+            done.push((item.without_structure(), rendered));
+        }
     }
-    page.missing = loader.missing;
-    page.failed = loader.failed.take();
-    Ok(page)
+    done.sort_unstable_by_key(|(item, _)| item.uid);
+    let (items, rendered) = done.into_iter().unzip();
+    Ok(Page {
+        items,
+        rendered,
+        missing: loader.missing,
+        failed: loader.failed.take(),
+    })
 }

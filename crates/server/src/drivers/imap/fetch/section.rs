@@ -116,6 +116,12 @@ pub(in crate::drivers::imap) fn envelope(item: &Item) -> Cow<'_, Envelope> {
     Cow::Owned(completed)
 }
 
+/// Whether the envelope is the same whatever stands before the message.
+pub(super) fn is_envelope_whole(item: &Item) -> bool {
+    let envelope = item.structure.envelope();
+    envelope.date.is_some() && envelope.message_id.is_some()
+}
+
 pub(super) fn write_envelope(item: &Item, out: &mut Vec<u8>) {
     imap::write_envelope(&envelope(item), out);
 }
