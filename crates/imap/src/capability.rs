@@ -80,6 +80,7 @@ static TABLE: &[Capability] = &[
     after_login("OBJECTID"),
     after_login("SAVEDATE"),
     after_login("PREVIEW"),
+    after_login("BINARY"),
     after_login("UIDONLY"),
     after_login("UTF8=ACCEPT"),
     after_login("MULTIAPPEND"),
