@@ -16,10 +16,6 @@ use super::ImapSession;
 use super::failure::Failure;
 use super::place::permitted_changes;
 
-/// The first look for an unread message; each further one is four times as wide.
-const UNSEEN_ROWS_FIRST: usize = 64;
-/// Rows looked at for the first unread message; where it lies further on, the client is not told.
-const UNSEEN_ROWS_MAX: usize = 16 * 1024;
 /// When a session in IDLE looks again for news that could not be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -143,7 +139,7 @@ impl ImapSession {
             false => store.take_recent(mailbox).await?,
         };
         let snapshot = store.snapshot(mailbox).await?;
-        let first_unseen = self.first_unseen(&snapshot, &state).await?;
+        let first_unseen = first_unseen(&snapshot, &state);
         let keywords = self.reload_keywords_of(owner).await?;
         let resynced = match resync {
             Some(resync) => self.resynced(&snapshot, resync, &keywords).await?,
@@ -176,34 +172,6 @@ impl ImapSession {
             mailbox_id: mailbox,
             resynced,
         }))
-    }
-
-    async fn first_unseen(
-        &self,
-        snapshot: &Snapshot,
-        state: &MailboxState,
-    ) -> Result<Option<Uid>, Failure> {
-        if state.unseen == 0 {
-            return Ok(None);
-        }
-        let reach = snapshot.uids.len().min(UNSEEN_ROWS_MAX);
-        let mut rest = snapshot.uids.get(..reach).unwrap_or_default();
-        let mut width = UNSEEN_ROWS_FIRST;
-        while !rest.is_empty() {
-            let (page, after) = rest.split_at_checked(width).unwrap_or((rest, &[]));
-            let page: Vec<u32> = page.iter().map(|uid| uid.get()).collect();
-            let is_unseen = |flags: Flags| !flags.contains(Flags::SEEN);
-            let found = self
-                .store()
-                .uids_where(snapshot.mailbox, &page, 1, is_unseen)
-                .await?;
-            if let Some(uid) = found.first() {
-                return Ok(Uid::new(*uid));
-            }
-            rest = after;
-            width *= 4;
-        }
-        Ok(None)
     }
 
     /// CLOSE and UNSELECT.
@@ -344,6 +312,13 @@ impl ImapSession {
             keywords: Some(table.all()),
         };
         self.machine.handle(Instant::now(), Input::Update(update));
+    }
+}
+
+fn first_unseen(snapshot: &Snapshot, state: &MailboxState) -> Option<Uid> {
+    match state.unseen {
+        0 => None,
+        _ => snapshot.first_where(|flags| !flags.contains(Flags::SEEN)),
     }
 }
 
