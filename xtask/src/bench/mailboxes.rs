@@ -13,8 +13,25 @@ use crate::error::TaskError;
 
 /// Where LMTP is served, beside the other protocols.
 const LMTP: &str = "127.0.0.1:13124";
-const SETTINGS: &str =
-    "\n[[listener]]\nprotocol = \"lmtp\"\naddress = \"127.0.0.1:13124\"\ntls = \"none\"\n";
+/// IMAP for very many clients, in the clear and under TLS.
+const IDLERS: [&str; 2] = ["127.0.0.1:13144", "127.0.0.1:13994"];
+
+/// The listeners that these loads need.
+fn settings() -> String {
+    let [plain, tls] = IDLERS;
+    let listeners = [
+        ("lmtp", LMTP, "none"),
+        ("imap", plain, "none"),
+        ("imap", tls, "implicit"),
+    ];
+    let listener = |(protocol, address, tls)| {
+        format!(
+            "\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"{address}\"\ntls = \"{tls}\"\nplaintext_auth = true\nconnections_max = 50000\nconnections_per_address_max = 50000\n"
+        )
+    };
+    listeners.map(listener).concat()
+}
+
 /// Users whose INBOX is measured, by number.
 const LARGE: u32 = 1;
 const TEXTS: u32 = 2;
@@ -22,7 +39,10 @@ const HUGE: u32 = 3;
 const EMPTY: u32 = 4;
 const FOLDERS: u32 = 5;
 const FEW: u32 = 6;
+/// So many users take part in every load; one further waits alone while others idle.
 const USERS: u32 = 6;
+/// Messages that wake one idle connection, one after the other.
+const WAKES: u32 = 1000;
 /// Messages of the mailbox that resynchronizing a huge one is compared with.
 const FEW_MESSAGES: u32 = 10;
 
@@ -31,6 +51,9 @@ pub(super) const HUGE_MEMORY: &str = "memory of a message of a selected mailbox,
 pub(super) const STATUSES: &str = "STATUS of every folder, ms";
 pub(super) const DELIVERY: &str = "delivery into the huge mailbox, times that into an empty one";
 pub(super) const RESYNC: &str = "SELECT QRESYNC of the huge mailbox, times that of a small one";
+pub(super) const IDLE_PLAIN: &str = "memory of an idle IMAP connection, KB";
+pub(super) const IDLE_TLS: &str = "memory of an idle IMAP connection under TLS, KB";
+pub(super) const WAKE: &str = "CPU of waking one connection of many idle, times that of one alone";
 
 /// How large the mailboxes are.
 pub(super) struct Sizes {
@@ -39,6 +62,8 @@ pub(super) struct Sizes {
     huge: u32,
     folders: u32,
     delivered: u32,
+    /// Idle connections: a process may have 20,000 files open on many a machine.
+    idle: u32,
 }
 
 impl Sizes {
@@ -50,6 +75,7 @@ impl Sizes {
                 huge: 50_000,
                 folders: 1_000,
                 delivered: 100,
+                idle: 2_000,
             },
             false => Self {
                 large: 200_000,
@@ -57,6 +83,7 @@ impl Sizes {
                 huge: 1_000_000,
                 folders: 1_000,
                 delivered: 500,
+                idle: 19_000,
             },
         }
     }
@@ -169,20 +196,15 @@ struct Ours {
     _folder: tempfile::TempDir,
 }
 
-const NODE: Node<'static> = Node {
-    name: "nightmail",
-    host: "127.0.0.1",
-    settings: SETTINGS,
-};
-
 impl Ours {
     fn start(program: &Path) -> Result<Self, TaskError> {
         println!("nightmail");
         let folder = folder()?;
-        let config = write(&NODE, folder.path())?;
-        let subject = launch(program, &NODE, &config)?;
+        let settings = settings();
+        let config = write(&node(&settings), folder.path())?;
+        let subject = launch(program, &node(&settings), &config)?;
         wait_for(LMTP)?;
-        add_users(program, &config, USERS)?;
+        add_users(program, &config, USERS + 1)?;
         Ok(Self {
             program: program.to_owned(),
             config,
@@ -196,8 +218,17 @@ impl Ours {
     fn restart(&mut self) -> Result<(), TaskError> {
         // The one before is stopped first: both want the same ports.
         drop(self.subject.stop.take());
-        self.subject = launch_frugal(&self.program, &NODE, &self.config)?;
+        self.subject = launch_frugal(&self.program, &node(""), &self.config)?;
         wait_for(LMTP)
+    }
+}
+
+/// The server; it reads its settings from the file that was written with them.
+const fn node(settings: &str) -> Node<'_> {
+    Node {
+        name: "nightmail",
+        host: "127.0.0.1",
+        settings,
     }
 }
 
@@ -278,7 +309,31 @@ impl Load<'_> {
             println!("    {huge:.3} ms against {empty:.3} ms");
             figures.insert(DELIVERY, huge / empty);
         }
+        self.idle(ours, &mut figures)?;
         Ok(figures)
+    }
+
+    /// What connections cost that only wait, each kind at a server that has done nothing yet.
+    fn idle(&self, ours: &mut Ours, figures: &mut Figures) -> Result<(), TaskError> {
+        let [plain, tls] = IDLERS;
+        let mut hold = |address: &str, more: &str, count: u32| -> Result<Value, TaskError> {
+            ours.restart()?;
+            let load = format!("imap idle {address} {more} -c{count} -t3 --wake {WAKES}");
+            self.client.run(&ours.subject, self.scale, &load)
+        };
+        let alone = hold(plain, "", 1)?;
+        let among = hold(plain, "", self.sizes.idle)?;
+        let secure = hold(tls, "--tls implicit", self.sizes.idle)?;
+        for (name, report) in [(IDLE_PLAIN, &among), (IDLE_TLS, &secure)] {
+            let octets = figure(report, "/idle/rss_bytes_per_connection");
+            figures.extend(octets.map(|octets| (name, octets / 1e3)));
+        }
+        let cpu = |report: &Value| figure(report, "/idle/wake/cpu_micros_per_message");
+        if let Some((among, alone)) = cpu(&among).zip(cpu(&alone)) {
+            println!("    {among:.0} us of CPU against {alone:.0} us");
+            figures.insert(WAKE, among / alone);
+        }
+        Ok(())
     }
 
     /// Opens the huge mailbox at a server that has done nothing yet but open a small one.

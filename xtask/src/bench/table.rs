@@ -4,7 +4,10 @@ use super::load::{
     CHECKS, DAWDLERS, DELIVERIES, Figures, IDLE, MEASURES, ROUND_TRIPS, RSS, SHARED, SYNCS,
     TWO_NODES, WRITTEN,
 };
-use super::mailboxes::{COMMANDS, DELIVERY, HUGE_MEMORY, HUGE_OPEN, Measured, RESYNC, STATUSES};
+use super::mailboxes::{
+    COMMANDS, DELIVERY, HUGE_MEMORY, HUGE_OPEN, IDLE_PLAIN, IDLE_TLS, Measured, RESYNC, STATUSES,
+    WAKE,
+};
 use super::queue::{CPU, FIRST_SEND, PICK, QUEUED_RSS};
 use super::relay::{HOLES, RELAY, RELAY_DOMAINS};
 
@@ -18,7 +21,7 @@ const BOUNDS: [(&str, Option<f64>); 11] = [
     (DAWDLERS, Some(2.0)),
     (ROUND_TRIPS, Some(0.2)),
     (RSS, Some(150.0)),
-    (IDLE, Some(12.0)),
+    (IDLE, Some(6.0)),
     (WRITTEN, None),
     (SYNCS, None),
 ];
@@ -120,12 +123,15 @@ pub(super) fn rows(ours: &Figures, peers: &[(String, Figures)], alone: &Figures)
 }
 
 /// What large mailboxes should cost.
-const MAILBOX_BOUNDS: [(&str, f64); 5] = [
+const MAILBOX_BOUNDS: [(&str, f64); 8] = [
     (HUGE_OPEN, 1.0),
     (HUGE_MEMORY, 40.0),
     (STATUSES, 50.0),
     (DELIVERY, 1.5),
     (RESYNC, 2.0),
+    (IDLE_PLAIN, 6.0),
+    (IDLE_TLS, 25.0),
+    (WAKE, 1.5),
 ];
 
 /// Puts the figures of large mailboxes together.
@@ -202,7 +208,7 @@ mod tests {
             ("maildir".to_owned(), Figures::from([(name, 100.0)])),
             ("mdbox".to_owned(), Figures::from([(name, 200.0)])),
         ];
-        let alone = Figures::from([(RSS, 149.0), (IDLE, 13.0)]);
+        let alone = Figures::from([(RSS, 149.0), (IDLE, 6.5)]);
         rows(&Figures::from([(name, ours)]), &peers, &alone)
     }
 
