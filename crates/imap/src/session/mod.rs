@@ -113,7 +113,7 @@ pub struct Session {
     /// Whether COMPRESS is in force.
     compressed: bool,
     /// The capabilities that are kept from this client, where they differ from what is kept from all.
-    hidden: Option<Box<Vec<String>>>,
+    hidden: Option<Box<[String]>>,
     /// What NOTIFY set for the selected mailbox; none before it is used.
     watch: Option<Box<SelectedWatch>>,
     reader: Reader,

@@ -43,7 +43,7 @@ impl Session {
 
     /// Keeps capabilities from this client.
     pub(crate) fn hide(&mut self, hidden: Vec<String>) {
-        self.hidden = Some(Box::new(hidden));
+        self.hidden = Some(hidden.into());
     }
 
     pub(crate) const fn is_compressed(&self) -> bool {

@@ -197,10 +197,9 @@ fn parse_one(text: &str, blobs: &mut Blobs) -> Input<'static> {
             Some(text) => SectionData::Bytes(text.clone().into()),
             None => SectionData::Absent,
         }),
-        "logged-out" => Answer::LoggedOut(match fields.words.first() {
-            Some(_) => Some(nightmail_sasl::Channel::default()),
-            None => None,
-        }),
+        "logged-out" => Answer::LoggedOut(
+            fields.words.first().map(|_| nightmail_sasl::Channel::default()),
+        ),
         "part" => Answer::AppendedPart(fields.words[0].parse().unwrap()),
         "appended" => Answer::Appended(fields.words.first().map(|raw| AppendUid {
             uid_validity: validity,
