@@ -226,6 +226,49 @@ async fn an_account_comes_with_mailboxes_and_goes_with_them() {
 }
 
 #[tokio::test]
+async fn rights_are_given_taken_and_forgotten_with_the_account() {
+    let world = World::with_accounts(&["ann@x.test", "bob@x.test"]).await;
+    let acl = |identifier: Option<&str>, rights: Option<&str>| AdminRequest::MailboxAcl {
+        account: "ann@x.test".to_owned(),
+        name: "INBOX".to_owned(),
+        identifier: identifier.map(str::to_owned),
+        rights: rights.map(str::to_owned),
+    };
+    let told = async |request| match world.ask(request).await.unwrap() {
+        AdminResponse::MailboxAcl { items } => {
+            let items = items.iter();
+            let items = items.map(|entry| format!("{} {}", entry.identifier, entry.rights));
+            items.collect::<Vec<_>>().join(", ")
+        }
+        other => panic!("{other:?}"),
+    };
+    let owner = "ann@x.test lrswipkxtea";
+    assert_eq!(told(acl(None, None)).await, owner);
+    told(acl(Some("bob@x.test"), Some("lrs"))).await;
+    told(acl(Some("anyone"), Some("l"))).await;
+    told(acl(Some("-bob@x.test"), Some("s"))).await;
+    assert_eq!(
+        told(acl(Some("bob@x.test"), Some("+w"))).await,
+        format!("{owner}, anyone l, bob@x.test lrsw, -bob@x.test s")
+    );
+    for (identifier, rights, kind) in [
+        ("ann@x.test", "l", ErrorKind::Refused),
+        ("zoe@x.test", "l", ErrorKind::Refused),
+        ("bob@x.test", "lz", ErrorKind::Usage),
+    ] {
+        let refused = world.ask(acl(Some(identifier), Some(rights))).await;
+        assert_eq!(refused.unwrap_err().0, kind, "{identifier} {rights}");
+    }
+    let remove = AdminRequest::AccountRemove {
+        account: "bob@x.test".to_owned(),
+    };
+    world.ask(remove).await.unwrap();
+    assert_eq!(told(acl(None, None)).await, format!("{owner}, anyone l"));
+    assert_eq!(told(acl(Some("anyone"), Some(""))).await, owner);
+    world.assert_sound().await;
+}
+
+#[tokio::test]
 async fn a_taken_address_is_refused_and_leaves_no_mailboxes() {
     let world = World::with_accounts(&["ann@x.test"]).await;
     let (kind, message) = world.ask(account_add("Ann@x.test")).await.unwrap_err();

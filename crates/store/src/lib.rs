@@ -1,7 +1,7 @@
 //! Accounts' mailboxes: their names, messages, flags, counters and history (DESIGN §6).
 //!
-//! Owns the rows of the `Account`, `Name`, `Mailbox`, `Message`, `Mark`, `Change` and `Expunge` spaces. Every change is an
-//! intent, so that UID, MODSEQ, row, counters, quota and change log move together. The functions in [`tx`] are those
+//! Owns the rows of the `Account`, `Name`, `Mailbox`, `Message`, `Mark`, `Change`, `Expunge` and `Attribute` spaces. Every
+//! change is an intent, so that UID, MODSEQ, row, counters, quota and change log move together. The functions in [`tx`] are those
 //! changes; they compose with other crates' in one intent. [`Store`] submits them and reads.
 //!
 //! **Invariant:** no change of any kind bumps a UIDVALIDITY; a repair gives new UIDs.
