@@ -187,7 +187,7 @@ fn a_message_takes_the_place_of_another() {
     assert!(answer.starts_with("OK"), "{answer}");
     assert_eq!(
         client.texts("STATUS Other (MESSAGES)"),
-        ["* STATUS Sent (MESSAGES 1)"]
+        ["* STATUS Other (MESSAGES 1)"]
     );
     let answer = client.tagged("UID REPLACE 3 Other {4+}\r\nfour");
     assert!(answer.starts_with("NO "), "{answer}");
