@@ -47,6 +47,7 @@ const fn after_login(name: &'static str) -> Capability {
 /// Every capability that follows from the program alone; those of logins and TLS follow from the connection.
 static TABLE: &[Capability] = &[
     always("IMAP4rev1"),
+    always("IMAP4rev2"),
     always(LITERAL_PLUS),
     always(LITERAL_MINUS),
     always("SASL-IR"),
@@ -160,7 +161,7 @@ mod tests {
         assert!(written(true, &[]).contains(" MOVE"));
         assert!(!written(true, &["move"]).contains("MOVE"));
         assert!(!written(false, &[]).contains("MOVE"));
-        assert!(written(false, &["IMAP4rev1"]).starts_with("LITERAL+ "));
+        assert!(written(false, &["IMAP4rev1"]).starts_with("IMAP4rev2 "));
     }
 
     #[test]
