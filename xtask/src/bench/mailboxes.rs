@@ -116,7 +116,7 @@ const fn told(name: &'static str, timed: &'static str) -> Command {
 }
 
 /// In the order of the table. Figures are units a second in the shortest time.
-pub(super) const COMMANDS: [Command; 21] = [
+pub(super) const COMMANDS: [Command; 20] = [
     told("filling by APPEND, messages/s", "fill"),
     wanted("SELECT, a second", "SELECT"),
     wanted(
@@ -143,7 +143,6 @@ pub(super) const COMMANDS: [Command; 21] = [
     told("STATUS, folders/s", "STATUS of every folder"),
     told("LIST-STATUS, folders/s", "LIST with STATUS"),
     told("LIST, folders/s", "LIST"),
-    told("SELECT QRESYNC, a second", "SELECT QRESYNC"),
 ];
 
 /// Everything that was measured: here, at the peers, and what has a bound of its own.
