@@ -66,30 +66,7 @@ async fn change(context: &AdminContext, request: AdminRequest) -> Answer {
             };
             update(context, &account, change).await
         }
-        R::AccountSet {
-            account,
-            enabled,
-            defer,
-            full_name,
-            admin,
-            services,
-        } => {
-            let when_disabled = defer.map(|defer| {
-                if defer {
-                    WhenDisabled::Defer
-                } else {
-                    WhenDisabled::Reject
-                }
-            });
-            let change = AccountChange {
-                enabled,
-                when_disabled,
-                full_name,
-                admin,
-                ..services::change(*services)?
-            };
-            update(context, &account, change).await
-        }
+        R::AccountSet { .. } => set(context, request).await,
         R::AccountRename {
             account,
             address,
@@ -125,6 +102,32 @@ async fn change(context: &AdminContext, request: AdminRequest) -> Answer {
         }
         _ => Err(AdminError::usage("not a request about accounts")),
     }
+}
+
+/// Changes state, name, role and services; what is absent stays.
+async fn set(context: &AdminContext, request: AdminRequest) -> Answer {
+    let AdminRequest::AccountSet {
+        account,
+        enabled,
+        defer,
+        full_name,
+        admin,
+        services,
+    } = request
+    else {
+        return Err(AdminError::usage("not a request to change an account"));
+    };
+    let change = AccountChange {
+        enabled,
+        when_disabled: defer.map(|defer| match defer {
+            true => WhenDisabled::Defer,
+            false => WhenDisabled::Reject,
+        }),
+        full_name,
+        admin,
+        ..services::change(*services)?
+    };
+    update(context, &account, change).await
 }
 
 /// Adds the account to the directory and its mailboxes to the store, in one intent.

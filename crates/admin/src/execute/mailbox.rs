@@ -2,7 +2,7 @@
 
 use nightmail_store::{Grantee, MailboxEntry, MailboxName, MailboxState, Rights, RightsChange};
 
-use super::{Answer, find_account};
+use super::{Answer, find_account, retention};
 use crate::context::AdminContext;
 use crate::error::AdminError;
 use crate::request::AdminRequest;
@@ -26,6 +26,9 @@ pub(super) async fn execute(context: &AdminContext, request: AdminRequest) -> An
             rights,
         } => acl(context, &account, &name, identifier, rights).await,
         R::MailboxStatus { account, name } => status(context, &account, &name).await,
+        R::MailboxRetention { .. } | R::MailboxUndelete { .. } => {
+            retention::execute(context, request).await
+        }
         _ => Err(AdminError::failed("not a request about a mailbox")),
     }
 }

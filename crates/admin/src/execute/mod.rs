@@ -78,10 +78,9 @@ pub async fn execute(context: &AdminContext, request: AdminRequest) -> Answer {
         | R::MailboxRename { .. }
         | R::MailboxDelete { .. }
         | R::MailboxAcl { .. }
-        | R::MailboxStatus { .. } => mailbox::execute(context, request).await,
-        R::MailboxRetention { .. } | R::MailboxUndelete { .. } => {
-            retention::execute(context, request).await
-        }
+        | R::MailboxStatus { .. }
+        | R::MailboxRetention { .. }
+        | R::MailboxUndelete { .. } => mailbox::execute(context, request).await,
         R::UniqueIdImport { .. } => unique_id::execute(context, request).await,
         R::QueueList { .. }
         | R::QueueShow { .. }
