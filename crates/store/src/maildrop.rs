@@ -9,14 +9,13 @@ use std::time::Duration;
 use nightmail_commit::{Abort, Intent};
 use nightmail_core::codec::{RowError, RowReader, RowWriter};
 use nightmail_core::{AccountId, MailboxId, Timestamp};
-use nightmail_engine::{KeyRange, RowKey, Space};
+use nightmail_engine::{KeyRange, Space};
 
 use crate::error::StoreError;
-use crate::row::pop3_login_key;
+use crate::row::{pop3_login_key, unique_id_key, unique_ids_prefix};
 use crate::store::Store;
 
 const VERSION: u8 = 1;
-const UNIQUE_ID: u8 = b'i';
 
 /// Unique ids written in one step.
 const IDS_AT_ONCE: usize = 1000;
@@ -65,6 +64,16 @@ impl Store {
         Ok(ids)
     }
 
+    /// Removes the unique ids of a mailbox that has been deleted.
+    pub(crate) async fn forget_unique_ids(&self, mailbox: MailboxId) -> Result<(), StoreError> {
+        let uids = self.unique_ids(mailbox).await?.into_keys();
+        let keys: Vec<_> = uids.map(|uid| unique_id_key(mailbox, uid)).collect();
+        match keys.is_empty() {
+            true => Ok(()),
+            false => self.delete_rows(keys).await,
+        }
+    }
+
     /// Gives messages of a mailbox the unique ids that they had elsewhere. An id that another message has is refused
     /// together with all others: nothing is written then.
     pub async fn import_unique_ids(
@@ -89,21 +98,6 @@ impl Store {
             self.committer().submit(intent).await?;
         }
         Ok(())
-    }
-}
-
-fn unique_ids_prefix(mailbox: MailboxId) -> Vec<u8> {
-    let mut key = mailbox.to_be_bytes().to_vec();
-    key.push(UNIQUE_ID);
-    key
-}
-
-fn unique_id_key(mailbox: MailboxId, uid: u32) -> RowKey {
-    let mut key = unique_ids_prefix(mailbox);
-    key.extend_from_slice(&uid.to_be_bytes());
-    RowKey {
-        space: Space::Attribute,
-        key,
     }
 }
 

@@ -202,7 +202,7 @@ impl Store {
         Ok(purged)
     }
 
-    async fn delete_rows(&self, keys: Vec<RowKey>) -> Found<()> {
+    pub(crate) async fn delete_rows(&self, keys: Vec<RowKey>) -> Found<()> {
         let intent = Intent::soon(move |tx| {
             keys.iter().cloned().for_each(|key| tx.delete(key));
             Ok::<_, Abort<StoreError>>(())
@@ -216,6 +216,7 @@ impl Store {
             self.purge_space(space, mailbox).await?;
         }
         self.forget_metadata(Some(mailbox), None).await?;
+        self.forget_unique_ids(mailbox).await?;
         loop {
             let range = message_range(mailbox, 0);
             let page = self

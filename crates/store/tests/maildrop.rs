@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{ALICE, World};
 use nightmail_core::Timestamp;
-use nightmail_store::StoreError;
+use nightmail_store::{MailboxName, StoreError};
 
 #[tokio::test]
 async fn a_login_waits_for_the_delay_of_the_last_one_that_was_let_in() {
@@ -41,4 +41,16 @@ async fn unique_ids_stay_with_their_messages_and_are_never_shared() {
     let known = world.store.unique_ids(inbox).await.unwrap();
     assert_eq!(known, ids.into_iter().collect());
     world.assert_consistent().await;
+
+    // A mailbox that is deleted takes them along.
+    let name = MailboxName::parse("Old").unwrap();
+    let created = world.store.create_mailbox(ALICE, name.clone(), None);
+    let old = created.await.unwrap();
+    world
+        .store
+        .import_unique_ids(old, &[uid(1, "x")])
+        .await
+        .unwrap();
+    world.store.delete_mailbox(ALICE, name).await.unwrap();
+    assert!(world.store.unique_ids(old).await.unwrap().is_empty());
 }

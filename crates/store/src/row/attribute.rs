@@ -11,6 +11,7 @@ const ACL: u8 = b'a';
 const GRANT: u8 = b'g';
 const METADATA: u8 = b'm';
 const SETTINGS: u8 = b's';
+const UNIQUE_ID: u8 = b'i';
 const URL: u8 = b'u';
 const SHARED: u8 = b's';
 const PRIVATE: u8 = b'p';
@@ -76,6 +77,18 @@ pub(crate) fn settings_key(mailbox: MailboxId) -> RowKey {
 /// The key with which URLs of a mailbox are authorized.
 pub(crate) fn url_key(mailbox: MailboxId) -> RowKey {
     keyed(of_mailbox(URL, mailbox))
+}
+
+/// The unique ids that messages of a mailbox brought along.
+pub(crate) fn unique_ids_prefix(mailbox: MailboxId) -> Vec<u8> {
+    of_mailbox(UNIQUE_ID, mailbox)
+}
+
+/// The unique id that a message brought along.
+pub(crate) fn unique_id_key(mailbox: MailboxId, uid: u32) -> RowKey {
+    let mut key = unique_ids_prefix(mailbox);
+    key.extend_from_slice(&uid.to_be_bytes());
+    keyed(key)
 }
 
 /// All settings of folders.

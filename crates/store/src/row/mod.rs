@@ -17,7 +17,8 @@ pub use names::{MailboxEntry, SpecialUse};
 pub(crate) use account::{keywords_key, next_mailbox_key, pop3_login_key, usage_key};
 pub(crate) use attribute::{
     acl_key, grant_key, grants_prefix, metadata_key, metadata_prefix, metadata_scope,
-    parse_grant_key, parse_settings_key, settings_key, settings_prefix, url_key,
+    parse_grant_key, parse_settings_key, settings_key, settings_prefix, unique_id_key,
+    unique_ids_prefix, url_key,
 };
 pub(crate) use block::{
     Block, Change, Fate, block_key, block_of, change_key, change_range, low, parse_block_key,
