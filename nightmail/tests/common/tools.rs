@@ -53,7 +53,9 @@ pub fn run(program: &str, arguments: &[&str]) -> Done {
 /// The same with standard input and environment.
 pub fn run_with(program: &str, arguments: &[&str], input: &[u8], env: &[(&str, &Path)]) -> Done {
     let mut command = Command::new("timeout");
-    command.args(["-k", "5s", PROGRAM_SECS_MAX, program]).args(arguments);
+    command
+        .args(["-k", "5s", PROGRAM_SECS_MAX, program])
+        .args(arguments);
     for (name, value) in env {
         command.env(name, value);
     }
