@@ -13,13 +13,19 @@ use crate::command::metadata::MetadataAsk;
 use crate::command::quota::{QuotaRoot, Resource};
 use crate::flag::FlagList;
 use crate::io::{
-    Answer, AppendUid, Ask, BinaryData, BlobRange, CopyUid, FetchRow, FlagsRow, Input,
-    MailboxEntry, MailboxUpdate, Output, SectionData, Selected, StatusData,
+    Answer, AppendUid, Ask, BinaryData, BlobRange, CopyUid, FetchRow, FlagsRow, Found, Input,
+    MailboxEntry, MailboxUpdate, Output, Permitted, SectionData, Selected, StatusData, ThreadRow,
 };
 use crate::limits::{Config, Limits};
 use crate::name::MailboxName;
 use crate::set::{UidSet, UidSetSpec};
 use crate::{Refusal, RefusalKind, Session, command, mutf7};
+
+/// The UIDVALIDITY of every mailbox.
+const UID_VALIDITY: UidValidity = match UidValidity::new(7) {
+    Some(value) => value,
+    None => panic!("7 is not 0"),
+};
 
 /// Believes every client but one whose proof is wrong.
 fn decide(question: &Question) -> sasl::Answer {
@@ -174,9 +180,6 @@ impl World {
                 "try later",
             )));
         }
-        let (Some(validity), Some(next)) = (UidValidity::new(7), Uid::new(self.uid_next)) else {
-            return;
-        };
         match ask {
             Ask::Acl(ask) => self.answer_acl(&ask),
             Ask::Quota(_) => self.answer_quota(),
@@ -190,33 +193,9 @@ impl World {
             }
             Ask::Notify(_) => self.give(Answer::Notified(Vec::new())),
             Ask::Create { .. } => self.give(Answer::Created(MailboxId::new(1))),
-            Ask::Status { .. } => self.give(Answer::Status(StatusData {
-                messages: 1,
-                recent: 0,
-                uid_next: next,
-                uid_validity: validity,
-                unseen: 0,
-                deleted: 0,
-                octets: 0,
-                deleted_octets: 0,
-                highest_modseq: ModSeq::new(1),
-                mailbox: MailboxId::new(1),
-            })),
-            Ask::AppendBegin(begin) => {
-                assert!(
-                    matches!(self.appending, None | Some(Some(0) | None)),
-                    "all of it came"
-                );
-                self.appending = Some(begin.octets);
-                self.give(Answer::AppendReady);
-            }
-            Ask::AppendUrl { octets_max, .. } => {
-                let octets = 10;
-                self.give(match octets_max < octets {
-                    true => Answer::Refused(Refusal::new(RefusalKind::TooBig, "too big")),
-                    false => Answer::AppendedPart(octets),
-                });
-            }
+            Ask::Status { .. } => self.answer_status(),
+            Ask::AppendBegin(begin) => self.answer_append(begin.octets),
+            Ask::AppendUrl { octets_max, .. } => self.answer_part(octets_max),
             Ask::AuthorizeUrl(_) => self.give(Answer::UrlToken("00".into())),
             Ask::FetchUrl(_) => {
                 let data = SectionData::Bytes(Bytes::from_static(b"a"));
@@ -224,24 +203,10 @@ impl World {
             }
             Ask::ResetUrlKeys(_) => self.give(Answer::Done),
             Ask::Unauthenticate => self.give(Answer::LoggedOut(None)),
-            Ask::AppendFinish => {
-                let left = self.appending.take();
-                assert!(
-                    matches!(left, Some(Some(0) | None)),
-                    "all of the message came"
-                );
-                self.give(Answer::Appended(Some(AppendUid {
-                    uid_validity: validity,
-                    uids: UidSet::range(next, next),
-                })));
-            }
+            Ask::AppendFinish => self.answer_appended(),
             Ask::Fetch { uids, plan } => self.answer_fetch(&uids, &plan),
             Ask::Store { uids, .. } => self.answer_store(&uids),
-            Ask::Copy { uids, .. } => self.give(Answer::Copied(Some(CopyUid {
-                uid_validity: validity,
-                source: uids.clone(),
-                target: uids,
-            }))),
+            Ask::Copy { uids, .. } => self.answer_copy(uids),
             Ask::Move { uids, .. } => {
                 self.remove(&uids);
                 self.give(Answer::Copied(None));
@@ -250,23 +215,8 @@ impl World {
                 self.remove(&uids.unwrap_or_else(|| self.uids.iter().copied().take(2).collect()));
                 self.give(Answer::Done);
             }
-            Ask::Search(find) => {
-                let modseq = ModSeq::new(7);
-                let modseqs = match find.modseqs {
-                    true => vec![modseq; self.uids.len()],
-                    false => Vec::new(),
-                };
-                let uids = self.uids.clone();
-                self.give(Answer::Found(crate::io::Found { uids, modseqs }));
-            }
-            Ask::Thread { .. } => {
-                let row = |(index, uid): (usize, &Uid)| crate::io::ThreadRow {
-                    depth: index.min(2) as u32,
-                    uid: Some(*uid),
-                };
-                let rows = self.uids.iter().enumerate().map(row).collect();
-                self.give(Answer::Threads(rows));
-            }
+            Ask::Search(find) => self.answer_search(find.modseqs),
+            Ask::Thread { .. } => self.answer_thread(),
             Ask::SearchMailboxes { .. } => self.give(Answer::Done),
             Ask::Refresh { .. } => {
                 self.disturb();
@@ -280,17 +230,87 @@ impl World {
         }
     }
 
-    fn answer_select(&mut self, read_only: bool) {
-        let (Some(uid_validity), Some(uid_next)) = (UidValidity::new(7), Uid::new(self.uid_next))
-        else {
-            return;
+    fn uid_next(&self) -> Uid {
+        Uid::new(self.uid_next).unwrap_or(Uid::FIRST)
+    }
+
+    fn answer_status(&mut self) {
+        self.give(Answer::Status(StatusData {
+            messages: 1,
+            recent: 0,
+            uid_next: self.uid_next(),
+            uid_validity: UID_VALIDITY,
+            unseen: 0,
+            deleted: 0,
+            octets: 0,
+            deleted_octets: 0,
+            highest_modseq: ModSeq::new(1),
+            mailbox: MailboxId::new(1),
+        }));
+    }
+
+    fn answer_append(&mut self, octets: Option<u64>) {
+        assert!(
+            matches!(self.appending, None | Some(Some(0) | None)),
+            "all of it came"
+        );
+        self.appending = Some(octets);
+        self.give(Answer::AppendReady);
+    }
+
+    fn answer_part(&mut self, octets_max: u64) {
+        let octets = 10;
+        self.give(match octets_max < octets {
+            true => Answer::Refused(Refusal::new(RefusalKind::TooBig, "too big")),
+            false => Answer::AppendedPart(octets),
+        });
+    }
+
+    fn answer_appended(&mut self) {
+        let left = self.appending.take();
+        assert!(
+            matches!(left, Some(Some(0) | None)),
+            "all of the message came"
+        );
+        self.give(Answer::Appended(Some(AppendUid {
+            uid_validity: UID_VALIDITY,
+            uids: UidSet::range(self.uid_next(), self.uid_next()),
+        })));
+    }
+
+    fn answer_copy(&mut self, uids: UidSet) {
+        self.give(Answer::Copied(Some(CopyUid {
+            uid_validity: UID_VALIDITY,
+            source: uids.clone(),
+            target: uids,
+        })));
+    }
+
+    fn answer_search(&mut self, modseqs: bool) {
+        let uids = self.uids.clone();
+        let modseqs = match modseqs {
+            true => vec![ModSeq::new(7); uids.len()],
+            false => Vec::new(),
         };
+        self.give(Answer::Found(Found { uids, modseqs }));
+    }
+
+    fn answer_thread(&mut self) {
+        let row = |(index, uid): (usize, &Uid)| ThreadRow {
+            depth: index.min(2) as u32,
+            uid: Some(*uid),
+        };
+        let rows = self.uids.iter().enumerate().map(row).collect();
+        self.give(Answer::Threads(rows));
+    }
+
+    fn answer_select(&mut self, read_only: bool) {
         self.give(Answer::Selected(Selected {
             read_only,
-            permitted: crate::io::Permitted::ALL,
+            permitted: Permitted::ALL,
             uids: self.uids.clone().into(),
-            uid_validity,
-            uid_next,
+            uid_validity: UID_VALIDITY,
+            uid_next: self.uid_next(),
             first_unseen: self.uids.first().copied(),
             recent_floor: Uid::FIRST,
             keywords: Arc::default(),

@@ -10,11 +10,11 @@ section! {
     /// that does not say who it is, nor before it has.
     ImapClient {
         /// Its name: "*" stands for anything, "?" for one character; letters have no case.
-        name: String = "*".to_owned(), sample "\"*Mail*\"";
+        name: String = "*".to_owned();
         /// Its version in the same way; one that tells none has an empty one.
-        version: String = "*".to_owned(), sample "\"1.*\"";
-        /// The capabilities that it is not told of, as CAPABILITY names them: ["COMPRESS=DEFLATE"].
-        hide: Vec<String> = Vec::new();
+        version: String = "*".to_owned();
+        /// The capabilities that it is not told of, as CAPABILITY names them.
+        hide: Vec<String> = Vec::new(), sample "[\"COMPRESS=DEFLATE\"]";
     }
 }
 

@@ -485,8 +485,8 @@ fn write_comment(lines: &[&str], out: &mut String) {
 
 fn write_row(row: &Row, out: &mut String) {
     match (&row.value, row.sample) {
-        // An empty text is as good as none.
-        (Some(value), Some(sample)) if value == "\"\"" => {
+        // An empty text, or an empty list, is as good as none.
+        (Some(value), Some(sample)) if matches!(value.as_str(), "\"\"" | "[]") => {
             out.push_str(&format!("#{} = {sample}\n", row.name));
         }
         (Some(value), _) => out.push_str(&format!("{} = {value}\n", row.name)),
