@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nightmail_commit::{Intent, NewBlob};
+use nightmail_commit::{CommitFailure, Intent, NewBlob};
 use nightmail_core::{AccountId, Flags, MailboxId, ModSeq};
 use nightmail_engine::{Order, RowKey, Space};
 
@@ -17,6 +17,11 @@ use crate::row::{
 use crate::snapshot::{Changes, PAGE, Snapshot, read_blocks};
 use crate::store::{Store, append_reads};
 use crate::tx::{self, Appended, Copied, FlagUpdate, NewMessage, Quota, RawRows, Stored};
+
+/// UIDs that are not worth a task of their own.
+const UIDS_OF_A_TASK_MIN: usize = 16 * 1024;
+/// Tasks that read rows for one change.
+const TASKS_MAX: usize = 8;
 
 type Found<T> = Result<T, StoreError>;
 
@@ -124,7 +129,10 @@ impl Store {
         };
         let span = last.saturating_sub(*first) as usize;
         if uids.len() > 8 && span < uids.len().saturating_mul(2) {
-            return self.raw_rows_by_scan(mailbox, uids, *first, span + 1).await;
+            return match uids.len() > 2 * UIDS_OF_A_TASK_MIN {
+                true => self.raw_rows_by_tasks(mailbox, uids).await,
+                false => self.raw_rows_by_scan(mailbox, uids).await,
+            };
         }
         let mut found = Vec::with_capacity(uids.len());
         for page in uids.chunks(PAGE) {
@@ -135,14 +143,31 @@ impl Store {
         Ok(found)
     }
 
-    async fn raw_rows_by_scan(
-        &self,
-        mailbox: MailboxId,
-        uids: &[u32],
-        first: u32,
-        span: usize,
-    ) -> Found<RawRows> {
-        let limit = PAGE.min(span);
+    /// Scans parts of many UIDs at the same time.
+    async fn raw_rows_by_tasks(&self, mailbox: MailboxId, uids: &[u32]) -> Found<RawRows> {
+        let share = uids.len().div_ceil(TASKS_MAX).max(UIDS_OF_A_TASK_MIN);
+        let tasks: Vec<_> = uids
+            .chunks(share)
+            .map(|part| {
+                let (store, part) = (self.clone(), part.to_vec());
+                tokio::spawn(async move { store.raw_rows_by_scan(mailbox, &part).await })
+            })
+            .collect();
+        let mut found = Vec::with_capacity(uids.len());
+        for task in tasks {
+            let read = task.await.map_err(|error| {
+                StoreError::Failed(CommitFailure::Unavailable(error.to_string()))
+            })?;
+            found.extend(read?);
+        }
+        Ok(found)
+    }
+
+    async fn raw_rows_by_scan(&self, mailbox: MailboxId, uids: &[u32]) -> Found<RawRows> {
+        let (Some(first), Some(last)) = (uids.first().copied(), uids.last()) else {
+            return Ok(Vec::new());
+        };
+        let limit = PAGE.min(last.saturating_sub(first) as usize + 1);
         let mut found = Vec::with_capacity(uids.len());
         let mut range = message_range(mailbox, first);
         let mut wanted = uids.iter().copied().peekable();

@@ -148,7 +148,8 @@ impl Store {
         let rows = self.view().range(self.keyspace(space), from..to);
         let row = |guard: fjall::Guard| {
             let (key, value) = guard.into_inner().map_err(fail)?;
-            Ok((key.iter().skip(1).copied().collect(), own(value)))
+            let key = key.get(1..).unwrap_or_default().to_vec();
+            Ok((key, own(value)))
         };
         match order {
             Order::Ascending => rows.take(limit).map(row).collect(),
@@ -168,12 +169,15 @@ impl Store {
             PersistMode::Buffer
         };
         let mut batch = self.db.batch().durability(Some(mode));
+        let mut stored = Vec::with_capacity(64);
         for (key, value) in rows {
             let keyspace = self.keyspace(key.space);
-            let stored = stored_key(key.space, &key.key);
+            stored.clear();
+            stored.push(key.space.number());
+            stored.extend_from_slice(&key.key);
             match value {
-                Some(value) => batch.insert(keyspace, stored, value.as_ref()),
-                None => batch.remove(keyspace, stored),
+                Some(value) => batch.insert(keyspace, stored.as_slice(), value.as_ref()),
+                None => batch.remove(keyspace, stored.as_slice()),
             }
         }
         batch.commit().map_err(write_error)?;
