@@ -67,12 +67,7 @@ impl Store {
     pub async fn shared_with(&self, account: AccountId, domain: &str) -> Found<Vec<Shared>> {
         let mut grants = self.grants(Grantee::Account(account), "").await?;
         let to_all = self.grants(Grantee::Anyone, domain).await?;
-        let to_all: Vec<_> = to_all
-            .into_iter()
-            .filter(|(owner, _)| *owner != account)
-            .collect();
-        let in_domain: Vec<AccountId> = to_all.iter().map(|(owner, _)| *owner).collect();
-        grants.extend(to_all);
+        grants.extend(to_all.into_iter().filter(|(owner, _)| *owner != account));
         grants.sort_unstable();
         grants.dedup();
         let keys: Vec<_> = grants
@@ -83,7 +78,8 @@ impl Store {
         let mut shared = Vec::new();
         for ((owner, mailbox), row) in grants.into_iter().zip(rows) {
             let Some(row) = row else { continue };
-            let rights = Acl::decode(&row)?.rights_of(account, in_domain.contains(&owner));
+            let acl = Acl::decode(&row)?;
+            let rights = acl.rights_of(account, &*acl.domain == domain);
             if rights.contains(Rights::LOOKUP) {
                 shared.push((owner, mailbox, rights));
             }
@@ -91,6 +87,7 @@ impl Store {
         self.name_shared(shared).await
     }
 
+    /// `shared` is ascending.
     async fn name_shared(&self, shared: Vec<(AccountId, MailboxId, Rights)>) -> Found<Vec<Shared>> {
         let mut named = Vec::with_capacity(shared.len());
         for of_one in shared.chunk_by(|one, next| one.0 == next.0) {
@@ -98,8 +95,9 @@ impl Store {
                 continue;
             };
             for listed in self.list(*owner).await? {
-                let is_it = |grant: &&(_, MailboxId, _)| grant.1 == listed.entry.mailbox;
-                if let Some((owner, _, rights)) = of_one.iter().find(is_it) {
+                let place = of_one.binary_search_by_key(&listed.entry.mailbox, |grant| grant.1);
+                let granted = place.ok().and_then(|place| of_one.get(place));
+                if let Some((owner, _, rights)) = granted {
                     named.push(Shared {
                         owner: *owner,
                         name: listed.name,
@@ -130,8 +128,12 @@ impl Store {
             self.forget_metadata(Some(*mailbox), Some(account)).await?;
         }
         self.forget_metadata(None, Some(account)).await?;
+        let reads: Vec<_> = grants
+            .iter()
+            .map(|(_, mailbox)| acl_key(*mailbox))
+            .collect();
         let intent = Intent::synced(move |tx| tx::forget_grantee(tx, account, &grants));
-        Ok(self.committer().submit(intent).await?)
+        Ok(self.committer().submit(intent.reading(reads)).await?)
     }
 
     /// Lets what an account gave to anyone stand for its new domain.
@@ -139,7 +141,9 @@ impl Store {
         let listed = self.list(account).await?;
         let mailboxes: Vec<MailboxId> = listed.iter().map(|listed| listed.entry.mailbox).collect();
         let domain = domain.to_owned();
+        let keys = |mailbox: &MailboxId| [acl_key(*mailbox), mailbox_key(*mailbox)];
+        let reads: Vec<_> = mailboxes.iter().flat_map(keys).collect();
         let intent = Intent::synced(move |tx| tx::set_acl_domain(tx, &mailboxes, &domain));
-        Ok(self.committer().submit(intent).await?)
+        Ok(self.committer().submit(intent.reading(reads)).await?)
     }
 }

@@ -42,6 +42,6 @@ pub use row::{
     SpecialUse,
 };
 pub use snapshot::{Changes, FlagChange, Mark, Snapshot};
-pub use store::{Listed, MailboxStatus, Store, StoreOptions, append_reads};
+pub use store::{Listed, MailboxStatus, Store, StoreOptions, append_reads, removal_reads};
 pub use tx::{Appended, Copied, FlagOperation, FlagUpdate, NewMessage, Quota, Stored, StoredFlags};
 pub use urlauth::URL_KEY_OCTETS;

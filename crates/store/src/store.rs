@@ -14,8 +14,8 @@ use quick_cache::sync::Cache;
 use crate::error::StoreError;
 use crate::name::MailboxName;
 use crate::row::{
-    AccountUsage, Keywords, MailboxEntry, MailboxState, SpecialUse, keywords_key, mailbox_key,
-    name_key, names_prefix, next_mailbox_key, parse_name_key, parse_subscription_key,
+    AccountUsage, Keywords, MailboxEntry, MailboxState, SpecialUse, acl_key, keywords_key,
+    mailbox_key, name_key, names_prefix, next_mailbox_key, parse_name_key, parse_subscription_key,
     subscriptions_prefix, usage_key,
 };
 use crate::snapshot::{PAGE, SnapshotCache};
@@ -313,8 +313,16 @@ impl Store {
             .map(|listed| listed.name)
             .filter(|name| name.is_below(&old))
             .collect();
+        // Read at once: what an intent has not declared is read row by row, and it runs again after each.
+        let names = std::iter::once(&old).chain(&below);
+        let targets = names.clone().filter_map(|name| name.rebased(&old, &new));
+        let reads: Vec<RowKey> = names.map(|name| name_key(account, name)).collect();
+        let reads = reads.into_iter();
+        let reads: Vec<RowKey> = reads
+            .chain(targets.map(|name| name_key(account, &name)))
+            .collect();
         let intent = Intent::synced(move |tx| tx::rename_mailbox(tx, account, &old, &new, &below));
-        Ok(self.committer.submit(intent).await?)
+        Ok(self.committer.submit(intent.reading(reads)).await?)
     }
 
     async fn rename_inbox(&self, account: AccountId, new: MailboxName) -> Found<()> {
@@ -341,6 +349,18 @@ impl Store {
         });
         Ok(self.committer.submit(intent).await?)
     }
+}
+
+/// The rows that removing an account with these mailboxes reads, for an intent to declare.
+pub fn removal_reads(account: AccountId, listed: &[Listed]) -> Vec<RowKey> {
+    let of_one = |listed: &Listed| {
+        let mailbox = listed.entry.mailbox;
+        let name = name_key(account, &listed.name);
+        [name, mailbox_key(mailbox), acl_key(mailbox)]
+    };
+    let mut reads: Vec<RowKey> = listed.iter().flat_map(of_one).collect();
+    reads.push(usage_key(account));
+    reads
 }
 
 /// The rows that an append to a mailbox of `account` reads, for an intent to declare.

@@ -179,6 +179,7 @@ async fn remove(context: &AdminContext, account: &str) -> Answer {
             Err(StoreError::NoSuchAccount) => false,
             Err(error) => return Err(error.into()),
         };
+        let reads = nightmail_store::removal_reads(id, &listed);
         let intent = Intent::synced(move |tx| {
             if stored {
                 match store_tx::delete_account(tx, id, &names, &subscriptions) {
@@ -194,7 +195,7 @@ async fn remove(context: &AdminContext, account: &str) -> Answer {
         let removed = context
             .store
             .committer()
-            .submit(intent)
+            .submit(intent.reading(reads))
             .await
             .map_err(AdminError::from)?;
         if removed {

@@ -92,6 +92,7 @@ impl ImapSession {
         let place = self.place_with(&begin.mailbox, Rights::INSERT).await;
         let place = place.map_err(Failure::at_target)?;
         if begin.replaces.is_some() {
+            self.recheck_rights().await?;
             let rights = self.current()?.rights;
             if !rights.contains(Rights::DELETE | Rights::EXPUNGE) {
                 return Err(Failure::no_permission());

@@ -87,6 +87,7 @@ impl ImapSession {
     }
 
     pub(super) async fn expunge(&mut self, uids: Option<&UidSet>) -> Result<Answer, Failure> {
+        self.recheck_rights().await?;
         self.current()?.require(Rights::EXPUNGE)?;
         self.expunge_marked(uids).await?;
         self.refresh_after_change().await?;

@@ -177,7 +177,9 @@ impl ImapSession {
     /// CLOSE and UNSELECT.
     pub(super) async fn close(&mut self, expunge: bool) -> Result<Answer, Failure> {
         // Without the right to expunge, CLOSE leaves the messages as they are (RFC 4314 §4).
-        let expunge = expunge && self.current()?.rights.contains(Rights::EXPUNGE);
+        let expunge = expunge
+            && self.recheck_rights().await.is_ok()
+            && self.current()?.rights.contains(Rights::EXPUNGE);
         let removed = match expunge {
             true => self.expunge_marked(None).await,
             false => Ok(()),

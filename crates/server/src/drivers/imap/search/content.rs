@@ -1,4 +1,4 @@
-//! The texts of a message's body, as SEARCH compares them: text parts decoded, and headers of messages inside.
+//! The texts of a message, as SEARCH compares them: text parts decoded, headers of messages inside, and of parts.
 
 use bytes::Bytes;
 use nightmail_mime::search::decode_text;
@@ -17,8 +17,18 @@ pub(super) struct Texts {
     header: Bytes,
     /// Headers of messages inside.
     headers: Vec<Bytes>,
+    /// Headers of parts.
+    mime: Vec<Bytes>,
     /// Bodies of text parts, by the place of the part among all.
     bodies: Vec<(usize, Bytes)>,
+}
+
+/// The texts of a message as UTF-8.
+pub(super) struct Decoded {
+    /// Headers of parts: they count as header (RFC 9051 §6.4.4), although they lie in the body.
+    pub(super) mime: Vec<String>,
+    /// The body.
+    pub(super) body: Vec<String>,
 }
 
 /// Reads the texts of a message.
@@ -26,13 +36,24 @@ pub(super) async fn texts(store: &Store, item: &Item, header: Bytes) -> Result<T
     let mut texts = Texts {
         header,
         headers: Vec::new(),
+        mime: Vec::new(),
         bodies: Vec::new(),
     };
     let mut left = TEXTS_OCTETS_MAX;
+    let mut of_message = item.structure.root().header.clone();
     for (place, part) in item.structure.parts().enumerate() {
+        if part.header != of_message && !part.header.is_empty() {
+            let range = item.shifted(&part.header);
+            let octets = item.read(store, range, TEXT_OCTETS_MAX.min(left)).await?;
+            left = left.saturating_sub(octets.len() as u64);
+            texts.mime.push(octets);
+        }
+        if let Content::Message(message) = &part.content {
+            of_message = message.root.header.clone();
+        }
         let range = match &part.content {
             Content::Message(message) => &message.root.header,
-            Content::Leaf if part.is_text() => &part.body,
+            Content::Leaf if part.is_text() || is_unopened(part) => &part.body,
             _ => continue,
         };
         let range = item.shifted(range);
@@ -50,7 +71,7 @@ impl Texts {
     /// Octets of all texts.
     pub(super) fn octets(&self) -> usize {
         let bodies = self.bodies.iter().map(|(_, octets)| octets);
-        let all = self.headers.iter().chain(bodies);
+        let all = self.headers.iter().chain(&self.mime).chain(bodies);
         all.map(Bytes::len).sum()
     }
 
@@ -59,8 +80,19 @@ impl Texts {
         &self.header
     }
 
-    /// The texts of the body as UTF-8.
-    pub(super) fn decode(&self, item: &Item) -> Vec<String> {
+    /// What lies below the message's own header, as UTF-8.
+    pub(super) fn decode(&self, item: &Item) -> Decoded {
+        Decoded {
+            mime: self
+                .mime
+                .iter()
+                .map(|header| decode_header(header))
+                .collect(),
+            body: self.decode_body(item),
+        }
+    }
+
+    fn decode_body(&self, item: &Item) -> Vec<String> {
         let headers = self.headers.iter().map(|header| decode_header(header));
         let mut bodies = self.bodies.iter().peekable();
         let parts = item.structure.parts().enumerate();
@@ -77,6 +109,11 @@ impl Texts {
         }
         texts
     }
+}
+
+/// Whether a part holds others and lies too deep for them to be known: it is searched as it is written.
+fn is_unopened(part: &Part) -> bool {
+    part.media.is_main("multipart") || part.media.is("message", "rfc822")
 }
 
 fn decode_header(octets: &[u8]) -> String {

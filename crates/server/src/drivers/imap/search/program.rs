@@ -14,9 +14,12 @@ use nightmail_store::{KeywordId, Mark, MessageRow};
 
 use super::super::fetch::{Item, envelope};
 use super::super::flags::KeywordTable;
+use super::content::Decoded;
 
 /// As many addresses of a field are kept beside the message at most; where there are so many, there may be more.
 const ADDRESSES_KEPT: usize = 2000;
+/// Of a longer header not all fields are kept beside the message.
+const HEADER_OCTETS_READ: u64 = 256 * 1024;
 
 /// What is known of a message. Each further fact costs more than the one before.
 #[derive(Clone, Copy)]
@@ -28,8 +31,8 @@ pub(super) struct Facts<'a> {
     item: Option<&'a Item>,
     /// The message's own header, all of it.
     header: Option<&'a [u8]>,
-    /// The decoded texts of its body.
-    texts: Option<&'a [String]>,
+    /// The decoded texts of what it holds.
+    texts: Option<&'a Decoded>,
 }
 
 impl<'a> Facts<'a> {
@@ -69,7 +72,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    pub(super) const fn of_text(item: &'a Item, header: &'a [u8], texts: &'a [String]) -> Self {
+    pub(super) const fn of_text(item: &'a Item, header: &'a [u8], texts: &'a Decoded) -> Self {
         Self {
             texts: Some(texts),
             ..Self::of_header(item, header)
@@ -232,7 +235,7 @@ impl Program {
             Self::Larger(octets) => facts.size().map(|size| size > *octets),
             Self::Smaller(octets) => facts.size().map(|size| size < *octets),
             Self::Header(test) => test.test(facts),
-            Self::Body(search) => facts.texts.map(|texts| is_in_any(search, texts)),
+            Self::Body(search) => facts.texts.map(|texts| is_in_any(search, &texts.body)),
             Self::Text(search) => text(search, facts),
         }
     }
@@ -270,7 +273,9 @@ fn text(search: &TextSearch, facts: &Facts<'_>) -> Option<bool> {
     if in_header {
         return Some(true);
     }
-    facts.texts.map(|texts| is_in_any(search, texts))
+    let in_texts =
+        |texts: &Decoded| is_in_any(search, &texts.mime) || is_in_any(search, &texts.body);
+    facts.texts.map(in_texts)
 }
 
 /// Whether a field of the envelope holds a text.
@@ -296,7 +301,7 @@ impl EnvelopeTest {
 
     /// Nothing where the header has to be seen: it holds more addresses than are kept, or the prefix has the field.
     fn test_envelope(&self, item: &Item) -> Option<bool> {
-        let text = self.header.text.as_ref()?;
+        let text = self.header.text.as_ref().filter(|_| is_read_whole(item))?;
         let envelope = item.structure.envelope();
         let list = match self.field {
             EnvelopeField::Bcc => &envelope.bcc,
@@ -308,6 +313,12 @@ impl EnvelopeTest {
         let is_whole = list.len() < ADDRESSES_KEPT && !self.header.is_in_prefix(item);
         is_whole.then(|| text.is_in(&shown(list)))
     }
+}
+
+/// Whether what is kept beside the message is of all its header, which is read up to a bound.
+fn is_read_whole(item: &Item) -> bool {
+    let header = &item.structure.root().header;
+    header.end.saturating_sub(header.start) <= HEADER_OCTETS_READ
 }
 
 /// Addresses as people write them, decoded.
@@ -363,7 +374,7 @@ impl HeaderTest {
     /// Which known fields there are, and the subject, is kept beside the message; what the prefix adds is seen in the
     /// prefix.
     fn test_structure(&self, item: &Item) -> Option<bool> {
-        let known = self.known?;
+        let known = self.known.filter(|_| is_read_whole(item))?;
         let structure: &Structure = &item.structure;
         match (structure.has_field(known), &self.text) {
             (false, _) if !self.is_in_prefix(item) => Some(false),
