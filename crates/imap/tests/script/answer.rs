@@ -198,7 +198,10 @@ fn parse_one(text: &str, blobs: &mut Blobs) -> Input<'static> {
             None => SectionData::Absent,
         }),
         "logged-out" => Answer::LoggedOut(
-            fields.words.first().map(|_| nightmail_sasl::Channel::default()),
+            fields
+                .words
+                .first()
+                .map(|_| nightmail_sasl::Channel::default()),
         ),
         "part" => Answer::AppendedPart(fields.words[0].parse().unwrap()),
         "appended" => Answer::Appended(fields.words.first().map(|raw| AppendUid {

@@ -30,8 +30,8 @@ pub use imap_client::ImapClient;
 pub use journal::Journal;
 pub use keys::{
     Acme, AcmeChallenge, Admin, Auth, Certificate, ClientCertificates, DatabaseTls, EngineKind,
-    EventBus, Events, Imap, Literals, Limits, Listener, Log, LogFormat, Node, Objects, Pop3, Postgresql, Protocol,
-    Server, Store, System, Timeouts, Tls, TlsMode,
+    EventBus, Events, Imap, Limits, Listener, Literals, Log, LogFormat, Node, Objects, Pop3,
+    Postgresql, Protocol, Server, Store, System, Timeouts, Tls, TlsMode,
 };
 pub use mailboxes::{Mailboxes, Percent, WhenFull};
 pub use nightmail_cluster::Role;

@@ -16,8 +16,8 @@ mod idle;
 mod listing;
 mod login;
 mod mailboxes;
-mod notify;
 mod metadata;
+mod notify;
 mod place;
 mod quota;
 mod resync;
@@ -311,9 +311,7 @@ impl ImapSession {
             Ask::ResetUrlKeys(mailbox) => self.reset_url_keys(mailbox.as_ref()).await,
             Ask::Unauthenticate => Ok(self.unauthenticate(transport)),
             Ask::Copy { uids, target } => self.copy(&uids, &target, transport).await,
-            Ask::Move { uids, target } => {
-                self.move_messages(&uids, &target, transport).await
-            }
+            Ask::Move { uids, target } => self.move_messages(&uids, &target, transport).await,
             Ask::Expunge { uids } => self.expunge(uids.as_ref()).await,
             Ask::Search(find) => self.search(*find, transport).await,
             Ask::Thread { key, threading } => self.thread(*key, threading, transport).await,
