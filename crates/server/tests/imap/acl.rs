@@ -313,3 +313,29 @@ fn a_right_that_is_taken_ends_what_it_allowed() {
     let bye = bob.response().text;
     assert!(bye.starts_with("* BYE"), "{told}: {bye}");
 }
+
+#[test]
+fn a_right_to_expunge_that_is_taken_ends_with_the_next_command() {
+    let (_server, mut ann, mut bob) = world();
+    grant(&mut ann, "lrte");
+    bob.ok(&format!("SELECT {WORK}"));
+    bob.ok("STORE 1 +FLAGS (\\Deleted)");
+    grant(&mut ann, "lrt");
+    for command in ["EXPUNGE", "UID EXPUNGE 1:*"] {
+        let answer = bob.tagged(command);
+        assert!(answer.starts_with("NO [NOPERM]"), "{answer}");
+    }
+    bob.ok("CLOSE");
+    assert!(ann.texts("STATUS Work (MESSAGES)")[0].ends_with("(MESSAGES 2)"));
+}
+
+#[test]
+fn what_is_taken_from_everybody_is_not_listed_to_those_it_is_given_to() {
+    let (_server, mut ann, mut bob) = world();
+    grant(&mut ann, "lr");
+    assert_eq!(bob.ok(&format!("LIST \"\" {WORK}")).len(), 1);
+    ann.ok("SETACL Work -anyone lr");
+    assert!(bob.tagged(&format!("STATUS {WORK} (MESSAGES)")).starts_with("NO [NONEXISTENT]"));
+    let listed = bob.texts("LIST \"\" * RETURN (STATUS (MESSAGES))");
+    assert!(!listed.iter().any(|text| text.contains("Work")), "{listed:?}");
+}
