@@ -33,10 +33,10 @@ pub(crate) mod session;
 pub mod sort;
 pub mod status;
 pub mod store;
-pub mod urlauth;
 mod synchronize;
 pub mod thread;
 pub mod uidbatches;
+pub mod urlauth;
 
 use bytes::Bytes;
 
@@ -254,7 +254,12 @@ pub(crate) static TABLE: &[Spec] = &[
         bare(p, Command::Unauthenticate)
     }),
     Spec::new("COMPRESS", AfterLogin, "RFC 4978", compress::parse),
-    Spec::new("GENURLAUTH", AfterLogin, "RFC 4467", urlauth::parse_generate),
+    Spec::new(
+        "GENURLAUTH",
+        AfterLogin,
+        "RFC 4467",
+        urlauth::parse_generate,
+    ),
     Spec::new("URLFETCH", AfterLogin, "RFC 4467", urlauth::parse_fetch),
     Spec::new("RESETKEY", AfterLogin, "RFC 4467", urlauth::parse_reset),
     Spec::new("ENABLE", AfterLogin, "RFC 5161", enable::parse),
@@ -314,14 +319,34 @@ pub(crate) static TABLE: &[Spec] = &[
     .taking_message(),
     Spec::new("GETACL", AfterLogin, "RFC 4314 3.3", acl::parse_get),
     Spec::new("MYRIGHTS", AfterLogin, "RFC 4314 3.5", acl::parse_my_rights),
-    Spec::new("LISTRIGHTS", AfterLogin, "RFC 4314 3.4", acl::parse_list_rights),
+    Spec::new(
+        "LISTRIGHTS",
+        AfterLogin,
+        "RFC 4314 3.4",
+        acl::parse_list_rights,
+    ),
     Spec::new("SETACL", AfterLogin, "RFC 4314 3.1", acl::parse_set),
     Spec::new("DELETEACL", AfterLogin, "RFC 4314 3.2", acl::parse_delete),
     Spec::new("GETQUOTA", AfterLogin, "RFC 9208 4.1.2", quota::parse_get),
-    Spec::new("GETQUOTAROOT", AfterLogin, "RFC 9208 4.1.3", quota::parse_roots),
+    Spec::new(
+        "GETQUOTAROOT",
+        AfterLogin,
+        "RFC 9208 4.1.3",
+        quota::parse_roots,
+    ),
     Spec::new("SETQUOTA", AfterLogin, "RFC 9208 4.1.1", quota::parse_set),
-    Spec::new("GETMETADATA", AfterLogin, "RFC 5464 4.2", metadata::parse_get),
-    Spec::new("SETMETADATA", AfterLogin, "RFC 5464 4.3", metadata::parse_set),
+    Spec::new(
+        "GETMETADATA",
+        AfterLogin,
+        "RFC 5464 4.2",
+        metadata::parse_get,
+    ),
+    Spec::new(
+        "SETMETADATA",
+        AfterLogin,
+        "RFC 5464 4.3",
+        metadata::parse_set,
+    ),
     Spec::new("IDLE", AfterLogin, "RFC 2177", |p| bare(p, Command::Idle)),
     Spec::new("CHECK", Selected, "RFC 3501 6.4.1", |p| {
         bare(p, Command::Check)
