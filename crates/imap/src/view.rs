@@ -133,7 +133,7 @@ impl View {
         let index = if self.uids.get(*hint) == Some(&uid) {
             *hint
         } else {
-            self.uids.binary_search(&uid).ok()?
+            place_from(&self.uids, *hint, uid)?
         };
         *hint = index + 1;
         Some(index + 1)
@@ -433,6 +433,21 @@ impl View {
     }
 }
 
+/// The place of a UID, sought upwards from `hint` in steps that double: what is named in order lies near.
+fn place_from(uids: &[Uid], hint: usize, uid: Uid) -> Option<usize> {
+    let rest = uids.get(hint..).unwrap_or_default();
+    if rest.first().is_none_or(|first| *first > uid) {
+        return uids.binary_search(&uid).ok();
+    }
+    let mut step = 1;
+    while rest.get(step).is_some_and(|at| *at < uid) {
+        step *= 2;
+    }
+    let near = rest.get(step / 2..rest.len().min(step + 1))?;
+    let place = near.binary_search(&uid).ok()?;
+    Some(hint + step / 2 + place)
+}
+
 /// Writes VANISHED with every UID of `old` that `new` lacks.
 fn tell_vanished(old: &[Uid], new: &[Uid], out: &mut BytesMut) {
     let mut kept = new.iter().peekable();
@@ -456,6 +471,25 @@ fn tell_expunges(old: &[Uid], new: &[Uid], out: &mut BytesMut) {
             seq += 1;
         } else {
             write::count(out, seq, "EXPUNGE");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_place_is_found_from_wherever_it_is_sought(
+            numbers in proptest::collection::btree_set(1u32..400, 0..200),
+            hint in 0usize..220,
+            sought in 1u32..400,
+        ) {
+            let uids: Vec<Uid> = numbers.iter().filter_map(|number| Uid::new(*number)).collect();
+            let sought = Uid::new(sought).unwrap();
+            prop_assert_eq!(place_from(&uids, hint, sought), uids.binary_search(&sought).ok());
         }
     }
 }

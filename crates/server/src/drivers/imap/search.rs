@@ -261,6 +261,13 @@ fn by_marks(scope: &Scope, program: &Program) -> (Vec<Uid>, Vec<u32>) {
         (Some(first), Some(last)) => first.get()..=last.get(),
         _ => return (found, open),
     };
+    if let Some(test) = program.flag_test()
+        && scope.uids == scope.snapshot.uids
+    {
+        let marks = scope.snapshot.marks(range);
+        let fitting = marks.filter(|(_, mark)| test.fits(mark));
+        return (fitting.map(|(uid, _)| uid).collect(), open);
+    }
     let mut known = scope.uids.iter().peekable();
     for (uid, mark) in scope.snapshot.marks(range) {
         while known.next_if(|known| **known < uid).is_some() {}

@@ -132,6 +132,22 @@ pub(super) enum Program {
     Text(TextSearch),
 }
 
+/// A program that a mark decides with a look or two.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FlagTest {
+    set: Flags,
+    clear: Flags,
+    keyword: Option<KeywordId>,
+}
+
+impl FlagTest {
+    pub(super) fn fits(&self, mark: &Mark<'_>) -> bool {
+        mark.flags.contains(self.set)
+            && mark.flags.bits() & self.clear.bits() == 0
+            && self.keyword.is_none_or(|id| mark.keywords.contains(&id))
+    }
+}
+
 /// Days, in days since 1970-01-01.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Period {
@@ -201,6 +217,35 @@ impl Program {
             SearchKey::Header { field, text } => Self::Header(HeaderTest::new(field, &text)),
             SearchKey::Body(text) => Self::Body(TextSearch::new(&text)),
             SearchKey::Text(text) => Self::Text(TextSearch::new(&text)),
+        }
+    }
+
+    /// The same where only flags and a keyword are asked for.
+    pub(super) fn flag_test(&self) -> Option<FlagTest> {
+        let mut test = FlagTest::default();
+        self.add_to(&mut test).then_some(test)
+    }
+
+    fn add_to(&self, test: &mut FlagTest) -> bool {
+        match self {
+            Self::Is(true) => true,
+            Self::And(keys) => keys.iter().all(|key| key.add_to(test)),
+            Self::Flag(flag) => {
+                test.set = test.set | *flag;
+                true
+            }
+            Self::Not(key) => match **key {
+                Self::Flag(flag) if flag.bits().is_power_of_two() => {
+                    test.clear = test.clear | flag;
+                    true
+                }
+                _ => false,
+            },
+            Self::Keyword(id) if test.keyword.is_none() => {
+                test.keyword = Some(*id);
+                true
+            }
+            _ => false,
         }
     }
 
