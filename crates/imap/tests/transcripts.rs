@@ -35,6 +35,7 @@ fn transcripts() -> Vec<PathBuf> {
 
 /// What the other parser does not know, by a word of the response, and where it is defined.
 const UNKNOWN_THERE: &[(&str, &str)] = &[
+    ("]<4294967296> ", "RFC 9051 §9, partials of 64 bits"),
     ("* ESEARCH (", "RFC 4731, RFC 5267, RFC 7377, RFC 9394"),
     ("* UIDBATCHES (", "RFC 10022"),
     (" UIDFETCH (", "RFC 9586"),

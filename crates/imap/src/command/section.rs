@@ -34,9 +34,9 @@ pub enum SectionText {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Partial {
     /// The first octet, from 0.
-    pub start: u32,
+    pub start: u64,
     /// How many at most; never 0.
-    pub count: u32,
+    pub count: u64,
 }
 
 impl Section {
@@ -108,17 +108,17 @@ impl Partial {
         if !parser.eat(b'<') {
             return Ok(None);
         }
-        let start = parser.number()?;
+        let start = parser.number64()?;
         parser.expect(b'.', "expected . in the partial")?;
-        let count = parser.nz_number()?;
+        let count = parser.nz_number64()?;
         parser.expect(b'>', "expected > after the partial")?;
         Ok(Some(Self { start, count }))
     }
 
     /// First octet and length of what is left of `octets`.
     pub(crate) fn cut(self, octets: u64) -> (u64, u64) {
-        let start = u64::from(self.start).min(octets);
-        (start, u64::from(self.count).min(octets - start))
+        let start = self.start.min(octets);
+        (start, self.count.min(octets - start))
     }
 }
 

@@ -207,6 +207,14 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// A number of up to 64 bits that is not zero.
+    pub fn nz_number64(&mut self) -> Result<u64> {
+        match self.number64()? {
+            0 => Err(ParseError::Syntax("the number must not be zero")),
+            number => Ok(number),
+        }
+    }
+
     /// An astring: atom characters, or a string.
     pub fn astring(&mut self) -> Result<Cow<'a, [u8]>> {
         self.string_or(is_astring_char)

@@ -9,7 +9,7 @@ const SECOND: &str = "From: bob@example.net\r\nTo: ann@example.org\r\nCc: carol@
     Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\nWsO8cmljaCBpc3Qgc2Now7Zu\r\n";
 const THIRD: &str = "Subject: outer\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n\
     --x\r\nContent-Type: text/html\r\n\r\n<b>Needle</b> in hay\r\n--x\r\nContent-Type: message/rfc822\r\n\r\n\
-    Subject: buried\r\n\r\nDeep text\r\n--x\r\nContent-Type: application/octet-stream\r\n\
+    Subject: buried\r\n\r\nDeep text\r\n--x\r\nContent-Type: application/octet-stream; name=secret.bin\r\n\
     Content-Transfer-Encoding: base64\r\n\r\nTmVlZGxl\r\n--x--\r\n";
 
 fn filled(server: &Server) -> Client {
@@ -66,6 +66,8 @@ fn every_kind_of_key_finds_its_messages() {
         ("BODY buried", "3"),
         ("BODY \"deep TEXT\"", "3"),
         ("TEXT example.org", "1 2"),
+        ("TEXT secret.bin", "3"),
+        ("BODY secret.bin", ""),
         ("NOT TEXT example.org", "3"),
         ("OR BODY words SUBJECT lunch", "1 2"),
         ("UNSEEN TEXT needle", "3"),
