@@ -23,11 +23,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("imap_command", imap_command),
     ("imap_mutf7", imap_mutf7),
     ("imap_session", imap_session),
+    ("imap_url", imap_url),
     ("mime_envelope", mime_envelope),
     ("mime_fields", mime_fields),
     ("mime_header", mime_header),
     ("mime_row", mime_row),
     ("mime_scanner", mime_scanner),
+    ("mime_text", mime_text),
+    ("mime_thread", mime_thread),
     ("pop3_session", pop3_session),
     ("pop3_stuffer", pop3_stuffer),
     ("smtp_client", smtp_client),
@@ -155,6 +158,19 @@ pub fn imap_session(data: &[u8]) {
     nightmail_imap::fuzzing::run_session(Instant::now(), data);
 }
 
+/// An IMAP URL; what it is vouched for by is its beginning.
+pub fn imap_url(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let limits = nightmail_imap::Limits::default();
+    if let Ok(url) = nightmail_imap::url::ImapUrl::parse(text, &limits)
+        && let Some(authorization) = url.authorization
+    {
+        assert!(text.starts_with(&authorization.rump));
+    }
+}
+
 /// A header section, as an envelope.
 pub fn mime_envelope(data: &[u8]) {
     nightmail_mime::fuzzing::envelope(data);
@@ -191,6 +207,43 @@ pub fn mime_row(data: &[u8]) {
 pub fn mime_scanner(data: &[u8]) {
     let (piece, message) = data.split_first().unwrap_or((&0, &[]));
     nightmail_mime::fuzzing::scanner(message, usize::from(*piece));
+}
+
+/// A subject and a text in HTML: what is taken out of either is no longer than it.
+pub fn mime_text(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let subject = nightmail_mime::subject::BaseSubject::of(&text);
+    assert!(subject.text.len() <= text.len());
+    let _ = nightmail_mime::html::text_of(&text);
+}
+
+/// Messages, one on each line: its id, then what it refers to. Each of them is in one thread, once.
+pub fn mime_thread(data: &[u8]) {
+    let mut threader = nightmail_mime::thread::Threader::default();
+    let lines: Vec<&[u8]> = data.split(|octet| *octet == b'\n').collect();
+    for line in &lines {
+        let mut ids = line.split(|octet| *octet == b' ');
+        let id = ids.next().filter(|id| !id.is_empty());
+        let facts = nightmail_mime::thread::Facts {
+            subject: line.last().map(ToString::to_string).unwrap_or_default(),
+            is_reply: line.len() % 2 == 0,
+            sent_millis: line.len() as i64,
+        };
+        threader.add(id, ids, facts);
+    }
+    let mut depth_max = 0;
+    let mut told = vec![0_u32; lines.len()];
+    for row in threader.finish() {
+        assert!(
+            row.depth <= depth_max,
+            "a message is below the one before it"
+        );
+        depth_max = row.depth + 1;
+        if let Some(message) = row.message {
+            told[message as usize] += 1;
+        }
+    }
+    assert!(told.iter().all(|times| *times == 1), "every message, once");
 }
 
 /// A POP3 session: an octet for the size of pieces, then what the client sends.
