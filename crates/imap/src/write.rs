@@ -99,7 +99,8 @@ pub(crate) fn modseq(out: &mut BytesMut, modseq: ModSeq) {
 pub(crate) fn fetch_flags(out: &mut BytesMut, news: &FlagsNews<'_>, enabled: Enabled) {
     fetch_head(out, news.seq, news.uid, enabled);
     let mut separator: &[u8] = b"";
-    let tells_uid = news.tells_uid || enabled.has(Extension::Qresync);
+    // Whoever counts modification sequences is told the UID as well (RFC 7162 §3.1).
+    let tells_uid = news.tells_uid || enabled.has(Extension::Condstore);
     if tells_uid && !enabled.has(Extension::UidOnly) {
         out.put_slice(b"UID ");
         number(out, u64::from(news.uid.get()));

@@ -30,6 +30,7 @@ struct Labelled {
 /// A FETCH whose rows come.
 pub(super) struct Fetching {
     by_uid: bool,
+    tells_uid: bool,
     tells_flags: bool,
     tells_modseq: bool,
     cells: Vec<Cell>,
@@ -41,6 +42,7 @@ impl Fetching {
     pub(super) fn new(by_uid: bool, items: Vec<FetchItem>, plan: &FetchPlan) -> Self {
         Self {
             by_uid,
+            tells_uid: items.contains(&FetchItem::Uid),
             tells_flags: items.contains(&FetchItem::Flags),
             tells_modseq: items.contains(&FetchItem::ModSeq),
             cells: items
@@ -149,6 +151,8 @@ impl Fetching {
         let adds_flags = row.flags_changed && !self.tells_flags;
         let counts = enabled.has(Extension::Condstore);
         let adds_modseq = row.flags_changed && counts && !self.tells_modseq;
+        let names_uid = self.tells_uid || enabled.has(Extension::UidOnly);
+        let adds_uid = row.flags_changed && counts && !names_uid;
         if (self.tells_flags || adds_flags) && (!counts || self.tells_modseq || adds_modseq) {
             view.told_flags(row.uid, row.modseq, &row.flags);
         }
@@ -171,6 +175,10 @@ impl Fetching {
         if adds_flags {
             out.put_slice(b" FLAGS ");
             write::flags(out, &row.flags, recent);
+        }
+        if adds_uid {
+            out.put_slice(b" UID ");
+            write::number(out, u64::from(row.uid.get()));
         }
         if adds_modseq {
             out.put_u8(b' ');

@@ -56,9 +56,6 @@ pub(crate) fn run(session: &mut Session, select: Select) {
             return session.bad_with("UIDREQUIRED", "Messages have no numbers in this session");
         }
     }
-    if condstore {
-        session.enable(Extension::Condstore);
-    }
     if session.view().is_some() {
         // What comes before this is of the old mailbox, what comes after it of the new one (RFC 7162 §3.2.11).
         session
@@ -66,6 +63,9 @@ pub(crate) fn run(session: &mut Session, select: Select) {
             .put_slice(b"* OK [CLOSED] The mailbox before is closed\r\n");
     }
     session.deselect();
+    if condstore {
+        session.enable(Extension::Condstore);
+    }
     let name = mailbox.clone();
     let ask = Ask::Select {
         mailbox,

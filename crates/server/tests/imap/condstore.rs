@@ -112,8 +112,8 @@ fn a_silent_store_tells_the_modification_sequence_alone() {
     assert_eq!(
         told,
         [
-            format!("* 1 FETCH (MODSEQ ({modseq}))"),
-            format!("* 2 FETCH (MODSEQ ({modseq}))"),
+            format!("* 1 FETCH (UID 1 MODSEQ ({modseq}))"),
+            format!("* 2 FETCH (UID 2 MODSEQ ({modseq}))"),
         ],
         "what need not change is told all the same"
     );
@@ -144,7 +144,7 @@ fn reading_a_message_tells_that_it_is_seen_and_since_when() {
     client.fill("INBOX", 1);
     let known = highest(&client.texts("SELECT INBOX (CONDSTORE)"));
     let told = client.texts("FETCH 1 BODY[TEXT]");
-    let end = format!(" FLAGS (\\Seen \\Recent) MODSEQ ({}))", known + 1);
+    let end = format!(" FLAGS (\\Seen \\Recent) UID 1 MODSEQ ({}))", known + 1);
     assert!(told[0].ends_with(&end), "{told:?}");
 }
 
