@@ -77,29 +77,46 @@ pub struct GetMetadata {
     pub octets_max: Option<u64>,
 }
 
+/// Options may stand before the mailbox, as the grammar says (RFC 5464 §5), or after it, as the examples show (§4.2.1).
 pub(super) fn parse_get(parser: &mut Parser<'_>) -> Result<Command> {
     parser.space()?;
-    let (mut depth, mut octets_max) = (Depth::Zero, None);
+    let mut asked = Asked::default();
     if parser.peek() == Some(b'(') {
-        parser.list(2, "options", |parser| {
-            option(parser, &mut depth, &mut octets_max)
-        })?;
-        parser.space()?;
+        asked = options(parser)?;
     }
     let mailbox = subject(parser)?;
     parser.space()?;
+    let mut ahead = parser.clone();
+    if let Ok(after) = options(&mut ahead) {
+        asked = after;
+        *parser = ahead;
+    }
     let count_max = parser.limits().annotations_max;
     let entries = match parser.peek() {
         Some(b'(') => parser.list(count_max, "annotations", entry)?,
         _ => vec![entry(parser)?],
     };
     parser.end()?;
+    let (depth, octets_max) = asked;
     Ok(Command::GetMetadata(GetMetadata {
         mailbox,
         entries,
         depth,
         octets_max,
     }))
+}
+
+/// How deep, and how large values may be.
+type Asked = (Depth, Option<u64>);
+
+/// The options and the space after them.
+fn options(parser: &mut Parser<'_>) -> Result<Asked> {
+    let (mut depth, mut octets_max) = Asked::default();
+    parser.list(2, "options", |parser| {
+        option(parser, &mut depth, &mut octets_max)
+    })?;
+    parser.space()?;
+    Ok((depth, octets_max))
 }
 
 fn option(parser: &mut Parser<'_>, depth: &mut Depth, octets_max: &mut Option<u64>) -> Result<()> {

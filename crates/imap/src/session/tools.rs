@@ -10,8 +10,8 @@ use crate::command::search::SearchKey;
 use crate::enabled::{Enabled, Extension};
 use crate::io::{Answer, Ask, Output};
 use crate::limits::Config;
-use crate::reader::Literal;
 use crate::name::MailboxName;
+use crate::reader::Literal;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::set::UidSet;
 use crate::view::{Messages, View};
@@ -327,7 +327,11 @@ impl Session {
             Some(UidSet::range(*uids.first()?, *uids.last()?))
         });
         let some = self.limit(among.unwrap_or_default());
-        if self.running.as_ref().is_none_or(|running| running.limited.is_none()) {
+        if self
+            .running
+            .as_ref()
+            .is_none_or(|running| running.limited.is_none())
+        {
             return Some(key);
         }
         if !of_use && self.refuse_limited() {

@@ -335,7 +335,13 @@ fn what_is_taken_from_everybody_is_not_listed_to_those_it_is_given_to() {
     grant(&mut ann, "lr");
     assert_eq!(bob.ok(&format!("LIST \"\" {WORK}")).len(), 1);
     ann.ok("SETACL Work -anyone lr");
-    assert!(bob.tagged(&format!("STATUS {WORK} (MESSAGES)")).starts_with("NO [NONEXISTENT]"));
+    assert!(
+        bob.tagged(&format!("STATUS {WORK} (MESSAGES)"))
+            .starts_with("NO [NONEXISTENT]")
+    );
     let listed = bob.texts("LIST \"\" * RETURN (STATUS (MESSAGES))");
-    assert!(!listed.iter().any(|text| text.contains("Work")), "{listed:?}");
+    assert!(
+        !listed.iter().any(|text| text.contains("Work")),
+        "{listed:?}"
+    );
 }
