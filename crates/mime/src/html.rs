@@ -2,6 +2,8 @@
 
 /// A longer name of a character is none.
 const ENTITY_OCTETS_MAX: usize = 10;
+/// Stands for what only tells where words may be parted or joined.
+const INVISIBLE: char = '\u{200b}';
 
 /// The text between the tags: tags that end a line or a cell become a space, others nothing; scripts, styles and comments are
 /// left out; the commonest character references are read.
@@ -87,6 +89,7 @@ fn after_reference<'a>(text: &'a str, out: &mut String) -> &'a str {
         Some((character(name)?, text.get(end + 2..)?))
     });
     match found {
+        Some((INVISIBLE, rest)) => rest,
         Some((c, rest)) => {
             out.push(c);
             rest
@@ -98,7 +101,8 @@ fn after_reference<'a>(text: &'a str, out: &mut String) -> &'a str {
     }
 }
 
-fn character(name: &str) -> Option<char> {
+/// The character of an entity, by its name or number.
+pub(crate) fn character(name: &str) -> Option<char> {
     if let Some(number) = name.strip_prefix('#') {
         let code = match number.strip_prefix(['x', 'X']) {
             Some(hex) => u32::from_str_radix(hex, 16).ok()?,
@@ -112,7 +116,8 @@ fn character(name: &str) -> Option<char> {
         "gt" => '>',
         "quot" => '"',
         "apos" => '\'',
-        "nbsp" => ' ',
+        "nbsp" | "ensp" | "emsp" | "thinsp" => ' ',
+        "shy" | "zwnj" | "zwj" => INVISIBLE,
         "auml" => 'ä',
         "ouml" => 'ö',
         "uuml" => 'ü',
@@ -134,7 +139,12 @@ fn character(name: &str) -> Option<char> {
         "ndash" => '–',
         "mdash" => '—',
         "hellip" => '…',
+        "lsquo" => '‘',
+        "rsquo" => '’',
+        "ldquo" => '“',
+        "rdquo" => '”',
         "euro" => '€',
+        "copy" => '©',
         _ => return None,
     })
 }

@@ -259,14 +259,8 @@ impl Store {
         name: MailboxName,
         special_use: Option<SpecialUse>,
     ) -> Found<MailboxId> {
-        let reads = [
-            name_key(account, &name),
-            usage_key(account),
-            next_mailbox_key(),
-        ];
-        let intent = Intent::synced(move |tx| tx::create_mailbox(tx, account, &name, special_use))
-            .reading(reads);
-        Ok(self.committer.submit(intent).await?)
+        self.create_mailbox_within(Quota::default(), account, name, special_use)
+            .await
     }
 
     /// [`Self::create_mailbox`] for an account of which `quota` bounds the mailboxes.

@@ -7,19 +7,18 @@
     reason = "tests"
 )]
 
-use std::sync::Arc;
+mod common;
 
 use bytes::Bytes;
-use nightmail_commit::{CommitLimits, Committer, Intent, NewBlob};
-use nightmail_core::{AccountId, Address, ForwardPath, ReversePath};
-use nightmail_directory::{Directory, DirectoryOptions, NewAccount, NewDomain, Quota};
-use nightmail_engine::MemoryEngine;
-use nightmail_heap::{BlobBuilder, Heap, HeapOptions};
-use nightmail_queue::{BodyType, Content, Notify, Queue, Source};
-use nightmail_store::{Store, StoreOptions};
+use nightmail_commit::{Intent, NewBlob};
+use nightmail_core::{ForwardPath, ReversePath};
+use nightmail_heap::BlobBuilder;
+use nightmail_queue::{BodyType, Content, Notify, Source};
 use nightmail_switch::{
-    Body, Demands, Envelope, EnvelopeRecipient, Outcome, QuotaPolicy, Refusal, Switch, SwitchError,
+    Body, Demands, Envelope, EnvelopeRecipient, Outcome, QuotaPolicy, Refusal, SwitchError,
 };
+
+use common::{Site, address};
 
 const MESSAGE: &[u8] = b"From: a@x.test\r\nSubject: hello\r\n\r\nthe body\r\n";
 const SUCCESS: Notify = Notify::On {
@@ -28,55 +27,13 @@ const SUCCESS: Notify = Notify::On {
     delay: false,
 };
 
-struct Site {
-    store: Store,
-    directory: Directory,
-    queue: Arc<Queue>,
-    switch: Switch,
-    _dir: tempfile::TempDir,
-}
-
 impl Site {
     /// x.test with alice, who sends, and bob.
-    async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let heap = Heap::open(dir.path(), HeapOptions::default()).unwrap();
-        let engine = Arc::new(MemoryEngine::new());
-        let committer = Committer::start(engine, heap, CommitLimits::default());
-        let store = Store::new(committer.clone(), &StoreOptions::default());
-        let directory = Directory::new(committer.clone(), DirectoryOptions::default());
-        let queue = Arc::new(Queue::new(committer));
-        let switch = Switch::new(store.clone(), directory.clone(), Arc::clone(&queue))
-            .reporting_as("mx.x.test".parse().unwrap());
-        let site = Self {
-            store,
-            directory,
-            queue,
-            switch,
-            _dir: dir,
-        };
-        let domain = NewDomain::named("x.test".parse().unwrap());
-        site.directory.add_domain(domain).await.unwrap();
+    async fn with_accounts() -> Self {
+        let site = Self::empty().await;
         site.account("alice@x.test", None).await;
         site.account("bob@x.test", None).await;
         site
-    }
-
-    async fn account(&self, at: &str, bytes: Option<u64>) -> AccountId {
-        let new = NewAccount {
-            quota: bytes.map(|bytes| Quota {
-                bytes: Some(bytes),
-                ..Quota::UNLIMITED
-            }),
-            ..NewAccount::at(address(at))
-        };
-        let change = self.directory.change(move |tx| {
-            let id = nightmail_directory::tx::add_account(tx, &new)?;
-            nightmail_store::tx::create_account(tx, id)
-                .map_err(|abort| abort.map(|error| panic!("no mailboxes: {error}")))?;
-            Ok(id)
-        });
-        change.await.unwrap()
     }
 
     async fn alias(&self, from: &str, to: &[&str]) {
@@ -140,13 +97,9 @@ impl Site {
     }
 }
 
-fn address(text: &str) -> Address {
-    text.parse().unwrap()
-}
-
 #[tokio::test]
 async fn a_delivery_that_is_to_be_reported_is_reported_in_the_same_commit() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     let mut envelope = site
         .envelope(&[("bob@x.test", SUCCESS), ("r@far.test", SUCCESS)])
         .await;
@@ -179,7 +132,7 @@ async fn a_delivery_that_is_to_be_reported_is_reported_in_the_same_commit() {
 
 #[tokio::test]
 async fn an_alias_for_several_is_reported_as_expanded_and_its_copies_are_silent() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.alias("team@x.test", &["bob@x.test", "r@far.test"])
         .await;
     let envelope = site.envelope(&[("team@x.test", SUCCESS)]).await;
@@ -198,7 +151,7 @@ async fn an_alias_for_several_is_reported_as_expanded_and_its_copies_are_silent(
 
 #[tokio::test]
 async fn a_report_on_a_message_that_needs_tls_needs_it_too() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     let mut envelope = site.envelope(&[("bob@x.test", SUCCESS)]).await;
     envelope.reverse_path = ReversePath::Address("s@far.test".parse().unwrap());
     envelope.demands.require_tls = true;
@@ -210,7 +163,7 @@ async fn a_report_on_a_message_that_needs_tls_needs_it_too() {
 
 #[tokio::test]
 async fn nobody_is_told_who_did_not_ask_or_has_no_address() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     for notify in [Notify::Unspecified, Notify::Never] {
         let envelope = site.envelope(&[("bob@x.test", notify)]).await;
         site.switch.accept(envelope, site.blob()).await.unwrap();
@@ -226,7 +179,7 @@ async fn nobody_is_told_who_did_not_ask_or_has_no_address() {
 
 #[tokio::test]
 async fn of_recipients_with_answers_of_their_own_only_those_who_took_it_are_reported() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.account("full@x.test", Some(10)).await;
     let to = [("full@x.test", SUCCESS), ("bob@x.test", SUCCESS)];
     let envelope = Envelope {
@@ -248,7 +201,7 @@ async fn of_recipients_with_answers_of_their_own_only_those_who_took_it_are_repo
 
 #[tokio::test]
 async fn a_message_that_is_held_back_is_queued_whole_and_routed_when_it_is_let_go() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     let until = nightmail_commit::now().plus_millis(3_600_000);
     let mut envelope = site
         .envelope(&[("bob@x.test", SUCCESS), ("r@far.test", SUCCESS)])

@@ -8,69 +8,31 @@
     reason = "tests"
 )]
 
-use std::sync::Arc;
+mod common;
 
 use bytes::Bytes;
-use nightmail_commit::{CommitLimits, Committer, NewBlob};
-use nightmail_core::{AccountId, Address, Flags, ForwardPath, ReversePath};
-use nightmail_directory::{
-    AccountChange, AttachmentMode, Directory, DirectoryOptions, NewAccount, NewDomain, OverQuota,
-    Quota, Vacation,
-};
-use nightmail_engine::MemoryEngine;
-use nightmail_heap::{BlobBuilder, Heap, HeapOptions};
-use nightmail_queue::{BodyType, Notify, Queue, QueueMessage, Source};
-use nightmail_store::{MailboxName, Store, StoreOptions};
+use nightmail_commit::NewBlob;
+use nightmail_core::{AccountId, Flags, ForwardPath, ReversePath};
+use nightmail_directory::{AccountChange, AttachmentMode, OverQuota, Quota, Vacation};
+use nightmail_heap::BlobBuilder;
+use nightmail_queue::{BodyType, Notify, QueueMessage, Source};
+use nightmail_store::MailboxName;
 use nightmail_switch::{
-    Demands, Envelope, EnvelopeRecipient, Outcome, QuotaPolicy, Receipt, Refusal, Switch,
+    Demands, Envelope, EnvelopeRecipient, Outcome, QuotaPolicy, Receipt, Refusal,
 };
+
+use common::{Site, address};
 
 const SENDER: &str = "s@far.test";
 const MESSAGE: &str = "From: s@far.test\r\nTo: ann@x.test, bob@x.test, cat@x.test\r\nSubject: hello\r\n\
     Message-ID: <1@far.test>\r\n\r\nthe body\r\n";
 
-struct Site {
-    store: Store,
-    directory: Directory,
-    queue: Arc<Queue>,
-    switch: Switch,
-    _dir: tempfile::TempDir,
-}
-
-fn address(text: &str) -> Address {
-    text.parse().unwrap()
-}
-
 impl Site {
     /// x.test with ann, bob and cat.
-    async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let heap = Heap::open(dir.path(), HeapOptions::default()).unwrap();
-        let engine = Arc::new(MemoryEngine::new());
-        let committer = Committer::start(engine, heap, CommitLimits::default());
-        let store = Store::new(committer.clone(), &StoreOptions::default());
-        let directory = Directory::new(committer.clone(), DirectoryOptions::default());
-        let queue = Arc::new(Queue::new(committer));
-        let switch = Switch::new(store.clone(), directory.clone(), Arc::clone(&queue))
-            .reporting_as("mx.x.test".parse().unwrap());
-        let site = Self {
-            store,
-            directory,
-            queue,
-            switch,
-            _dir: dir,
-        };
-        let domain = NewDomain::named("x.test".parse().unwrap());
-        site.directory.add_domain(domain).await.unwrap();
+    async fn with_accounts() -> Self {
+        let site = Self::empty().await;
         for user in ["ann", "bob", "cat"] {
-            let new = NewAccount::at(address(&format!("{user}@x.test")));
-            let change = site.directory.change(move |tx| {
-                let id = nightmail_directory::tx::add_account(tx, &new)?;
-                nightmail_store::tx::create_account(tx, id)
-                    .map_err(|abort| abort.map(|error| panic!("no mailboxes: {error}")))?;
-                Ok(id)
-            });
-            change.await.unwrap();
+            site.account(&format!("{user}@x.test"), None).await;
         }
         site
     }
@@ -195,7 +157,7 @@ fn recipients(message: &QueueMessage) -> Vec<String> {
 
 #[tokio::test]
 async fn mail_is_sent_on_in_the_name_of_the_account_that_wants_it() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.forward("ann", &["a@out.test", "b@out.test"], false)
         .await;
     site.forward("bob", &["a@out.test"], true).await;
@@ -240,7 +202,7 @@ async fn mail_is_sent_on_in_the_name_of_the_account_that_wants_it() {
 
 #[tokio::test]
 async fn mail_without_a_sender_is_sent_on_without_one_and_nobody_is_told_of_its_failure() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.forward("ann", &["a@out.test"], false).await;
     site.send("", &["ann@x.test"], MESSAGE).await;
     let queued = site.queued().await;
@@ -251,7 +213,7 @@ async fn mail_without_a_sender_is_sent_on_without_one_and_nobody_is_told_of_its_
 
 #[tokio::test]
 async fn what_an_account_has_sent_on_before_stays_with_it() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.forward("ann", &["a@out.test", "bob@x.test"], false)
         .await;
     let again = format!(
@@ -265,7 +227,7 @@ async fn what_an_account_has_sent_on_before_stays_with_it() {
 
 #[tokio::test]
 async fn accounts_that_send_to_each_other_end_in_one_delivery() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.forward("ann", &["bob@x.test"], false).await;
     site.forward("bob", &["ann@x.test"], false).await;
     let receipt = site.send(SENDER, &["ann@x.test"], MESSAGE).await;
@@ -277,7 +239,7 @@ async fn accounts_that_send_to_each_other_end_in_one_delivery() {
 
 #[tokio::test]
 async fn a_report_to_an_account_is_sent_on_and_kept() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.forward("ann", &["a@out.test"], false).await;
     let path = ForwardPath::Address(address("ann@x.test"));
     let routed = site.switch.route(&path, true, None).await.unwrap().unwrap();
@@ -288,7 +250,7 @@ async fn a_report_to_an_account_is_sent_on_and_kept() {
 
 #[tokio::test]
 async fn a_sender_is_told_of_a_delivery_and_not_where_it_is_sent_on_to() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.forward("ann", &["a@out.test", "bob@x.test"], true)
         .await;
     let mut envelope = site.envelope("cat@x.test", &["ann@x.test"]).await;
@@ -305,7 +267,7 @@ async fn a_sender_is_told_of_a_delivery_and_not_where_it_is_sent_on_to() {
 
 #[tokio::test]
 async fn a_sender_is_answered_once() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.away("ann").await;
     site.away("bob").await;
     let to = ["ann@x.test", "bob@x.test"];
@@ -330,7 +292,7 @@ async fn a_sender_is_answered_once() {
 
 #[tokio::test]
 async fn what_no_person_wrote_to_the_account_is_not_answered() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.away("ann").await;
     for (from, message) in [
         ("", MESSAGE.to_owned()),
@@ -361,7 +323,7 @@ async fn what_no_person_wrote_to_the_account_is_not_answered() {
 
 #[tokio::test]
 async fn people_who_are_away_do_not_answer_each_other_for_ever() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.away("ann").await;
     site.away("bob").await;
     let receipt = site.send("bob@x.test", &["ann@x.test"], MESSAGE).await;
@@ -378,7 +340,7 @@ async fn people_who_are_away_do_not_answer_each_other_for_ever() {
 
 #[tokio::test]
 async fn who_sends_all_mail_on_is_away_too() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.away("ann").await;
     site.forward("ann", &["bob@x.test"], false).await;
     let receipt = site.send(SENDER, &["ann@x.test"], MESSAGE).await;
@@ -388,7 +350,7 @@ async fn who_sends_all_mail_on_is_away_too() {
 
 #[tokio::test]
 async fn nobody_answers_for_a_mailbox_that_is_full() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     site.away("ann").await;
     let full = AccountChange {
         quota: Some(Quota {
@@ -413,7 +375,7 @@ async fn nobody_answers_for_a_mailbox_that_is_full() {
 
 #[tokio::test]
 async fn an_account_says_whether_its_being_full_passes() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     for (user, over_quota) in [
         ("ann", OverQuota::Default),
         ("bob", OverQuota::Refuse),
@@ -462,7 +424,7 @@ async fn apart(site: &Site, quota: Quota) {
 
 #[tokio::test]
 async fn attachments_become_messages_of_their_own() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     apart(&site, Quota::UNLIMITED).await;
     let receipt = site
         .send(SENDER, &["ann@x.test", "bob@x.test"], ATTACHED)
@@ -502,7 +464,7 @@ async fn attachments_become_messages_of_their_own() {
 
 #[tokio::test]
 async fn a_message_that_is_broken_apart_fits_whole_or_not_at_all() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     for (messages, copies) in [(2, 0), (3, 3)] {
         let quota = Quota {
             messages: Some(messages),
@@ -518,7 +480,7 @@ async fn a_message_that_is_broken_apart_fits_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn what_is_submitted_is_kept_among_the_sent_mail_where_that_is_wanted() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     let ann = site.id("ann").await;
     let submit = async |to: &str| {
         let mut envelope = site.envelope("ann@x.test", &[to]).await;
@@ -547,7 +509,7 @@ async fn what_is_submitted_is_kept_among_the_sent_mail_where_that_is_wanted() {
 
 #[tokio::test]
 async fn accounts_with_a_bound_are_noted_as_grown() {
-    let site = Site::new().await;
+    let site = Site::with_accounts().await;
     let quota = Quota {
         bytes: Some(10_000),
         ..Quota::UNLIMITED

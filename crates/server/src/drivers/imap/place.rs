@@ -291,19 +291,27 @@ impl ImapSession {
     /// read is left as one that is gone.
     pub(super) async fn recheck_rights(&mut self) -> Result<(), Failure> {
         let (owner, mailbox) = (self.current()?.owner, self.current()?.mailbox);
-        if owner == self.account()? {
-            return Ok(());
-        }
-        let gone = Failure::Gone(Farewell::MailboxGone);
-        let Some(record) = self.record_of(owner).await? else {
-            return Err(gone);
-        };
-        let rights = self.rights_in(&record, mailbox).await?;
-        if !rights.contains(Rights::LOOKUP | Rights::READ) {
-            return Err(gone);
-        }
+        let rights = self.rights_now(owner, mailbox).await?;
         self.current_mut()?.rights = rights;
         Ok(())
+    }
+
+    /// What the session may do with a mailbox that is selected; a failure where it may no longer be read.
+    pub(super) async fn rights_now(
+        &self,
+        owner: AccountId,
+        mailbox: MailboxId,
+    ) -> Result<Rights, Failure> {
+        if owner == self.account()? {
+            return Ok(Rights::ALL);
+        }
+        let gone = || Failure::Gone(Farewell::MailboxGone);
+        let record = self.record_of(owner).await?.ok_or_else(gone)?;
+        let rights = self.rights_in(&record, mailbox).await?;
+        match rights.contains(Rights::LOOKUP | Rights::READ) {
+            true => Ok(rights),
+            false => Err(gone()),
+        }
     }
 }
 

@@ -61,7 +61,10 @@ impl ImapSession {
         match &url.mailbox {
             Some(name) => Ok(self.place_with(name, Rights::READ).await?.mailbox),
             None => match &self.selected {
-                Some(selected) => Ok(selected.mailbox),
+                Some(selected) => {
+                    self.rights_now(selected.owner, selected.mailbox).await?;
+                    Ok(selected.mailbox)
+                }
                 None => Err(bad_url()),
             },
         }
