@@ -177,6 +177,7 @@ pub(crate) fn admin_context(
     let files = config.clone();
     let maintenance = MaintenanceOptions {
         grace_millis: i64::try_from(config.store.reclaim_grace.as_millis()).unwrap_or(i64::MAX),
+        undelete_window: config.mailboxes.undelete_window,
         live_percent_max: u64::from(100_u32.saturating_sub(config.store.compaction_dead_percent)),
     };
     Ok(AdminContext::new(

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nightmail_access::{Greylist, GreylistOptions};
 use nightmail_commit::Compactor;
@@ -33,6 +33,8 @@ pub type ListCertificates = Arc<dyn Fn() -> Vec<CertificateView> + Send + Sync>;
 pub struct MaintenanceOptions {
     /// How long a body that nobody refers to is kept, in milliseconds.
     pub grace_millis: i64,
+    /// How long a deleted message can be brought back.
+    pub undelete_window: Duration,
     /// A file of bodies is rewritten when less than this part of it is needed, in percent.
     pub live_percent_max: u64,
 }
@@ -41,6 +43,7 @@ impl Default for MaintenanceOptions {
     fn default() -> Self {
         Self {
             grace_millis: 3_600_000,
+            undelete_window: Duration::from_secs(7 * 24 * 3600),
             live_percent_max: 70,
         }
     }

@@ -305,6 +305,9 @@ pub struct CheckView {
 /// What reclaiming did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ReclaimView {
+    /// Deleted messages that could no longer be brought back, removed for good.
+    #[serde(default)]
+    pub purged: u64,
     /// Bodies that nobody refers to, marked to be deleted after the grace period.
     pub condemned: u64,
     /// Bodies deleted.

@@ -44,6 +44,7 @@ impl World {
             Arc::new(Queue::new(committer)),
             MaintenanceOptions {
                 grace_millis: 0,
+                undelete_window: std::time::Duration::ZERO,
                 live_percent_max: 70,
             },
             Arc::new(|password| {

@@ -180,6 +180,8 @@ metrics_table! {
     HEAP_OCTETS_RECLAIMABLE = "nightmail_heap_octets_reclaimable" Gauge "";
     /// Octets of the heap given back by compaction.
     HEAP_OCTETS_RECLAIMED = "nightmail_heap_octets_reclaimed_total" Counter "";
+    /// Deleted messages that could no longer be brought back.
+    STORE_MESSAGES_PURGED = "nightmail_store_messages_purged_total" Counter "";
     /// Messages that nothing referred to and that were given up.
     HEAP_BLOBS_RECLAIMED = "nightmail_heap_blobs_reclaimed_total" Counter "";
     /// Changes committed together.

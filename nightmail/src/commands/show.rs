@@ -243,7 +243,7 @@ fn mailbox(view: &MailboxView) -> String {
         .add("UIDVALIDITY", view.uid_validity)
         .add("UIDNEXT", view.uid_next)
         .add("HIGHESTMODSEQ", view.highest_modseq)
-        .add("entries of its access list", view.shared_with);
+        .add("shared", view.shared_with);
     fields.render()
 }
 
@@ -281,6 +281,7 @@ fn checked(view: &CheckView) -> String {
 fn reclaimed(view: &ReclaimView) -> String {
     let mut fields = Fields::new();
     fields
+        .add("deleted messages removed for good", view.purged)
         .add(
             "bodies to be deleted after the grace period",
             view.condemned,

@@ -39,7 +39,7 @@ pub struct Plan {
     pub nats: bool,
     /// Heartbeat and lease as the configuration names them; those that the program has by default when absent.
     pub beat: Option<(&'static str, &'static str)>,
-    /// How long a message that nobody refers to is kept.
+    /// How long a message that nobody refers to is kept, and how long a deleted one can be brought back.
     pub reclaim_grace: &'static str,
     /// Further sections of each node's configuration.
     pub settings: String,
@@ -183,7 +183,11 @@ impl ClusterSite {
             None => bare.replace("http = \"off\"", &format!("http = \"{}\"", node.http)),
         };
         let settings = self.settings(node, plan);
-        std::fs::write(node.site.config(), own + &settings + &plan.settings).unwrap();
+        // What is deleted can be brought back for as long as what nobody refers to is kept.
+        let grace = plan.reclaim_grace;
+        let mailboxes = format!("[mailboxes]\nundelete_window = \"{grace}\"\n");
+        let all = own + &settings + &plan.settings + &mailboxes;
+        std::fs::write(node.site.config(), all).unwrap();
     }
 
     fn settings(&self, node: &Node, plan: &Plan) -> String {

@@ -48,7 +48,10 @@ pub(super) async fn check(context: &AdminContext, read_blobs: bool, repair: bool
     }))
 }
 
-/// Deletes bodies whose grace period is over, then rewrites the files that hold little else.
+/// Messages removed for good in one step.
+const PURGED_AT_ONCE: usize = 10_000;
+
+/// Removes deleted messages that can no longer be brought back, deletes bodies whose grace period is over, then rewrites the files that hold little else.
 pub(super) async fn reclaim(context: &AdminContext) -> Answer {
     let engine = context.store.committer().engine();
     let options = ReclaimOptions {
@@ -57,6 +60,14 @@ pub(super) async fn reclaim(context: &AdminContext) -> Answer {
     };
     let reclaimer = Reclaimer::new(std::sync::Arc::clone(engine), options);
     let mut view = ReclaimView::default();
+    loop {
+        let (now, window) = (nightmail_commit::now(), context.maintenance.undelete_window);
+        let purging = context.store.purge_expunged(now, window, PURGED_AT_ONCE);
+        match purging.await? {
+            0 => break,
+            purged => view.purged += purged as u64,
+        }
+    }
     loop {
         let report = reclaimer.run_once(nightmail_commit::now()).await?;
         view.condemned += report.condemned;
