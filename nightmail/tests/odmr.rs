@@ -210,6 +210,21 @@ fn mail_that_a_customer_does_not_confirm_waits_for_its_next_call() {
     assert_eq!(subjects(&got), ["one"]);
 }
 
+#[test]
+fn mail_that_has_only_just_come_is_fetched() {
+    let world = World::new();
+    for number in 0..20 {
+        world.submit(&number.to_string(), "ann@customer.test");
+        let mut smtp = world.customer();
+        assert_eq!(smtp.say("ATRN").unwrap().code, 250);
+        let got = Customer {
+            smtp,
+            offers: CHUNKS,
+        };
+        assert_eq!(subjects(&got.take_all()), [number.to_string()]);
+    }
+}
+
 /// Fetches over TLS: prints the content of the first message.
 const OVER_TLS: &str = r#"
 import base64, socket, ssl, sys

@@ -3,9 +3,10 @@
 //! The mail of the domains fetched is this session's while it lasts: nobody else begins to send it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nightmail_core::{Domain, QueueId};
-use nightmail_queue::{Destination, HurryTarget, QueueMessage};
+use nightmail_queue::{Alteration, Destination, HurryTarget, QueueMessage, Recipient, Ticket};
 use nightmail_smtp::TlsFacts;
 use nightmail_smtp::client::{Config, Protocol, TlsPolicy};
 
@@ -22,6 +23,10 @@ use crate::wire::{AsyncStream, Wire};
 
 /// Messages read from the index at once.
 const PAGE: usize = 100;
+
+/// How long a customer waits for who is at a message already, and how often that is looked at.
+const OTHERS_WAIT: Duration = Duration::from_secs(5);
+const OTHERS_POLL: Duration = Duration::from_millis(5);
 
 /// What a session that was turned around came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -142,10 +147,10 @@ impl Delivery {
         report: &mut TurnReport,
     ) -> Result<(), DeliveryError> {
         let channel = &self.channel;
-        let now = nightmail_commit::now();
-        let Some(ticket) = channel.queue.take_also(id, &message, destination, now) else {
+        let Some(ticket) = self.claim(destination, id, &message).await? else {
             return Ok(());
         };
+        let now = nightmail_commit::now();
         let taken = channel.flights.begin(ticket);
         // Somebody may have been at it between the look and the claim.
         let Some(message) = channel.queue.load(&[id]).await?.pop().flatten() else {
@@ -180,5 +185,34 @@ impl Delivery {
             taken.finish();
         }
         Ok(())
+    }
+
+    /// The right to send a message. Whoever took it up before the customer called is waited for, and the mail made due
+    /// once more: that may have ended in putting it off.
+    async fn claim(
+        &self,
+        destination: &Destination,
+        id: QueueId,
+        message: &QueueMessage,
+    ) -> Result<Option<Ticket>, DeliveryError> {
+        let queue = &self.channel.queue;
+        let ticket = queue.take_also(id, message, destination, nightmail_commit::now());
+        if ticket.is_some() {
+            return Ok(ticket);
+        }
+        let others_end = async {
+            while queue.is_in_hand_for(id, destination) {
+                tokio::time::sleep(OTHERS_POLL).await;
+            }
+        };
+        if tokio::time::timeout(OTHERS_WAIT, others_end).await.is_err() {
+            return Ok(None);
+        }
+        let fetched = destination.clone();
+        let meant = move |_: &QueueMessage, one: &Recipient| one.destination() == fetched;
+        queue.alter(id, Alteration::Retry, meant).await?;
+        let message = queue.load(&[id]).await?.pop().flatten();
+        let now = nightmail_commit::now();
+        Ok(message.and_then(|message| queue.take_also(id, &message, destination, now)))
     }
 }
