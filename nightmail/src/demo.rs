@@ -16,7 +16,7 @@ use nightmail_server::config::{
 
 use crate::cli::Place;
 use crate::error::CommandError;
-use crate::serve::Started;
+use crate::serve::{Started, taken_over};
 
 const DOMAIN: &str = "example.test";
 const USERS: [&str; 2] = ["alice", "bob"];
@@ -58,10 +58,11 @@ pub(crate) async fn run(place: &Place, args: DemoArgs) -> Result<ExitCode, Comma
         ));
     }
     let data = place.data.clone().unwrap_or_else(|| PathBuf::from(DATA));
+    let signals = taken_over()?;
     let started = Started::open(config(&data, args)?).await?;
     fill(&started.admin).await?;
     let text = instructions(&data, args);
-    Box::pin(started.serve(move || println!("{text}"))).await
+    Box::pin(started.serve(signals, move || println!("{text}"))).await
 }
 
 fn config(data: &Path, args: DemoArgs) -> Result<Config, CommandError> {

@@ -10,7 +10,7 @@ use nightmail_server::config::{Config, preflight};
 use nightmail_server::metrics::Metrics;
 use nightmail_server::net::Sockets;
 use nightmail_server::node::{AdminApi, serve};
-use nightmail_server::shutdown::Ended;
+use nightmail_server::shutdown::{Ended, Signals};
 use nightmail_server::system::{self, Confinement, Identity};
 
 use crate::cli::Place;
@@ -35,9 +35,19 @@ pub(crate) async fn run(
     config: Config,
     confinement: Confinement,
 ) -> Result<ExitCode, CommandError> {
-    let started = Started::open(config).await?;
+    let mut signals = taken_over()?;
+    let started = tokio::select! {
+        started = Box::pin(Started::open(config)) => started?,
+        // A database may be waited for.
+        () = signals.told_to_stop() => return Ok(ExitCode::SUCCESS),
+    };
     confinement.report();
-    Box::pin(started.serve(|| {})).await
+    Box::pin(started.serve(signals, || {})).await
+}
+
+/// The signals, which this process obeys in its own way from now on.
+pub(crate) fn taken_over() -> Result<Signals, CommandError> {
+    Signals::take_over().map_err(CommandError::io("cannot take over signals"))
 }
 
 /// A server whose ports are bound and whose store is open, and that does not serve yet.
@@ -81,7 +91,11 @@ impl Started {
     }
 
     /// Listens until stopped; `ready` is called once it does.
-    pub(crate) async fn serve(self, ready: impl FnOnce()) -> Result<ExitCode, CommandError> {
+    pub(crate) async fn serve(
+        self,
+        signals: Signals,
+        ready: impl FnOnce(),
+    ) -> Result<ExitCode, CommandError> {
         let socket = self.config.admin_socket();
         let says = format!(
             "cannot listen on the admin socket {}; its directory must exist and belong to the server's user",
@@ -98,6 +112,7 @@ impl Started {
             self.backend,
             self.metrics,
             api,
+            signals,
             ready,
         )
         .await;

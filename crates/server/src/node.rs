@@ -31,9 +31,7 @@ use crate::outbound::delivery_options;
 use crate::outbound_tls::{self, OutboundTls};
 use crate::reports::SwitchedReports;
 use crate::services::{Services, SharedServices};
-use crate::shutdown::{
-    Ended, Pace, Shutdown, Stopper, Tasks, obey_signals, shutdown_pair, supervise,
-};
+use crate::shutdown::{Ended, Pace, Shutdown, Signals, Stopper, Tasks, shutdown_pair, supervise};
 use crate::system;
 use crate::tls::TlsContext;
 
@@ -59,6 +57,7 @@ pub async fn serve(
     backend: Backend,
     metrics: Metrics,
     admin: AdminApi,
+    signals: Signals,
     ready: impl FnOnce(),
 ) -> Result<Ended, ServerError> {
     let (stopper, shutdown) = shutdown_pair();
@@ -112,8 +111,8 @@ pub async fn serve(
         start_delivery(&services, &backend, &outbound_tls, &shutdown, &mut tasks)?;
     }
     let reload = services.tls.clone();
-    let signals = obey_signals(stopper.clone(), move || reload.reload_and_log());
-    tasks.background.spawn(report("signals", signals));
+    let obeying = signals.obey(stopper.clone(), move || reload.reload_and_log());
+    tasks.background.spawn(obeying);
     let interval = services.config.tls.reload_interval;
     tasks
         .background

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -103,25 +103,42 @@ pub fn shutdown_pair() -> (Stopper, Shutdown) {
     (Stopper(sender), Shutdown(receiver))
 }
 
-/// Takes over the signals at once, and obeys them in the future returned, until aborting: SIGTERM or SIGINT
-/// begins leaving, another one draining if that has not begun by itself, and one more aborting; SIGHUP calls
-/// `reload`.
-pub fn obey_signals(
-    stopper: Stopper,
-    reload: impl Fn() + Send,
-) -> impl Future<Output = std::io::Result<()>> + Send {
-    let term = signal(SignalKind::terminate());
-    let int = signal(SignalKind::interrupt());
-    let hup = signal(SignalKind::hangup());
-    async move {
-        let (mut term, mut int, mut hup) = (term?, int?, hup?);
+/// The signals of the process, taken over: what comes while nobody listens is heard by who listens next.
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over: they do not end the process by themselves any more.
+    pub fn take_over() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT, for a server that has not begun to serve.
+    pub async fn told_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+        info!("told to stop before it was ready");
+    }
+
+    /// Obeys the signals until aborting: SIGTERM or SIGINT begins leaving, another one draining if that has not begun by
+    /// itself, and one more aborting; SIGHUP calls `reload`.
+    pub async fn obey(mut self, stopper: Stopper, reload: impl Fn() + Send) {
         let mut token = stopper.token();
         loop {
             tokio::select! {
-                () = token.aborting() => return Ok(()),
-                _ = hup.recv() => reload(),
-                _ = term.recv() => step(&stopper),
-                _ = int.recv() => step(&stopper),
+                () = token.aborting() => return,
+                _ = self.hup.recv() => reload(),
+                _ = self.term.recv() => step(&stopper),
+                _ = self.int.recv() => step(&stopper),
             }
         }
     }

@@ -6,7 +6,7 @@ use std::process::{Command, id};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightmail_server::shutdown::{obey_signals, shutdown_pair};
+use nightmail_server::shutdown::{Signals, shutdown_pair};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -24,7 +24,11 @@ async fn hup_reloads_and_each_term_or_int_stops_one_step_further() {
     let (stopper, mut token) = shutdown_pair();
     let reloaded = Arc::new(Notify::new());
     let notify = Arc::clone(&reloaded);
-    let obeying = tokio::spawn(obey_signals(stopper, move || notify.notify_one()));
+    let mut signals = Signals::take_over().unwrap();
+    send("-TERM");
+    timeout(SOON, signals.told_to_stop()).await.unwrap();
+    assert!(!token.is_leaving());
+    let obeying = tokio::spawn(signals.obey(stopper, move || notify.notify_one()));
     send("-HUP");
     timeout(SOON, reloaded.notified()).await.unwrap();
     assert!(!token.is_leaving());
@@ -35,5 +39,5 @@ async fn hup_reloads_and_each_term_or_int_stops_one_step_further() {
     timeout(SOON, token.draining()).await.unwrap();
     send("-INT");
     timeout(SOON, token.aborting()).await.unwrap();
-    timeout(SOON, obeying).await.unwrap().unwrap().unwrap();
+    timeout(SOON, obeying).await.unwrap().unwrap();
 }
