@@ -21,7 +21,7 @@ impl Structure {
     pub fn encode(&self) -> Vec<u8> {
         let mut row = RowWriter::new(VERSION);
         row.varint(self.octets);
-        row.varint(u64::from(self.trace.present));
+        row.varint(u64::from(self.trace.bits()));
         row.varint(u64::from(self.trace.received_count));
         write_list(&mut row, &self.trace.delivered_to, |row, value| {
             row.bytes(value);
@@ -39,12 +39,13 @@ impl Structure {
             depth: 0,
         };
         reader.octets = reader.row.varint()?;
+        let trace = Trace::from_bits(reader.u32()?);
         let structure = Self {
             octets: reader.octets,
             trace: Trace {
-                present: reader.u32()?,
                 received_count: reader.u32()?,
                 delivered_to: reader.list(Reader::bytes)?,
+                ..trace
             },
             message: reader.message(0)?,
         };

@@ -142,6 +142,11 @@ impl Structure {
         self.trace.has(field)
     }
 
+    /// Whether the envelope may have only the first of several fields where a header has one only (RFC 5322 §3.6).
+    pub const fn repeats_fields(&self) -> bool {
+        self.trace.repeats
+    }
+
     /// Whether the top-level header lets the message go without TLS where nothing else would do (RFC 8689 §3).
     pub const fn tls_is_optional(&self) -> bool {
         self.trace.tls_is_optional()

@@ -77,12 +77,16 @@ impl KnownField {
 /// The bit of [`Trace`] for a message that may go without TLS: above those of the known fields, and as their only one
 /// about a value.
 const TLS_OPTIONAL: u32 = 1 << 31;
+/// The bit of a row for a header of which [`Trace::repeats`] is false; rows of before do not say.
+const ONCE: u32 = 1 << 30;
 
 /// What a top-level header shows of the message's way.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Trace {
     /// One bit for each [`KnownField`], and [`TLS_OPTIONAL`].
     pub(crate) present: u32,
+    /// Whether one of Subject, Message-ID and In-Reply-To may be there more than once, so that the envelope has not all.
+    pub(crate) repeats: bool,
     /// How many Received fields there are.
     pub received_count: u32,
     /// The values of Delivered-To fields, trimmed, without angle brackets.
@@ -104,8 +108,12 @@ impl Trace {
     }
 
     pub(crate) fn add(&mut self, known: KnownField, field: &Field<'_>, deliveries_max: usize) {
+        let again = self.has(known);
         self.present |= known.bit();
         match known {
+            KnownField::Subject | KnownField::MessageId | KnownField::InReplyTo => {
+                self.repeats |= again;
+            }
             KnownField::Received => self.received_count = self.received_count.saturating_add(1),
             KnownField::DeliveredTo if self.delivered_to.len() < deliveries_max => {
                 let value = header::unfold(field.value);
@@ -116,6 +124,23 @@ impl Trace {
                     .push(lex::trim(bare.unwrap_or(&value)).to_vec());
             }
             _ => {}
+        }
+    }
+
+    /// What a row keeps of the fields that are there.
+    pub(crate) const fn bits(&self) -> u32 {
+        match self.repeats {
+            true => self.present,
+            false => self.present | ONCE,
+        }
+    }
+
+    /// The reverse of [`Self::bits`], without the rest.
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self {
+            present: bits & !ONCE,
+            repeats: bits & ONCE == 0,
+            ..Self::default()
         }
     }
 
@@ -159,6 +184,27 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_the_envelope_has_only_the_first_of_are_noted() {
+        for (header, repeats) in [
+            (
+                &b"Message-ID: a\r\nSubject: b\r\nTo: c\r\nTo: d\r\n\r\nSubject: e"[..],
+                false,
+            ),
+            (b"Message-ID: a\r\nMESSAGE-ID: a\r\n\r\n", true),
+            (
+                b"Subject: a\r\nMessage-ID: b\r\nSubject: a\r\nIn-Reply-To: c\r\n\r\n",
+                true,
+            ),
+        ] {
+            let trace = Trace::parse(header, 1);
+            assert_eq!(trace.repeats, repeats, "{header:?}");
+            assert_eq!(Trace::from_bits(trace.bits()), trace);
+        }
+        let of_before = Trace::from_bits(KnownField::Subject.bit());
+        assert!(of_before.repeats && of_before.has(KnownField::Subject));
+    }
+
+    #[test]
     fn only_the_word_no_makes_tls_optional() {
         let is_optional = |header: &[u8]| Trace::parse(header, 1).tls_is_optional();
         assert!(is_optional(b"Date: x\r\nTLS-Required: No\r\n\r\n"));
@@ -175,7 +221,7 @@ mod tests {
 
     #[test]
     fn every_known_field_has_a_bit_of_its_own() {
-        let mut seen = TLS_OPTIONAL;
+        let mut seen = TLS_OPTIONAL | ONCE;
         for (field, name) in KnownField::NAMES {
             assert_eq!(
                 KnownField::parse(name.to_lowercase().as_bytes()),

@@ -79,6 +79,35 @@ fn every_kind_of_key_finds_its_messages() {
 }
 
 #[test]
+fn every_occurrence_of_a_field_counts() {
+    let server = Server::start();
+    let mut client = server.selected("INBOX");
+    for header in [
+        "Message-ID:\r\n <one@a.test>\r\nIn-Reply-To: <zero@a.test>\r\n <nil@a.test>\r\n",
+        "Message-ID: <two@a.test>\r\nSubject: first\r\nMessage-Id: <three@a.test>\r\nSubject: second\r\n",
+        "Subject: first\r\n",
+    ] {
+        let message = format!("{header}\r\nIn-Reply-To: <body@a.test>\r\n");
+        client.append("INBOX", message.as_bytes());
+    }
+    for (key, expected) in [
+        ("HEADER Message-ID <ONE@a.test>", "1"),
+        ("HEADER Message-ID two", "2"),
+        ("HEADER Message-ID three", "2"),
+        ("HEADER Message-ID \"\"", "1 2"),
+        ("NOT HEADER Message-ID a.test", "3"),
+        ("HEADER In-Reply-To \"<zero@a.test> <nil\"", "1"),
+        ("HEADER In-Reply-To body", ""),
+        ("HEADER Subject second", "2"),
+        ("HEADER Subject first", "2 3"),
+    ] {
+        let found = client.texts(&format!("SEARCH {key}"));
+        let expected = format!("* SEARCH {expected}");
+        assert_eq!(found, [expected.trim_end()], "{key}");
+    }
+}
+
+#[test]
 fn text_is_compared_decoded_in_any_charset() {
     let server = Server::start();
     let mut client = filled(&server);

@@ -416,17 +416,23 @@ impl HeaderTest {
         by_structure.or_else(|| facts.header.map(|header| self.test_header(header)))
     }
 
-    /// Which known fields there are, and the subject, is kept beside the message; what the prefix adds is seen in the
-    /// prefix.
+    /// Which known fields there are, and what subject and ids say, is kept beside the message; what the prefix adds is
+    /// seen in the prefix.
     fn test_structure(&self, item: &Item) -> Option<bool> {
         let known = self.known.filter(|_| is_read_whole(item))?;
         let structure: &Structure = &item.structure;
         match (structure.has_field(known), &self.text) {
             (false, _) if !self.is_in_prefix(item) => Some(false),
             (_, None) => Some(true),
-            (true, Some(text)) if known == KnownField::Subject => {
-                let subject = structure.envelope().subject.as_deref()?;
-                Some(text.is_in(&encoded_word::decode_words(subject)))
+            (true, Some(text)) if !structure.repeats_fields() && !self.is_in_prefix(item) => {
+                let envelope = structure.envelope();
+                let value = match known {
+                    KnownField::Subject => &envelope.subject,
+                    KnownField::MessageId => &envelope.message_id,
+                    KnownField::InReplyTo => &envelope.in_reply_to,
+                    _ => return None,
+                };
+                Some(text.is_in(&encoded_word::decode_words(value.as_deref()?)))
             }
             _ => None,
         }
