@@ -184,22 +184,21 @@ impl Commit {
                 durability = Durability::Synced;
             }
         }
-        if rows.overlay.is_empty() {
+        if rows.is_unchanged() {
             return Ok(None);
         }
         let GroupRows {
             mut base,
             overlay,
+            added: mut writes,
             touched,
         } = rows;
         let checks = touched
             .into_iter()
             .filter_map(|key| base.remove(&key).map(|expected| Check { key, expected }))
             .collect();
-        let writes = overlay
-            .into_iter()
-            .map(|(key, value)| Write { key, value })
-            .collect();
+        let others = overlay.into_iter();
+        writes.extend(others.map(|(key, value)| Write { key, value }));
         Ok(Some(RanGroup {
             batch: Batch { checks, writes },
             topics,
@@ -217,12 +216,14 @@ impl Commit {
         now: Timestamp,
         topics: &mut Vec<Topic>,
     ) -> Result<bool, CommitFailure> {
+        rows.show_added();
         for _ in 0..self.limits.loads_max {
             let blobs = job.blobs().to_vec();
             let mut tx = Tx::new(rows, &blobs, &bytes.locations, now);
             let ran = job.run(&mut tx);
             let Tx {
                 writes,
+                added,
                 touched,
                 topics: published,
                 ..
@@ -230,12 +231,9 @@ impl Commit {
             match ran {
                 Ran::Refused => return Ok(false),
                 Ran::Done => {
-                    let wrote = !writes.is_empty();
+                    let wrote = !writes.is_empty() || !added.is_empty();
                     rows.touched.extend(touched);
-                    match rows.overlay.is_empty() {
-                        true => rows.overlay = writes,
-                        false => rows.overlay.extend(writes),
-                    }
+                    rows.take_in(writes, added);
                     topics.extend(published);
                     return Ok(wrote);
                 }

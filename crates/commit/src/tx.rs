@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use nightmail_core::{BlobId, Timestamp};
-use nightmail_engine::{RowKey, Value};
+use nightmail_engine::{RowKey, Value, Write};
 use nightmail_heap::Location;
 
 use crate::blob::{BlobRow, Owner, PRESENT, condemned_key, meta_key};
@@ -30,8 +30,33 @@ pub(crate) struct GroupRows {
     pub base: RowMap<Option<Value>>,
     /// As written by the intents that have run.
     pub overlay: RowMap<Option<Value>>,
+    /// New rows that the last of them added.
+    pub added: Vec<Write>,
     /// Rows of `base` that an intent which succeeded has looked at.
     pub touched: RowSet,
+}
+
+impl GroupRows {
+    /// Whether nothing has been written.
+    pub fn is_unchanged(&self) -> bool {
+        self.overlay.is_empty() && self.added.is_empty()
+    }
+
+    /// Has the next intent see what the last one added.
+    pub fn show_added(&mut self) {
+        let added = std::mem::take(&mut self.added).into_iter();
+        self.overlay
+            .extend(added.map(|write| (write.key, write.value)));
+    }
+
+    /// Takes in what an intent wrote, after [`Self::show_added`].
+    pub fn take_in(&mut self, writes: RowMap<Option<Value>>, added: Vec<Write>) {
+        match self.overlay.is_empty() {
+            true => self.overlay = writes,
+            false => self.overlay.extend(writes),
+        }
+        self.added = added;
+    }
 }
 
 /// One run of one intent.
@@ -41,6 +66,7 @@ pub struct Tx<'a> {
     locations: &'a HashMap<BlobId, Location>,
     now: Timestamp,
     pub(crate) writes: RowMap<Option<Value>>,
+    pub(crate) added: Vec<Write>,
     pub(crate) touched: Vec<RowKey>,
     pub(crate) topics: Vec<Topic>,
 }
@@ -58,6 +84,7 @@ impl<'a> Tx<'a> {
             locations,
             now,
             writes: RowMap::default(),
+            added: Vec::new(),
             touched: Vec::new(),
             topics: Vec::new(),
         }
@@ -148,7 +175,19 @@ impl<'a> Tx<'a> {
     /// The blob's own row need not be read for that: while that reference stands the reclaimer finds it, and after it
     /// is taken away the reclaimer looks again and finds this one.
     pub fn link_again(&mut self, blob: BlobId, owner: Owner) {
-        self.put(owner.link_key(blob), PRESENT);
+        self.add(owner.link_key(blob), PRESENT);
+    }
+
+    /// Puts a row that is not there yet and that this intent neither reads nor writes again. Intents that come after it
+    /// in its group see it like any other.
+    pub fn add(&mut self, key: RowKey, value: impl Into<Bytes>) {
+        let value = Some(value.into());
+        self.added.push(Write { key, value });
+    }
+
+    /// Makes room for so many rows to be added.
+    pub fn will_add(&mut self, rows: usize) {
+        self.added.reserve(rows);
     }
 
     /// Ends `owner`'s reference. The blob goes once nothing refers to it and the grace period is over.
@@ -180,4 +219,30 @@ pub enum LinkError {
     /// Its row does not read.
     #[error("the row of the message bytes is damaged")]
     Damaged,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use nightmail_engine::Space;
+
+    use super::*;
+
+    #[test]
+    fn the_next_intent_sees_what_was_added() {
+        let (key, locations) = (RowKey::new(Space::Message, *b"m"), HashMap::new());
+        let mut rows = GroupRows::default();
+        for value in [&b"one"[..], b"two"] {
+            let mut tx = Tx::new(&rows, &[], &locations, Timestamp::from_secs(1));
+            assert_eq!(tx.get(&key).ok().flatten().is_some(), value == b"two");
+            tx.add(key.clone(), value.to_vec());
+            let Tx { writes, added, .. } = tx;
+            rows.take_in(writes, added);
+            assert!(!rows.is_unchanged());
+            rows.show_added();
+        }
+        let mut tx = Tx::new(&rows, &[], &locations, Timestamp::from_secs(1));
+        assert_eq!(tx.get(&key).unwrap().unwrap(), b"two"[..]);
+    }
 }

@@ -28,9 +28,10 @@ pub struct RowWriter {
 impl RowWriter {
     /// Starts a row with its version byte.
     pub fn new(version: u8) -> Self {
-        Self {
-            bytes: vec![version],
-        }
+        // Most rows are that short, and growing octet by octet costs more than the room.
+        let mut bytes = Vec::with_capacity(64);
+        bytes.push(version);
+        Self { bytes }
     }
 
     /// Appends one byte.

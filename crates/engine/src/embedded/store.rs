@@ -13,8 +13,8 @@ use bytes::Bytes;
 use fjall::config::{BlockSizePolicy, FilterPolicy, FilterPolicyEntry};
 use fjall::config::{BloomConstructionPolicy, CompressionPolicy, PinningPolicy};
 use fjall::{
-    CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice,
-    Snapshot,
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
+    Readable, Slice, Snapshot,
 };
 use parking_lot::RwLock;
 
@@ -157,9 +157,11 @@ impl Store {
         }
     }
 
-    /// Writes `rows` as one record of the log, forced to stable storage if `synced`, and then makes them visible.
+    /// Writes `rows`, `rows_max` at most, as one record of the log, forced to stable storage if `synced`, and then makes
+    /// them visible.
     pub fn write<'a>(
         &self,
+        rows_max: usize,
         rows: impl Iterator<Item = (&'a RowKey, &'a Option<Value>)>,
         synced: bool,
     ) -> Result<(), WriteError> {
@@ -168,7 +170,8 @@ impl Store {
         } else {
             PersistMode::Buffer
         };
-        let mut batch = self.db.batch().durability(Some(mode));
+        let batch = OwnedWriteBatch::with_capacity(self.db.clone(), rows_max);
+        let mut batch = batch.durability(Some(mode));
         let mut stored = Vec::with_capacity(64);
         for (key, value) in rows {
             let keyspace = self.keyspace(key.space);

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::store::{Store, WriteError};
 use super::{Core, redo_log};
-use crate::{Batch, Check, CommitError, Durability, EngineError, RowKey, Value};
+use crate::{Batch, Check, CommitError, Durability, EngineError, RowKey, Value, Write};
 
 /// Batches written together, and the bytes of writes at which a group takes no more.
 const GROUP_BATCHES_MAX: usize = 256;
@@ -53,7 +53,9 @@ struct Trouble {
 /// Batches that are written together, and who waits for them.
 #[derive(Default)]
 struct Group {
-    /// What each changed row will hold.
+    /// The writes of a first large batch, by their keys, each of which is there once.
+    bulk: Vec<Write>,
+    /// What each changed row will hold, over those.
     overlay: BTreeMap<RowKey, Option<Value>>,
     bytes: u64,
     synced: bool,
@@ -185,7 +187,7 @@ impl Writer {
     /// Compares what `batch` expects with the store and with what the group has changed before it.
     fn check(&self, group: &Group, batch: &Batch) -> Result<(), CommitError> {
         for Check { key, expected } in &batch.checks {
-            let holds = match group.overlay.get(key) {
+            let holds = match group.get(key) {
                 Some(value) => value == expected,
                 None => {
                     let stored = self.core.read(|store| store.get(key))?;
@@ -201,10 +203,10 @@ impl Writer {
 
     fn write(&mut self, group: &Group) -> Result<(), EngineError> {
         let synced = group.synced || !group.syncs.is_empty();
-        let written = match group.overlay.is_empty() {
+        let written = match group.is_empty() {
             true if synced && self.dirty => self.with_store(Store::sync),
             true => return Ok(()),
-            false => self.with_store(|store| store.write(group.overlay.iter(), synced)),
+            false => self.with_store(|store| store.write(group.rows_max(), group.rows(), synced)),
         };
         match written {
             Ok(()) => {
@@ -250,32 +252,125 @@ impl Group {
     fn add(&mut self, batch: Batch, durability: Durability) {
         self.bytes += batch.write_bytes();
         self.synced |= durability == Durability::Synced;
-        let mut writes = batch.writes;
-        let first = self.overlay.is_empty();
-        if first && writes.len() > BATCH_IS_LARGE {
-            // The map sorts what it is made of by comparing keys, which costs little where they are in order.
-            writes.sort_by_cached_key(|write| (write.key.space, key_head(&write.key.key)));
+        match self.is_empty() && batch.writes.len() > BATCH_IS_LARGE {
+            true => self.bulk = in_order(batch.writes),
+            false => {
+                let rows = batch.writes.into_iter();
+                self.overlay
+                    .extend(rows.map(|write| (write.key, write.value)));
+            }
         }
-        let rows = writes.into_iter().map(|write| (write.key, write.value));
-        match first {
-            true => self.overlay = rows.collect(),
-            false => self.overlay.extend(rows),
-        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bulk.is_empty() && self.overlay.is_empty()
+    }
+
+    /// What a row will hold, where the group changes it.
+    fn get(&self, key: &RowKey) -> Option<&Option<Value>> {
+        self.overlay.get(key).or_else(|| {
+            let place = self.bulk.binary_search_by(|write| write.key.cmp(key));
+            Some(&self.bulk.get(place.ok()?)?.value)
+        })
+    }
+
+    fn rows_max(&self) -> usize {
+        self.bulk.len() + self.overlay.len()
+    }
+
+    /// Each changed row once.
+    fn rows(&self) -> impl Iterator<Item = (&RowKey, &Option<Value>)> {
+        let alone = self.overlay.is_empty();
+        self.bulk
+            .iter()
+            .filter(move |write| alone || !self.overlay.contains_key(&write.key))
+            .map(|write| (&write.key, &write.value))
+            .chain(&self.overlay)
     }
 }
 
-/// The beginning of a key as a number, by which keys are in order as far as it goes.
-fn key_head(key: &[u8]) -> u128 {
-    if let Some(head) = key.first_chunk() {
-        return u128::from_be_bytes(*head);
+/// Writes by their keys, the last one for each row.
+///
+/// They are not put into a map: a copy of a large mailbox has hundreds of thousands, and what counts is how much memory
+/// is touched for the first time.
+fn in_order(mut writes: Vec<Write>) -> Vec<Write> {
+    writes.sort_by_cached_key(|write| key_head(&write.key));
+    if !writes.is_sorted_by(|a, b| a.key < b.key) {
+        writes.sort_by(|a, b| a.key.cmp(&b.key));
+        writes.dedup_by(|later, kept| {
+            let same = later.key == kept.key;
+            if same {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
     }
+    writes
+}
+
+/// The space and the beginning of a key as a number, by which keys are in order as far as it goes.
+fn key_head(key: &RowKey) -> u128 {
     let mut head = [0; 16];
-    for (to, from) in head.iter_mut().zip(key) {
-        *to = *from;
-    }
+    let from = std::iter::once(key.space.number()).chain(key.key.iter().copied());
+    head.iter_mut().zip(from).for_each(|(to, from)| *to = from);
     u128::from_be_bytes(head)
 }
 
 fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::Space;
+
+    fn key(space: Space, number: u32) -> RowKey {
+        RowKey::new(space, number.to_be_bytes())
+    }
+
+    fn value(text: &str) -> Option<Value> {
+        Some(Value::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_group_that_begins_with_a_large_batch_says_what_each_row_will_hold() {
+        let mut large = Batch::new();
+        for number in (0..2000).rev() {
+            large.put(key(Space::Message, number), "first");
+            large.put(key(Space::Link, number), "first");
+        }
+        // Longer than what is compared at once.
+        let long = |last: u8| RowKey::new(Space::Message, [vec![0; 40], vec![last]].concat());
+        large.put(long(2), "long").put(long(1), "long");
+        large.delete(key(Space::Message, 7));
+        let mut small = Batch::new();
+        small.put(key(Space::Link, 9), "second");
+        small.put(key(Space::Mailbox, 1), "second");
+        let mut group = Group::default();
+        assert!(group.is_empty());
+        group.add(large, Durability::Soon);
+        group.add(small, Durability::Synced);
+        assert!(group.synced && !group.is_empty());
+        for (row, expected) in [
+            (key(Space::Message, 6), Some(value("first"))),
+            (key(Space::Message, 7), Some(None)),
+            (key(Space::Link, 9), Some(value("second"))),
+            (key(Space::Mailbox, 1), Some(value("second"))),
+            (long(1), Some(value("long"))),
+            (key(Space::Message, 2000), None),
+        ] {
+            assert_eq!(group.get(&row), expected.as_ref(), "{row:?}");
+        }
+        let mut rows: Vec<_> = group.rows().collect();
+        assert_eq!(rows.len(), 4003);
+        assert!(rows.len() <= group.rows_max());
+        rows.sort();
+        assert!(rows.is_sorted_by(|a, b| a.0 < b.0), "each once");
+        for (row, value) in rows {
+            assert_eq!(group.get(row), Some(value));
+        }
+    }
 }

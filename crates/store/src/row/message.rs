@@ -173,7 +173,8 @@ pub(crate) fn copy_of(
 }
 
 pub(crate) fn message_key(mailbox: MailboxId, uid: u32) -> RowKey {
-    let mut key = mailbox.to_be_bytes().to_vec();
+    let mut key = Vec::with_capacity(12);
+    key.extend_from_slice(&mailbox.to_be_bytes());
     key.extend_from_slice(&uid.to_be_bytes());
     RowKey {
         space: Space::Message,

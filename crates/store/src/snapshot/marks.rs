@@ -134,6 +134,8 @@ impl Chunk {
     /// The chunk after its block changed. `more` are messages that came since, ascending.
     fn changed(&self, block: Option<&Block>, more: Option<&Self>) -> Option<Self> {
         let mut builder = ChunkBuilder::new(self.number);
+        let added = more.map_or(0, |more| more.entries.len());
+        builder.entries.reserve_exact(self.entries.len() + added);
         let entries = self.iter().chain(more.into_iter().flat_map(Self::iter));
         for (uid, mark) in entries {
             match block.and_then(|block| block.get(low(uid))) {

@@ -57,6 +57,8 @@ pub(crate) fn copy(
         uids: Vec::with_capacity(messages.len()),
     };
     let now = tx.now();
+    // A row for each and a link.
+    tx.will_add(2 * messages.len());
     for message in messages {
         let (uid, modseq) = next_uid(&mut state)?;
         let (blob, size) = blob_and_size(message.row).ok_or(damaged_row())?;
@@ -67,7 +69,7 @@ pub(crate) fn copy(
             false => copy_of(message.row, modseq, now, message.flags).ok_or(damaged_row())?,
         };
         state.count_in(uid.get(), message.flags, size);
-        tx.put(message_key(target, uid.get()), row);
+        tx.add(message_key(target, uid.get()), row);
         copied.uids.push((message.uid, uid.get()));
     }
     words.write(tx);
