@@ -100,11 +100,7 @@ pub async fn serve(
         let settings = &services.config.store;
         start_maintenance(settings, &backend, admin.compactor, &shutdown, &mut tasks);
     }
-    let gate_upkeep = upkeep(Arc::clone(&services), shutdown.clone());
-    tasks.background.spawn(gate_upkeep);
-    jobs::sign_replies(&services);
-    let jobs = jobs::upkeep(Arc::clone(&services), shutdown.clone());
-    tasks.background.spawn(jobs);
+    start_upkeep(&services, &shutdown, &mut tasks);
     start_admin(admin.socket, admin.routes, &shutdown, &mut tasks);
     let outbound_tls = start_outbound_tls(&services, &backend, &shutdown, &mut tasks)?;
     if services.config.has_role(Role::Delivery) {
@@ -121,6 +117,15 @@ pub async fn serve(
     system::notify("READY=1");
     ready();
     Ok(finish(tasks, &stopper, services, backend).await)
+}
+
+/// What is done from time to time for the gate and for mailboxes.
+fn start_upkeep(services: &SharedServices, shutdown: &Shutdown, tasks: &mut Tasks) {
+    let gate = upkeep(Arc::clone(services), shutdown.clone());
+    tasks.background.spawn(gate);
+    jobs::sign_replies(services);
+    let jobs = jobs::upkeep(Arc::clone(services), shutdown.clone());
+    tasks.background.spawn(jobs);
 }
 
 /// How long a server that ends waits for a store that is away. Of what does not reach it flag changes of the last moments
