@@ -25,6 +25,13 @@ fn filled(server: &Server) -> Client {
     client
 }
 
+/// `expected` are the numbers of the messages, parted by spaces.
+fn assert_found(client: &mut Client, key: &str, expected: &str) {
+    let found = client.texts(&format!("SEARCH {key}"));
+    let expected = format!("* SEARCH {expected}");
+    assert_eq!(found, [expected.trim_end()], "{key}");
+}
+
 #[test]
 fn every_kind_of_key_finds_its_messages() {
     let server = Server::start();
@@ -72,9 +79,7 @@ fn every_kind_of_key_finds_its_messages() {
         ("OR BODY words SUBJECT lunch", "1 2"),
         ("UNSEEN TEXT needle", "3"),
     ] {
-        let found = client.texts(&format!("SEARCH {key}"));
-        let expected = format!("* SEARCH {expected}");
-        assert_eq!(found, [expected.trim_end()], "{key}");
+        assert_found(&mut client, key, expected);
     }
 }
 
@@ -101,9 +106,7 @@ fn every_occurrence_of_a_field_counts() {
         ("HEADER Subject second", "2"),
         ("HEADER Subject first", "2 3"),
     ] {
-        let found = client.texts(&format!("SEARCH {key}"));
-        let expected = format!("* SEARCH {expected}");
-        assert_eq!(found, [expected.trim_end()], "{key}");
+        assert_found(&mut client, key, expected);
     }
 }
 
