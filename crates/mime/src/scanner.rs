@@ -42,17 +42,22 @@ pub struct Limits {
     pub deliveries_max: usize,
 }
 
+impl Limits {
+    /// Those under which messages that are kept are scanned.
+    pub const DEFAULT: Self = Self {
+        header_octets_max: 256 * 1024,
+        depth_max: 100,
+        parts_max: 10_000,
+        boundary_octets_max: 256,
+        addresses_max: 2_000,
+        parameters_max: 256,
+        deliveries_max: 1000,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            header_octets_max: 256 * 1024,
-            depth_max: 100,
-            parts_max: 10_000,
-            boundary_octets_max: 256,
-            addresses_max: 2_000,
-            parameters_max: 256,
-            deliveries_max: 1000,
-        }
+        Self::DEFAULT
     }
 }
 

@@ -51,7 +51,8 @@ pub(super) async fn check(context: &AdminContext, read_blobs: bool, repair: bool
 /// Messages removed for good in one step.
 const PURGED_AT_ONCE: usize = 10_000;
 
-/// Removes deleted messages that can no longer be brought back, deletes bodies whose grace period is over, then rewrites the files that hold little else.
+/// Removes deleted messages that can no longer be brought back, deletes bodies whose grace period is over, then rewrites
+/// the files that hold little else.
 pub(super) async fn reclaim(context: &AdminContext) -> Answer {
     let engine = context.store.committer().engine();
     let options = ReclaimOptions {

@@ -8,7 +8,7 @@ use nightmail_imap::UidSet;
 use nightmail_imap::command::search::{EnvelopeField, SearchKey};
 use nightmail_imap::parse::Day;
 use nightmail_mime::search::TextSearch;
-use nightmail_mime::{KnownField, ListItem, Mailbox, Structure, Trace, charset};
+use nightmail_mime::{KnownField, Limits, ListItem, Mailbox, Structure, Trace, charset};
 use nightmail_mime::{encoded_word, header};
 use nightmail_store::{KeywordId, Mark, MessageRow};
 
@@ -16,10 +16,8 @@ use super::super::fetch::{Item, envelope};
 use super::super::flags::KeywordTable;
 use super::content::Decoded;
 
-/// As many addresses of a field are kept beside the message at most; where there are so many, there may be more.
-const ADDRESSES_KEPT: usize = 2000;
-/// Of a longer header not all fields are kept beside the message.
-const HEADER_OCTETS_READ: u64 = 256 * 1024;
+/// Of what is longer not all is kept beside the message.
+const KEPT: Limits = Limits::DEFAULT;
 
 /// What is known of a message. Each further fact costs more than the one before.
 #[derive(Clone, Copy)]
@@ -355,7 +353,7 @@ impl EnvelopeTest {
             EnvelopeField::To => &envelope.to,
             EnvelopeField::Subject => return None,
         };
-        let is_whole = list.len() < ADDRESSES_KEPT && !self.header.is_in_prefix(item);
+        let is_whole = list.len() < KEPT.addresses_max && !self.header.is_in_prefix(item);
         is_whole.then(|| text.is_in(&shown(list)))
     }
 }
@@ -363,7 +361,7 @@ impl EnvelopeTest {
 /// Whether what is kept beside the message is of all its header, which is read up to a bound.
 fn is_read_whole(item: &Item) -> bool {
     let header = &item.structure.root().header;
-    header.end.saturating_sub(header.start) <= HEADER_OCTETS_READ
+    header.end.saturating_sub(header.start) <= KEPT.header_octets_max as u64
 }
 
 /// Addresses as people write them, decoded.
