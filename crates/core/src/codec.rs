@@ -35,6 +35,7 @@ impl RowWriter {
     }
 
     /// Appends one byte.
+    #[inline]
     pub fn u8(&mut self, value: u8) -> &mut Self {
         self.bytes.push(value);
         self
@@ -59,6 +60,7 @@ impl RowWriter {
     }
 
     /// Appends a LEB128 varint.
+    #[inline]
     pub fn varint(&mut self, mut value: u64) -> &mut Self {
         while value >= 0x80 {
             self.bytes.push((value as u8) | 0x80);
@@ -108,6 +110,7 @@ impl<'a> RowReader<'a> {
     }
 
     /// Reads `len` bytes.
+    #[inline]
     pub fn fixed(&mut self, len: usize) -> Result<&'a [u8], RowError> {
         let (head, rest) = self.rest.split_at_checked(len).ok_or(RowError::Short)?;
         self.rest = rest;
@@ -120,6 +123,7 @@ impl<'a> RowReader<'a> {
     }
 
     /// Reads one byte.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, RowError> {
         Ok(u8::from_be_bytes(self.array()?))
     }
@@ -140,6 +144,7 @@ impl<'a> RowReader<'a> {
     }
 
     /// Reads a LEB128 varint.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, RowError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {

@@ -59,7 +59,7 @@ impl Default for EmbeddedOptions {
             cache_bytes: 16 << 20,
             memtable_bytes: 4 << 20,
             log_bytes: 128 << 20,
-            worker_threads: 2,
+            worker_threads: 3,
             waiting_batches_max: 1024,
         }
     }

@@ -126,12 +126,9 @@ impl Snapshot {
         self.marks.changed_since(since)
     }
 
-    /// The first message whose flags satisfy `wanted`.
-    pub fn first_where(&self, wanted: impl Fn(Flags) -> bool) -> Option<Uid> {
-        let mut marks = self.marks(0..=u32::MAX);
-        marks
-            .find(|(_, mark)| wanted(mark.flags))
-            .map(|(uid, _)| uid)
+    /// The first message without `\Seen`.
+    pub fn first_unseen(&self) -> Option<Uid> {
+        self.marks.first_unseen()
     }
 
     /// Whether a message with this UID would be in the snapshot if it were there.

@@ -152,7 +152,8 @@ async fn keywords_are_kept_per_account_and_compared_without_case() {
     };
     add(&["Work", "$Later"]).await.unwrap();
     let stored = add(&["WORK"]).await.unwrap();
-    assert_eq!(stored.rows[0].keywords.len(), 2);
+    let (_, row) = stored.rows().next().unwrap();
+    assert_eq!(row.keywords.len(), 2);
     let table = world.store.keywords(ALICE).await.unwrap();
     assert_eq!(table.names(), ["Work", "$Later"]);
 }

@@ -89,10 +89,7 @@ async fn a_large_mailbox_is_read_whole_and_kept_up_to_date() {
                 .all(|(_, mark)| mark.flags == Flags::SEEN)
         );
         assert!(snapshot.mark(7).is_none() && snapshot.mark(40_001).is_none());
-        assert_eq!(
-            snapshot.first_where(|flags| flags.contains(Flags::DELETED)),
-            None
-        );
+        assert_eq!(snapshot.first_unseen(), None);
         // Once more from the rows alone.
         world.reopen();
     }
@@ -137,7 +134,7 @@ async fn what_changed_since_is_left_alone() {
         .await
         .unwrap();
     assert_eq!(stored.modified, [2, 4]);
-    let changed: Vec<u32> = stored.rows.iter().map(|row| row.uid).collect();
+    let changed: Vec<u32> = stored.rows().flat_map(|(uids, _)| uids).collect();
     assert_eq!(changed, [1, 3, 5]);
     let flags: Vec<Flags> = world
         .content(inbox)
@@ -147,6 +144,52 @@ async fn what_changed_since_is_left_alone() {
         .collect();
     let (draft, seen) = (Flags::DRAFT, Flags::SEEN);
     assert_eq!(flags, [draft, seen, draft, seen, draft]);
+}
+
+#[tokio::test]
+async fn neighbours_that_fared_alike_are_told_as_one_and_kept_as_each_alone() {
+    let world = World::new().await;
+    let inbox = world.inbox().await;
+    fill(&world, inbox, 600).await;
+    let some: Vec<u32> = (1..=600).filter(|uid| uid % 100 == 0).collect();
+    store(&world, inbox, &some, Flags::FLAGGED).await;
+    let named: Vec<u32> = (1..=600).filter(|uid| !(40..50).contains(uid)).collect();
+    let change = update(FlagOperation::Add, Flags::FLAGGED, &[]);
+    let stored = world
+        .store
+        .store_flags(ALICE, inbox, named, change)
+        .await
+        .unwrap();
+    assert_eq!(stored.found(), 590);
+    let told: Vec<_> = stored
+        .rows()
+        .map(|(uids, row)| (uids, row.flags, row.changed))
+        .collect();
+    let (new, old) = (true, false);
+    let expected = [
+        (1..=39, new),
+        (50..=99, new),
+        (100..=100, old),
+        (101..=199, new),
+        (200..=200, old),
+        (201..=299, new),
+        (300..=300, old),
+        (301..=399, new),
+        (400..=400, old),
+        (401..=499, new),
+        (500..=500, old),
+        (501..=599, new),
+        (600..=600, old),
+    ];
+    assert_eq!(
+        told,
+        expected.map(|(uids, changed)| (uids, Flags::FLAGGED, changed))
+    );
+    for (uid, flags, _) in world.content(inbox).await {
+        let flagged = flags.contains(Flags::FLAGGED);
+        assert_eq!(flagged, !(40..50).contains(&uid), "{uid}");
+    }
+    world.assert_consistent().await;
 }
 
 #[tokio::test]

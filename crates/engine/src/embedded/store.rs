@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fjall::config::{BlockSizePolicy, FilterPolicy, FilterPolicyEntry};
-use fjall::config::{BloomConstructionPolicy, CompressionPolicy, PinningPolicy};
+use fjall::config::{
+    BloomConstructionPolicy, CompressionPolicy, PartitioningPolicy, PinningPolicy,
+};
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
     Readable, Slice, Snapshot,
@@ -72,6 +74,10 @@ impl Store {
                     .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(
                         BloomConstructionPolicy::BitsPerKey(10.0),
                     )))
+                    // In one piece, the filter or the index of a large table would be too large for the cache and be
+                    // read anew for every row.
+                    .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+                    .index_block_partitioning_policy(PartitioningPolicy::all(true))
                     .filter_block_pinning_policy(PinningPolicy::all(false))
                     .index_block_pinning_policy(PinningPolicy::all(false))
             })

@@ -216,7 +216,7 @@ impl Store {
                 // Its place in the change index stays right.
                 let gone = Change::purged(block.highest());
                 block.set(low(uid), gone);
-                tx.put(key, block.encode());
+                tx.put(key, block.encode().1);
             }
             Ok(live)
         })

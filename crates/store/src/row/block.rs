@@ -120,6 +120,14 @@ impl Block {
         }
     }
 
+    /// Notes that a message fared as `like` did.
+    pub fn set_like(&mut self, low: u8, like: u8) {
+        let place = self.places.get(usize::from(like)).copied();
+        if let (Some(slot), Some(place)) = (self.places.get_mut(usize::from(low)), place) {
+            *slot = place;
+        }
+    }
+
     /// The UIDs covered and what became of them, by the low byte.
     pub fn iter(&self) -> impl Iterator<Item = (u8, &Change)> {
         (0..=u8::MAX).filter_map(|low| Some((low, self.get(low)?)))
@@ -135,31 +143,38 @@ impl Block {
 
     fn runs(&self) -> Vec<(RangeInclusive<u8>, &Change)> {
         let mut runs: Vec<(RangeInclusive<u8>, &Change)> = Vec::new();
-        for (low, change) in self.iter() {
+        let mut first = 0;
+        for places in self.places.chunk_by(|a, b| a == b) {
+            let (from, to) = (first as u8, (first + places.len() - 1) as u8);
+            first += places.len();
+            let place = places.first().copied().unwrap_or(NONE);
+            let Some(change) = self.changes.get(usize::from(place)) else {
+                continue;
+            };
             match runs.last_mut() {
                 Some((range, same))
-                    if range.end().checked_add(1) == Some(low)
-                        && (std::ptr::eq(*same, change) || *same == change) =>
+                    if range.end().checked_add(1) == Some(from) && *same == change =>
                 {
-                    *range = *range.start()..=low;
+                    *range = *range.start()..=to;
                 }
-                _ => runs.push((low..=low, change)),
+                _ => runs.push((from..=to, change)),
             }
         }
         runs
     }
 
-    /// The byte form.
-    pub fn encode(&self) -> Vec<u8> {
-        let highest = self.highest().get();
+    /// When a message of the block changed last, and the byte form.
+    pub fn encode(&self) -> (ModSeq, Vec<u8>) {
         let runs = self.runs();
+        let modseqs = runs.iter().map(|(_, change)| change.modseq);
+        let highest = modseqs.max().unwrap_or_default();
         let mut row = RowWriter::new(VERSION);
-        row.varint(highest).varint(runs.len() as u64);
+        row.varint(highest.get()).varint(runs.len() as u64);
         for (range, change) in runs {
             row.u8(*range.start())
                 .u8(*range.end())
                 .u8(change.state())
-                .varint(highest.saturating_sub(change.modseq.get()));
+                .varint(highest.get().saturating_sub(change.modseq.get()));
             if !change.keywords.is_empty() {
                 row.varint(change.keywords.len() as u64);
                 for keyword in &change.keywords {
@@ -167,7 +182,7 @@ impl Block {
                 }
             }
         }
-        row.finish()
+        (highest, row.finish())
     }
 
     /// Reads the byte form.
@@ -176,6 +191,7 @@ impl Block {
         let highest = reader.varint()?;
         let count = reader.varint()?;
         let mut block = Self::default();
+        block.changes.reserve(WIDTH.min(count as usize));
         let mut free = 0u16;
         for place in 0..count {
             let (first, last) = (reader.u8()?, reader.u8()?);
@@ -208,14 +224,13 @@ fn read_change(reader: &mut RowReader<'_>, highest: u64) -> Result<Change, RowEr
     let modseq = highest
         .checked_sub(behind)
         .ok_or(RowError::Invalid("modseq"))?;
-    let count = match state & HAS_KEYWORDS {
-        0 => 0,
-        _ => reader.varint()?,
-    };
     let keyword = |raw| u16::try_from(raw).map_err(|_| RowError::Invalid("keyword"));
-    let keywords = (0..count)
-        .map(|_| reader.varint().and_then(keyword).map(KeywordId::new))
-        .collect::<Result<_, _>>()?;
+    let keywords = match state & HAS_KEYWORDS {
+        0 => Vec::new(),
+        _ => (0..reader.varint()?)
+            .map(|_| reader.varint().and_then(keyword).map(KeywordId::new))
+            .collect::<Result<_, _>>()?,
+    };
     Ok(Change {
         modseq: ModSeq::new(modseq),
         fate,
@@ -314,7 +329,7 @@ mod tests {
             }
             let expected: Vec<(u8, Change)> = plain.into_iter().collect();
             prop_assert_eq!(&listed(&block), &expected);
-            let read = Block::decode(&block.encode()).unwrap();
+            let read = Block::decode(&block.encode().1).unwrap();
             prop_assert_eq!(&listed(&read), &expected);
             prop_assert_eq!(read.highest(), block.highest());
             prop_assert_eq!(read.encode(), block.encode());
@@ -326,7 +341,7 @@ mod tests {
             row.extend(&bytes);
             for row in [row, bytes] {
                 if let Ok(block) = Block::decode(&row) {
-                    prop_assert_eq!(listed(&Block::decode(&block.encode()).unwrap()), listed(&block));
+                    prop_assert_eq!(listed(&Block::decode(&block.encode().1).unwrap()), listed(&block));
                 }
             }
         }
@@ -343,7 +358,7 @@ mod tests {
         let mut block = Block::default();
         (0..=u8::MAX).for_each(|low| block.set(low, seen.clone()));
         assert_eq!(block.runs().len(), 1);
-        assert!(block.encode().len() < 10);
+        assert!(block.encode().1.len() < 10);
         let expunged = Change {
             modseq: ModSeq::new(10),
             fate: Fate::Expunged,

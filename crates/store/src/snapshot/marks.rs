@@ -43,6 +43,8 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Chunk {
     number: u32,
+    /// Whether a message of it lacks `\Seen`.
+    unseen: bool,
     highest: ModSeq,
     digest: u64,
     entries: Box<[Entry]>,
@@ -59,6 +61,7 @@ pub(crate) struct Marks {
 /// Makes a chunk, message by message in ascending order.
 pub(crate) struct ChunkBuilder {
     number: u32,
+    unseen: bool,
     highest: ModSeq,
     digest: u64,
     entries: Vec<Entry>,
@@ -69,6 +72,7 @@ impl ChunkBuilder {
     pub fn new(number: u32) -> Self {
         Self {
             number,
+            unseen: false,
             highest: ModSeq::default(),
             digest: 0,
             entries: Vec::new(),
@@ -92,6 +96,7 @@ impl ChunkBuilder {
 
     fn push(&mut self, uid: u32, flags: Flags, keywords: &[KeywordId], modseq: ModSeq, size: u32) {
         let words = self.words_place(keywords);
+        self.unseen |= !flags.contains(Flags::SEEN);
         self.highest = self.highest.max(modseq);
         self.digest = self.digest.wrapping_add(digest(uid, flags));
         self.entries.push(Entry {
@@ -122,6 +127,7 @@ impl ChunkBuilder {
     pub fn finish(self) -> Option<Chunk> {
         (!self.entries.is_empty()).then(|| Chunk {
             number: self.number,
+            unseen: self.unseen,
             highest: self.highest,
             digest: self.digest,
             entries: self.entries.into(),
@@ -232,6 +238,14 @@ impl Marks {
             .flat_map(|chunk| chunk.iter())
             .filter(move |(uid, _)| uids.contains(uid))
             .filter_map(|(uid, mark)| Some((Uid::new(uid)?, mark)))
+    }
+
+    /// The first message without `\Seen`.
+    pub fn first_unseen(&self) -> Option<Uid> {
+        let mut chunks = self.chunks.iter();
+        let mut messages = chunks.find(|chunk| chunk.unseen)?.iter();
+        let (uid, _) = messages.find(|(_, mark)| !mark.flags.contains(Flags::SEEN))?;
+        Uid::new(uid)
     }
 
     /// The messages that changed after `since`, ascending.

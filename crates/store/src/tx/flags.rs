@@ -1,5 +1,7 @@
 //! STORE: flags and keywords of messages.
 
+use std::ops::RangeInclusive;
+
 use nightmail_commit::Tx;
 use nightmail_core::{Flags, ModSeq};
 
@@ -7,6 +9,9 @@ use super::marks::{Live, OpenBlock, by_block};
 use super::{Applied, get_state, intern_keywords, put_state};
 use crate::row::{Change, Fate, KeywordId, low};
 use crate::snapshot::Snapshot;
+
+/// Steps that are remembered: messages mostly have few different flags.
+const STEPS_MAX: usize = 64;
 
 /// What STORE does with the flags it names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,31 +44,60 @@ pub struct FlagUpdate {
     pub unchanged_since: Option<ModSeq>,
 }
 
-/// A message's flags after STORE.
+/// The flags of messages after STORE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFlags {
-    /// The message.
-    pub uid: u32,
-    /// Its system flags now.
+    /// Their system flags now.
     pub flags: Flags,
-    /// Its keywords now.
+    /// Their keywords now.
     pub keywords: Vec<KeywordId>,
-    /// When the message last changed.
+    /// When they last changed.
     pub modseq: ModSeq,
-    /// Whether this STORE changed it; all that it changed share one `modseq`.
+    /// Whether this STORE changed them; all that it changed share one `modseq`.
     pub changed: bool,
 }
 
 /// What became of the messages that STORE named. Those that are not there are in neither list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// The messages that have the flags now, ascending.
-    pub rows: Vec<StoredFlags>,
+    kinds: Vec<StoredFlags>,
+    /// UIDs in a row and their place in `kinds`, ascending.
+    runs: Vec<(RangeInclusive<u32>, usize)>,
     /// Those left alone because they had changed, ascending.
     pub modified: Vec<u32>,
 }
 
-/// Changes the flags of the messages of `uids` that exist. A message whose flags stay as they were is not written.
+impl Stored {
+    /// The messages that have the flags now, ascending, those in a row that fared alike as one.
+    pub fn rows(&self) -> impl Iterator<Item = (RangeInclusive<u32>, &StoredFlags)> {
+        let rows = self.runs.iter();
+        rows.filter_map(|(uids, kind)| Some((uids.clone(), self.kinds.get(*kind)?)))
+    }
+
+    /// How many messages were there.
+    pub fn found(&self) -> usize {
+        let runs = self.runs.iter().map(|(uids, _)| uids.clone().count());
+        runs.sum::<usize>() + self.modified.len()
+    }
+
+    /// The modification sequence of what was changed; none where nothing was.
+    pub fn modseq(&self) -> Option<ModSeq> {
+        let changed = self.kinds.iter().find(|kind| kind.changed);
+        changed.map(|kind| kind.modseq)
+    }
+
+    fn push(&mut self, uid: u32, kind: usize) {
+        match self.runs.last_mut() {
+            Some((run, of)) if *of == kind && run.end().checked_add(1) == Some(uid) => {
+                *run = *run.start()..=uid;
+            }
+            _ => self.runs.push((uid..=uid, kind)),
+        }
+    }
+}
+
+/// Changes the flags of the messages of `uids`, which ascend, that exist. A message whose flags stay as they were is
+/// not written.
 ///
 /// What `snapshot`, any of the mailbox, says of a message as it came need not be read again.
 pub fn store_flags(
@@ -76,11 +110,12 @@ pub fn store_flags(
     let mut state = get_state(tx, mailbox)?;
     let keywords = intern_keywords(tx, state.account, &update.keywords)?;
     let modseq = state.highest_modseq.next();
+    let mut steps = Steps::new(update.step(Flags::EMPTY, &[], &keywords));
     let mut stored = Stored::default();
-    stored.rows.reserve(uids.len());
     for (number, uids) in by_block(uids) {
         let mut open = OpenBlock::read(tx, mailbox, number)?;
-        let before = stored.rows.len();
+        let mut changed = false;
+        steps.leave_block();
         for uid in uids {
             let Some(live) = open.live(tx, snapshot, *uid)? else {
                 continue;
@@ -92,17 +127,24 @@ pub fn store_flags(
                 stored.modified.push(*uid);
                 continue;
             }
-            let old = live.flags;
-            let row = update.apply(*uid, live, &keywords, modseq);
-            if row.changed {
+            let (old, was) = (live.flags, live.modseq);
+            let step = steps.of(&live, |live| {
+                update.step(live.flags, &live.keywords, &keywords)
+            });
+            if step.changes() {
+                changed = true;
                 state.count_flags_out(*uid, old);
-                state.count_flags_in(*uid, row.flags);
-                open.block.set(low(*uid), row.change());
+                state.count_flags_in(*uid, step.flags);
+                match step.like.replace(low(*uid)) {
+                    Some(like) => open.block.set_like(low(*uid), like),
+                    None => open.block.set(low(*uid), step.change(modseq)),
+                }
             }
-            stored.rows.push(row);
+            let modseq = if step.changes() { modseq } else { was };
+            let kind = step.kind(modseq, &mut stored.kinds);
+            stored.push(*uid, kind);
         }
-        let rows = stored.rows.get(before..).unwrap_or_default();
-        if rows.iter().any(|row| row.changed) {
+        if changed {
             state.highest_modseq = modseq;
             open.write(tx);
         }
@@ -113,21 +155,94 @@ pub fn store_flags(
     Ok(stored)
 }
 
-impl StoredFlags {
-    fn change(&self) -> Change {
+/// What a change of flags makes of messages with the same ones.
+struct Step {
+    old: (Flags, Vec<KeywordId>),
+    flags: Flags,
+    keywords: Vec<KeywordId>,
+    /// A message of the block that has made it.
+    like: Option<u8>,
+    /// The modification sequence of those told last, and their place among what is told.
+    told: Option<(ModSeq, usize)>,
+}
+
+impl Step {
+    fn is_of(&self, live: &Live<'_>) -> bool {
+        self.old.0 == live.flags && *self.old.1 == *live.keywords
+    }
+
+    fn changes(&self) -> bool {
+        self.flags != self.old.0 || self.keywords != self.old.1
+    }
+
+    fn change(&self, modseq: ModSeq) -> Change {
         Change {
-            modseq: self.modseq,
+            modseq,
             fate: Fate::Live,
             flags: self.flags,
             keywords: self.keywords.clone(),
         }
     }
+
+    /// The place among `kinds` of messages after this step that changed last at `modseq`.
+    fn kind(&mut self, modseq: ModSeq, kinds: &mut Vec<StoredFlags>) -> usize {
+        if let Some((_, place)) = self.told.filter(|(of, _)| *of == modseq) {
+            return place;
+        }
+        let place = kinds.len();
+        kinds.push(StoredFlags {
+            flags: self.flags,
+            keywords: self.keywords.clone(),
+            modseq,
+            changed: self.changes(),
+        });
+        self.told = Some((modseq, place));
+        place
+    }
+}
+
+/// The steps made so far, so that each is thought out once, not for every message.
+struct Steps {
+    last: Step,
+    others: Vec<Step>,
+}
+
+impl Steps {
+    fn new(first: Step) -> Self {
+        Self {
+            last: first,
+            others: Vec::new(),
+        }
+    }
+
+    fn of<'a>(&mut self, live: &Live<'a>, new: impl FnOnce(&Live<'a>) -> Step) -> &mut Step {
+        // Neighbours are mostly alike.
+        if !self.last.is_of(live) {
+            let known = self.others.iter().position(|step| step.is_of(live));
+            let step = match known {
+                Some(place) => self.others.swap_remove(place),
+                None => new(live),
+            };
+            if self.others.len() >= STEPS_MAX {
+                self.others.clear();
+            }
+            self.others.push(std::mem::replace(&mut self.last, step));
+        }
+        &mut self.last
+    }
+
+    fn leave_block(&mut self) {
+        let others = self.others.iter_mut();
+        others.for_each(|step| step.like = None);
+        self.last.like = None;
+    }
 }
 
 impl FlagUpdate {
-    /// A message after the change, which happens at `modseq` if it changes anything.
-    fn apply(&self, uid: u32, live: Live<'_>, named: &[KeywordId], modseq: ModSeq) -> StoredFlags {
-        let mut keywords = live.keywords.to_vec();
+    /// What the change makes of messages that have `flags` and `keywords`; `named` are the keywords that it names.
+    fn step(&self, flags: Flags, keywords: &[KeywordId], named: &[KeywordId]) -> Step {
+        let old = (flags, keywords.to_vec());
+        let mut keywords = keywords.to_vec();
         let flags = match self.operation {
             FlagOperation::Replace => {
                 keywords = named.to_vec();
@@ -140,26 +255,25 @@ impl FlagUpdate {
                 if replaced {
                     keywords = named.to_vec();
                 }
-                (live.flags & !among) | (self.flags & among)
+                (flags & !among) | (self.flags & among)
             }
             FlagOperation::Add => {
                 keywords.extend_from_slice(named);
                 keywords.sort_unstable();
                 keywords.dedup();
-                live.flags | self.flags
+                flags | self.flags
             }
             FlagOperation::Remove => {
                 keywords.retain(|keyword| !named.contains(keyword));
-                live.flags & !self.flags
+                flags & !self.flags
             }
         };
-        let changed = flags != live.flags || keywords != *live.keywords;
-        StoredFlags {
-            uid,
+        Step {
+            old,
             flags,
             keywords,
-            modseq: if changed { modseq } else { live.modseq },
-            changed,
+            like: None,
+            told: None,
         }
     }
 }

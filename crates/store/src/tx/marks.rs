@@ -53,7 +53,7 @@ impl OpenBlock {
 
     /// Writes the block and its place in the change index.
     pub fn write(self, tx: &mut Tx<'_>) {
-        let highest = self.block.highest();
+        let (highest, row) = self.block.encode();
         if let Some(was) = self.was.filter(|was| *was != highest) {
             tx.delete(change_key(self.mailbox, was, self.number));
         }
@@ -61,7 +61,7 @@ impl OpenBlock {
             let key = change_key(self.mailbox, highest, self.number);
             tx.put(key, crate::row::PRESENT);
         }
-        tx.put(block_key(self.mailbox, self.number), self.block.encode());
+        tx.put(block_key(self.mailbox, self.number), row);
     }
 
     /// A message of the block as it is now, unless it is gone.

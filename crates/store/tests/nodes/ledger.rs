@@ -4,6 +4,7 @@
 //! (an operation whose outcome is not known) is open to the judgement too.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use nightmail_core::{AccountId, MailboxId, ModSeq};
 use nightmail_store::StoredFlags;
@@ -82,13 +83,15 @@ impl Ledger {
         assert!(self.removed.insert(place), "{place:?} removed twice");
     }
 
-    pub fn store(&mut self, mailbox: MailboxId, stored: StoredFlags) {
-        let kept = self
-            .stored
-            .entry((mailbox, stored.uid))
-            .or_insert_with(|| stored.clone());
-        if kept.modseq < stored.modseq {
-            *kept = stored;
+    pub fn store(&mut self, mailbox: MailboxId, uids: RangeInclusive<u32>, stored: &StoredFlags) {
+        for uid in uids {
+            let kept = self
+                .stored
+                .entry((mailbox, uid))
+                .or_insert_with(|| stored.clone());
+            if kept.modseq < stored.modseq {
+                kept.clone_from(stored);
+            }
         }
     }
 

@@ -243,11 +243,11 @@ impl Session {
             Ok(stored) => {
                 assert!(unchanged_since.is_some() || stored.modified.is_empty());
                 let mut ledger = self.world.ledger.lock();
-                for stored in stored.rows {
+                for (uids, stored) in stored.rows() {
                     if stored.changed {
                         ledger.claim(mailbox, stored.modseq, operation);
                     }
-                    ledger.store(mailbox, stored);
+                    ledger.store(mailbox, uids, stored);
                 }
             }
             Err(error) => self.excuse(&error, passing),

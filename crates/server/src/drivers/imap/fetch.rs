@@ -176,8 +176,8 @@ impl ImapSession {
         let stored = self
             .change_flags(&uids, FlagOperation::Add, Flags::SEEN, Vec::new(), None)
             .await;
-        let rows = match stored {
-            Ok(stored) => stored.rows,
+        let stored = match stored {
+            Ok((stored, _)) => stored,
             Err(Failure::Store(error, _)) => {
                 warn!(session = %self.id, %error, "messages could not be marked as seen");
                 return Ok(());
@@ -185,12 +185,14 @@ impl ImapSession {
             Err(failure) => return Err(failure),
         };
         let mut items = batch.iter_mut();
-        for row in rows {
-            if let Some(item) = items.find(|item| item.uid.get() == row.uid) {
-                item.flags_changed = row.changed;
-                item.row.flags = row.flags;
-                item.row.keywords = row.keywords;
-                item.row.modseq = row.modseq;
+        for (uids, row) in stored.rows() {
+            for uid in uids {
+                if let Some(item) = items.find(|item| item.uid.get() == uid) {
+                    item.flags_changed = row.changed;
+                    item.row.flags = row.flags;
+                    item.row.keywords.clone_from(&row.keywords);
+                    item.row.modseq = row.modseq;
+                }
             }
         }
         Ok(())

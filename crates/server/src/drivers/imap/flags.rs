@@ -1,5 +1,6 @@
 //! Flags and keywords: the account's table of keywords, and STORE (RFC 3501 §6.4.6).
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use nightmail_core::{AccountId, Flags, ModSeq, Uid};
 use nightmail_imap::command::store::FlagChange;
 use nightmail_imap::io::{FlagsRow, Telling};
 use nightmail_imap::{Answer, FlagList, Input, Keyword, UidSet};
-use nightmail_store::{FlagOperation, FlagUpdate, KeywordId, Keywords, Rights, StoredFlags};
+use nightmail_store::{FlagOperation, FlagUpdate, KeywordId, Keywords, Rights, Stored};
 use tracing::warn;
 
 use super::ImapSession;
@@ -126,22 +127,22 @@ impl ImapSession {
         let mut modified = UidSet::default();
         for chunk in wanted.chunks(STORE_CHUNK) {
             let keywords = keywords.clone();
-            let stored = self
+            let (stored, still_alone) = self
                 .change_flags(chunk, operation, list.flags, keywords, unchanged_since)
                 .await?;
-            found += stored.rows.len() + stored.modified.len();
-            alone &= stored.alone;
-            modseq = stored.modseq.or(modseq);
+            found += stored.found();
+            alone &= still_alone;
+            modseq = stored.modseq().or(modseq);
             let left = stored.modified.iter();
             left.filter_map(|uid| Uid::new(*uid))
                 .for_each(|uid| modified.insert(uid));
             match telling {
                 Telling::ModSeq if alone => {
                     let all = unchanged_since.is_some();
-                    self.tell_modseqs(&stored.rows, all, transport).await?;
+                    self.tell_modseqs(&stored, all, transport).await?;
                 }
                 Telling::Nothing if alone => {}
-                _ => self.tell_stored(&stored.rows, transport).await?,
+                _ => self.tell_stored(&stored, transport).await?,
             }
         }
         self.tell_new_keywords(&list).await?;
@@ -173,7 +174,7 @@ impl ImapSession {
         Ok((operation, list))
     }
 
-    /// Changes flags in one step.
+    /// Changes flags in one step. Says also whether nobody else has changed the mailbox since the machine was told last.
     pub(super) async fn change_flags(
         &mut self,
         uids: &[u32],
@@ -181,7 +182,7 @@ impl ImapSession {
         flags: Flags,
         keywords: Vec<String>,
         unchanged_since: Option<ModSeq>,
-    ) -> Result<Stored, Failure> {
+    ) -> Result<(Stored, bool), Failure> {
         let (account, mailbox) = (self.current()?.owner, self.current()?.mailbox);
         let update = FlagUpdate {
             operation,
@@ -194,28 +195,21 @@ impl ImapSession {
             .store_flags(account, mailbox, uids.to_vec(), update)
             .await
             .map_err(Failure::of_selected)?;
-        let nightmail_store::Stored { rows, modified } = stored;
         let selected = self.current_mut()?;
-        let changed = rows.iter().find(|row| row.changed);
-        let modseq = changed.map(|row| row.modseq);
+        let modseq = stored.modseq();
         let alone = modseq.is_none_or(|modseq| selected.note_own_change(modseq));
-        Ok(Stored {
-            rows,
-            modseq,
-            alone,
-            modified,
-        })
+        Ok((stored, alone))
     }
 
     /// Tells the modification sequences of what was changed, or of all that was looked at.
     async fn tell_modseqs(
         &mut self,
-        rows: &[StoredFlags],
+        stored: &Stored,
         all: bool,
         transport: &mut Transport,
     ) -> Result<(), Failure> {
         let now = Instant::now();
-        for (modseq, uids) in by_modseq(rows, all) {
+        for (modseq, uids) in by_modseq(stored, all) {
             let answer = Answer::StoreModSeq { uids, modseq };
             self.machine.handle(now, Input::Answer(answer));
             if self.machine.output_is_full() {
@@ -227,25 +221,25 @@ impl ImapSession {
 
     async fn tell_stored(
         &mut self,
-        rows: &[StoredFlags],
+        stored: &Stored,
         transport: &mut Transport,
     ) -> Result<(), Failure> {
-        let ids = rows.iter().flat_map(|row| &row.keywords);
+        let ids = stored.rows().flat_map(|(_, row)| &row.keywords);
         let table = self.keywords_with(ids.copied()).await?;
         let now = Instant::now();
-        for row in rows {
-            let Some(uid) = Uid::new(row.uid) else {
-                continue;
-            };
-            let row = FlagsRow {
-                uid,
-                flags: table.flag_list(row.flags, &row.keywords),
-                modseq: row.modseq,
-            };
-            self.machine
-                .handle(now, Input::Answer(Answer::StoreRow(row)));
-            if self.machine.output_is_full() {
-                self.drain(transport).await?;
+        for (uids, row) in stored.rows() {
+            let flags = table.flag_list(row.flags, &row.keywords);
+            for uid in uids.filter_map(Uid::new) {
+                let row = FlagsRow {
+                    uid,
+                    flags: flags.clone(),
+                    modseq: row.modseq,
+                };
+                self.machine
+                    .handle(now, Input::Answer(Answer::StoreRow(row)));
+                if self.machine.output_is_full() {
+                    self.drain(transport).await?;
+                }
             }
         }
         Ok(())
@@ -274,24 +268,18 @@ impl ImapSession {
 
 /// Messages that follow each other and have a modification sequence in common; of those that did not change, only where
 /// `all` are wanted.
-fn by_modseq(rows: &[StoredFlags], all: bool) -> Vec<(ModSeq, UidSet)> {
-    let mut runs: Vec<(ModSeq, UidSet)> = Vec::new();
-    for row in rows.iter().filter(|row| all || row.changed) {
-        match runs.last_mut() {
-            Some((modseq, uids)) if *modseq == row.modseq => uids.extend(Uid::new(row.uid)),
-            _ => runs.push((row.modseq, Uid::new(row.uid).into_iter().collect())),
-        }
-    }
-    runs
-}
-
-/// What a change of flags came to.
-pub(super) struct Stored {
-    pub(super) rows: Vec<StoredFlags>,
-    /// The modification sequence of what was changed; none where nothing was.
-    pub(super) modseq: Option<ModSeq>,
-    /// Whether nobody else has changed the mailbox since the machine was told last.
-    pub(super) alone: bool,
-    /// Messages left as they are because they had changed.
-    pub(super) modified: Vec<u32>,
+fn by_modseq(stored: &Stored, all: bool) -> Vec<(ModSeq, UidSet)> {
+    let wanted: Vec<_> = stored
+        .rows()
+        .filter(|(_, row)| all || row.changed)
+        .map(|(uids, row)| (row.modseq, uids))
+        .collect();
+    let runs = wanted.chunk_by(|(one, _), (next, _)| one == next);
+    let ends =
+        |uids: &RangeInclusive<u32>| Some((Uid::new(*uids.start())?, Uid::new(*uids.end())?));
+    let set = |run: &[(ModSeq, RangeInclusive<u32>)]| {
+        UidSet::from_ranges(run.iter().filter_map(|(_, uids)| ends(uids)))
+    };
+    runs.filter_map(|run| Some((run.first()?.0, set(run))))
+        .collect()
 }

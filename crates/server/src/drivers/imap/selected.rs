@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nightmail_commit::{Subscription, Topic};
-use nightmail_core::{AccountId, Flags, MailboxId, ModSeq, Uid, UidValidity};
+use nightmail_core::{AccountId, MailboxId, ModSeq, Uid, UidValidity};
 use nightmail_imap::io::{FlagsRow, MailboxUpdate, Resync, Selected as Opened};
 use nightmail_imap::{Answer, Input, MailboxName, UidSet};
 use nightmail_store::{Changes, MailboxState, Rights, Snapshot, StoreError};
@@ -320,7 +320,7 @@ impl ImapSession {
 fn first_unseen(snapshot: &Snapshot, state: &MailboxState) -> Option<Uid> {
     match state.unseen {
         0 => None,
-        _ => snapshot.first_where(|flags| !flags.contains(Flags::SEEN)),
+        _ => snapshot.first_unseen(),
     }
 }
 
