@@ -44,7 +44,8 @@ impl Table {
 
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        let cells = cells.into_iter().map(|cell| visible(&cell));
+        self.rows.push(cells.collect());
     }
 
     /// The table as text; a table without rows is its heading alone.
@@ -79,7 +80,8 @@ impl Fields {
 
     /// Adds a field.
     pub(crate) fn add(&mut self, name: &str, value: impl ToString) -> &mut Self {
-        self.rows.push((name.to_owned(), value.to_string()));
+        self.rows
+            .push((name.to_owned(), visible(&value.to_string())));
         self
     }
 
@@ -98,6 +100,12 @@ impl Fields {
     }
 }
 
+/// A text without what would move a terminal's cursor or begin a line: strangers choose subjects, names and replies.
+pub(crate) fn visible(text: &str) -> String {
+    let shown = |char: char| if char.is_control() { ' ' } else { char };
+    text.chars().map(shown).collect()
+}
+
 /// `yes` or `no`.
 pub(crate) const fn yes(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
@@ -113,6 +121,18 @@ mod tests {
         table.row(["é".to_owned(), "10".to_owned()]);
         table.row(["longer".to_owned(), String::new()]);
         assert_eq!(table.render(), "NAME    N\né       10\nlonger\n");
+    }
+
+    #[test]
+    fn what_strangers_chose_cannot_drive_the_terminal() {
+        let hostile = "a\u{1b}[2J\r\nb\u{9b}31m";
+        let mut table = Table::new(&["S"]);
+        table.row([hostile.to_owned()]);
+        let mut fields = Fields::new();
+        fields.add("s", hostile);
+        for text in [table.render(), fields.render()] {
+            assert!(text.ends_with("a [2J  b 31m\n"), "{text:?}");
+        }
     }
 
     #[test]

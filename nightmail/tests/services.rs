@@ -243,6 +243,8 @@ fn deleted_messages_come_back_until_their_time_is_over() {
     let listed = site.admin(&["mailbox", "undelete", ALICE, "--list"]);
     assert_eq!(listed["items"].as_array().unwrap().len(), 2);
     assert_eq!(listed["items"][0]["mailbox"], "INBOX");
+    assert_eq!(listed["items"][0]["subject"], "one");
+    assert_eq!(listed["items"][1]["subject"], "two");
     let later = site.admin(&["mailbox", "undelete", ALICE, "--since", "2099-01-01"]);
     assert!(later["items"].as_array().unwrap().is_empty());
     let back = site.admin(&["mailbox", "undelete", ALICE, "INBOX", "--into", "Trash"]);

@@ -138,6 +138,9 @@ pub struct DeletedView {
     /// When it was deleted; only where messages are listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
+    /// Its subject; only where messages are listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// The folder it is in now; only where messages were brought back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_to: Option<String>,

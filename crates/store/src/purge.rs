@@ -5,14 +5,16 @@
 use std::time::Duration;
 
 use nightmail_commit::{Abort, Intent};
-use nightmail_core::{AccountId, MailboxId, ModSeq, Timestamp};
+use nightmail_core::{AccountId, BlobId, MailboxId, ModSeq, Timestamp};
 use nightmail_engine::{KeyRange, Order, RowKey, Space};
+use nightmail_mime::encoded_word::decode_words;
 
 use crate::error::StoreError;
 use crate::messages::block_keys;
 use crate::row::{
-    Leave, LogEntry, doomed_key, doomed_prefix, expunge_range, mailbox_key, message_key,
-    message_range, parse_change_key, parse_message_key, parse_purge_key, purge_range, usage_key,
+    Leave, LogEntry, MessageRow, doomed_key, doomed_prefix, expunge_range, mailbox_key,
+    message_key, message_range, parse_change_key, parse_message_key, parse_purge_key, purge_range,
+    usage_key,
 };
 use crate::snapshot::PAGE;
 use crate::store::Store;
@@ -70,6 +72,29 @@ impl Store {
             }
         }
         Ok(deleted)
+    }
+
+    /// The subjects of messages that were expunged, in their order; empty where there is none.
+    pub async fn deleted_subjects(&self, deleted: &[Deleted]) -> Found<Vec<String>> {
+        let mut subjects = Vec::with_capacity(deleted.len());
+        for page in deleted.chunks(PAGE) {
+            let keys = page.iter().map(|one| message_key(one.mailbox, one.uid));
+            let rows = self.engine().get_many(&keys.collect::<Vec<_>>()).await?;
+            let rows = rows.into_iter().map(|row| match row {
+                Some(row) => Ok(Some(MessageRow::decode(&row)?.blob)),
+                // Purged meanwhile.
+                None => Ok(None),
+            });
+            let blobs: Vec<Option<BlobId>> = rows.collect::<Found<_>>()?;
+            let known: Vec<BlobId> = blobs.iter().copied().flatten().collect();
+            let mut structures = self.structures(&known).await?.into_iter();
+            for blob in blobs {
+                let structure = blob.and_then(|_| structures.next()).unwrap_or_default();
+                let subject = structure.message.envelope.subject.unwrap_or_default();
+                subjects.push(decode_words(&subject));
+            }
+        }
+        Ok(subjects)
     }
 
     async fn deleted_uids(

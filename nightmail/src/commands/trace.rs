@@ -3,7 +3,7 @@
 use clap::Args;
 use nightmail_admin::{AdminRequest, EventView, TracedView};
 
-use crate::output::Table;
+use crate::output::{Table, visible};
 
 #[derive(Debug, Args)]
 pub(crate) struct TraceArgs {
@@ -63,12 +63,12 @@ fn life(message: &TracedView) -> String {
 fn heading(message: &TracedView) -> String {
     let mut heading = "message".to_owned();
     if let Some(id) = &message.message_id {
-        heading.push_str(&format!(" {id}"));
+        heading.push_str(&format!(" {}", visible(id)));
     }
     let mut senders = message.events.iter().filter_map(|it| it.sender.as_deref());
     match senders.next() {
         Some("") => heading.push_str(" from <>"),
-        Some(sender) => heading.push_str(&format!(" from {sender}")),
+        Some(sender) => heading.push_str(&format!(" from {}", visible(sender))),
         None => {}
     }
     let mut ids: Vec<&str> = Vec::new();

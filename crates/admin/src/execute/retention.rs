@@ -99,10 +99,13 @@ async fn deleted(
 ) -> Answer {
     let names = names(context, account).await?;
     let found = context.store.deleted(account, mailbox, since).await?;
-    let items = found.into_iter().map(|deleted| DeletedView {
+    let subjects = context.store.deleted_subjects(&found).await?;
+    let items = found.into_iter().zip(subjects);
+    let items = items.map(|(deleted, subject)| DeletedView {
         mailbox: names.get(&deleted.mailbox).cloned().unwrap_or_default(),
         uid: deleted.uid,
         at: Some(deleted.at.to_string()),
+        subject: Some(subject),
         restored_to: None,
     });
     Ok(AdminResponse::Deleted {
@@ -149,6 +152,7 @@ async fn undelete(
             mailbox,
             uid: message.old_uid,
             at: None,
+            subject: None,
         }
     });
     Ok(AdminResponse::Undeleted {

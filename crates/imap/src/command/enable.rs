@@ -25,6 +25,7 @@ pub(crate) fn run(session: &mut Session, names: &[String]) {
             .iter()
             .any(|name| name.eq_ignore_ascii_case(capability))
     };
+    let counted = session.enabled().has(Extension::Condstore);
     let mut answer = String::from("* ENABLED");
     for extension in Extension::ALL.into_iter().filter(wanted) {
         let name = extension.capability();
@@ -36,5 +37,8 @@ pub(crate) fn run(session: &mut Session, names: &[String]) {
     let out = session.text();
     out.put_slice(answer.as_bytes());
     out.put_slice(b"\r\n");
+    if !counted && session.enabled().has(Extension::Condstore) {
+        session.tell_highest_modseq();
+    }
     session.ok("Enabled");
 }

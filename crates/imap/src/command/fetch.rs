@@ -346,7 +346,7 @@ pub(crate) fn run(session: &mut Session, fetch: Fetch) {
         items.push(FetchItem::ModSeq);
     }
     if items.contains(&FetchItem::ModSeq) {
-        session.enable(Extension::Condstore);
+        session.enable_condstore();
     }
     let Some(uids) = session.resolve(&messages) else {
         return;

@@ -364,7 +364,7 @@ pub(super) fn begin(session: &mut Session, charset: Charset, key: &SearchKey<Sea
         return false;
     }
     if key.has_modseq() {
-        session.enable(Extension::Condstore);
+        session.enable_condstore();
     }
     true
 }

@@ -4,7 +4,6 @@
 use bytes::{BufMut, BytesMut};
 
 use super::Command;
-use crate::enabled::Extension;
 use crate::io::{Answer, Ask, StatusData};
 use crate::name::MailboxName;
 use crate::parse::{ParseError, Parser, Result};
@@ -118,7 +117,7 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Command> {
 /// Asking for HIGHESTMODSEQ enables CONDSTORE (RFC 7162 §3.1).
 pub(super) fn enable_by_use(session: &mut Session, items: &[StatusItem]) {
     if items.contains(&StatusItem::HighestModSeq) {
-        session.enable(Extension::Condstore);
+        session.enable_condstore();
     }
 }
 

@@ -80,7 +80,7 @@ pub(crate) fn run(session: &mut Session, store: Store) {
         hint: 0,
     };
     if store.unchanged_since.is_some() {
-        session.enable(Extension::Condstore);
+        session.enable_condstore();
     }
     // News that waits would be stale once this is done, so the new flags are told instead.
     let silent = store.silent && !session.view().is_some_and(|view| view.has_news_of(&uids));

@@ -29,17 +29,19 @@ impl Session {
     }
 
     /// Enables an extension; says whether it was not enabled before.
-    pub(crate) fn enable(&mut self, extension: Extension) -> bool {
-        let counted = self.enabled.has(Extension::Condstore);
-        let new = self.enabled.enable(extension);
-        if !counted && self.enabled.has(Extension::Condstore) {
+    pub(crate) const fn enable(&mut self, extension: Extension) -> bool {
+        self.enabled.enable(extension)
+    }
+
+    /// Enables CONDSTORE for a client that uses it.
+    pub(crate) fn enable_condstore(&mut self) {
+        if self.enable(Extension::Condstore) {
             self.tell_highest_modseq();
         }
-        new
     }
 
     /// Where a client begins to count in a mailbox that is open already, it learns from where (RFC 7162 §3.1).
-    fn tell_highest_modseq(&mut self) {
+    pub(crate) fn tell_highest_modseq(&mut self) {
         if let Some(modseq) = self.view().map(View::told_modseq) {
             let out = self.text();
             write::display(

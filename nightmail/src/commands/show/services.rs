@@ -60,10 +60,11 @@ pub(super) fn retention(view: &RetentionView) -> String {
 
 /// Messages that can be brought back.
 pub(super) fn deleted(items: &[DeletedView]) -> String {
-    let mut table = Table::new(&["MAILBOX", "UID", "DELETED"]);
+    let mut table = Table::new(&["MAILBOX", "UID", "DELETED", "SUBJECT"]);
     for view in items {
         let at = view.at.clone().unwrap_or_default();
-        table.row([view.mailbox.clone(), view.uid.to_string(), at]);
+        let subject = view.subject.clone().unwrap_or_default();
+        table.row([view.mailbox.clone(), view.uid.to_string(), at, subject]);
     }
     table.render()
 }
