@@ -1,6 +1,6 @@
 //! Flags, keywords, modification sequence and size of every message of a mailbox, in memory.
 //!
-//! Kept in chunks of 256 UIDs that snapshots share, so that a change copies one chunk. A message costs 16 bytes.
+//! Kept in chunks of 256 UIDs that snapshots share, so that a change copies one chunk. A message costs 12 bytes.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -29,11 +29,26 @@ impl Mark<'_> {
     }
 }
 
+/// A message of a chunk.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    modseq: ModSeq,
+    /// How far its modification sequence is above the chunk's lowest; [`LATE`] where it stands apart.
+    since: u32,
     size: u32,
     /// Place in `Chunk::words`; zero for none.
+    words: u16,
+    low: u8,
+    flags: Flags,
+}
+
+/// The modification sequence of a message is so far above those of its neighbours that it is in `Chunk::late`.
+const LATE: u32 = u32::MAX;
+
+/// A message of a chunk that is being made.
+#[derive(Clone, Copy)]
+struct Gathered {
+    modseq: ModSeq,
+    size: u32,
     words: u16,
     low: u8,
     flags: Flags,
@@ -45,9 +60,12 @@ pub(crate) struct Chunk {
     number: u32,
     /// Whether a message of it lacks `\Seen`.
     unseen: bool,
+    lowest: ModSeq,
     highest: ModSeq,
     digest: u64,
     entries: Box<[Entry]>,
+    /// By the low byte of their UIDs.
+    late: Box<[(u8, ModSeq)]>,
     /// The sets of keywords there are, the empty one first where there are others.
     words: Box<[Box<[KeywordId]>]>,
 }
@@ -64,7 +82,7 @@ pub(crate) struct ChunkBuilder {
     unseen: bool,
     highest: ModSeq,
     digest: u64,
-    entries: Vec<Entry>,
+    entries: Vec<Gathered>,
     words: Vec<Box<[KeywordId]>>,
 }
 
@@ -99,7 +117,7 @@ impl ChunkBuilder {
         self.unseen |= !flags.contains(Flags::SEEN);
         self.highest = self.highest.max(modseq);
         self.digest = self.digest.wrapping_add(digest(uid, flags));
-        self.entries.push(Entry {
+        self.entries.push(Gathered {
             modseq,
             size,
             words,
@@ -125,12 +143,30 @@ impl ChunkBuilder {
 
     /// The chunk, unless it is empty.
     pub fn finish(self) -> Option<Chunk> {
-        (!self.entries.is_empty()).then(|| Chunk {
+        let gathered = &self.entries;
+        let lowest = gathered.iter().map(|message| message.modseq).min()?;
+        let since = |modseq: ModSeq| {
+            let since = modseq.get().saturating_sub(lowest.get());
+            u32::try_from(since).unwrap_or(LATE)
+        };
+        let late = gathered
+            .iter()
+            .filter(|message| since(message.modseq) == LATE);
+        let entries = gathered.iter().map(|message| Entry {
+            since: since(message.modseq),
+            size: message.size,
+            words: message.words,
+            low: message.low,
+            flags: message.flags,
+        });
+        Some(Chunk {
             number: self.number,
             unseen: self.unseen,
+            lowest,
             highest: self.highest,
             digest: self.digest,
-            entries: self.entries.into(),
+            entries: entries.collect(),
+            late: late.map(|message| (message.low, message.modseq)).collect(),
             words: self.words.into(),
         })
     }
@@ -179,12 +215,22 @@ impl Chunk {
 
     fn mark(&self, entry: &Entry) -> Mark<'_> {
         let keywords = self.words.get(usize::from(entry.words));
+        let modseq = match entry.since {
+            LATE => self.late_modseq(entry.low),
+            since => ModSeq::new(self.lowest.get() + u64::from(since)),
+        };
         Mark {
-            modseq: entry.modseq,
+            modseq,
             flags: entry.flags,
             keywords: keywords.map_or(&[], |words| words),
             size: entry.size,
         }
+    }
+
+    fn late_modseq(&self, low: u8) -> ModSeq {
+        let place = self.late.binary_search_by_key(&low, |(of, _)| *of);
+        let found = place.ok().and_then(|place| self.late.get(place));
+        found.map_or(self.highest, |(_, modseq)| *modseq)
     }
 
     fn get(&self, low: u8) -> Option<Mark<'_>> {
@@ -200,7 +246,7 @@ impl Chunk {
 
     fn bytes(&self) -> usize {
         let words: usize = self.words.iter().map(|set| 16 + 2 * set.len()).sum();
-        size_of::<Self>() + size_of_val(&*self.entries) + words
+        size_of::<Self>() + size_of_val(&*self.entries) + size_of_val(&*self.late) + words
     }
 }
 
@@ -330,9 +376,46 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert_eq!(size_of::<Entry>(), 16);
+        assert_eq!(size_of::<Entry>(), 12);
         let marks = Marks::new((0..40).map(|number| chunk(number * 256..number * 256 + 256)));
-        assert!(marks.bytes() < 40 * 256 * 18, "{}", marks.bytes());
+        assert!(marks.bytes() < 40 * 256 * 14, "{}", marks.bytes());
+    }
+
+    #[test]
+    fn modification_sequences_may_be_far_apart() {
+        let modseqs = [
+            5,
+            u64::from(u32::MAX) + 4,
+            u64::from(u32::MAX) + 5,
+            u64::MAX,
+            7,
+        ];
+        let mut builder = ChunkBuilder::new(0);
+        for (uid, modseq) in (1..).zip(modseqs) {
+            let base = Base {
+                modseq: ModSeq::new(modseq),
+                ..base(Flags::SEEN, &[])
+            };
+            builder.add(uid, &base, None);
+        }
+        let marks = Marks::new(builder.finish());
+        for (uid, modseq) in (1..).zip(modseqs) {
+            assert_eq!(marks.get(uid).unwrap().modseq.get(), modseq);
+        }
+    }
+
+    #[test]
+    fn the_first_message_that_nobody_saw_is_found() {
+        let unseen = |uid: u32| {
+            let mut builder = ChunkBuilder::new(block_of(uid));
+            builder.add(uid - 1, &base(Flags::SEEN, &[]), None);
+            builder.add(uid, &base(Flags::DRAFT, &[]), None);
+            builder.finish().unwrap()
+        };
+        let mut chunks = vec![chunk(1..=255), chunk(256..=300)];
+        assert_eq!(Marks::new(chunks.split_off(1)).first_unseen(), None);
+        chunks.extend([unseen(600), unseen(900)]);
+        assert_eq!(Marks::new(chunks).first_unseen(), Uid::new(600));
     }
 
     #[test]
