@@ -28,6 +28,9 @@ use crate::{EngineError, Key, KeyRange, Order, RowKey, Space, Value};
 const UNWRITTEN_TABLES_MAX: usize = 2;
 const UNMERGED_TABLES_MAX: usize = 16;
 const LOG_BYTES_MIN: u64 = 64 << 20;
+/// Bytes at which a block of a table ends. It may exceed them by a row and should still fit the 8 KiB that allocators
+/// have pieces of: the next larger ones would waste a fifth of the cache's memory.
+const BLOCK_BYTES: u32 = 7 * 1024 + 512;
 
 /// An open store.
 pub(super) struct Store {
@@ -69,7 +72,7 @@ impl Store {
                 KeyspaceCreateOptions::default()
                     .max_memtable_size(options.memtable_bytes)
                     .manual_journal_persist(true)
-                    .data_block_size_policy(BlockSizePolicy::all(8 * 1024))
+                    .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
                     .data_block_compression_policy(CompressionPolicy::disabled())
                     .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(
                         BloomConstructionPolicy::BitsPerKey(10.0),
