@@ -47,7 +47,8 @@ pub struct EmbeddedOptions {
     pub memtable_bytes: u64,
     /// Bytes of log kept on disk before tables are written to shorten it; at least 64 MiB.
     pub log_bytes: u64,
-    /// Threads that write and merge tables.
+    /// Threads that write and merge tables. The first of several writes only, and with two it would hand each merge that
+    /// waits for the other round and round, at the cost of a core.
     pub worker_threads: usize,
     /// Batches that may wait for the writer; more callers wait in line.
     pub waiting_batches_max: usize,
