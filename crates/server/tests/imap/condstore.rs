@@ -5,7 +5,8 @@ use crate::harness::{Client, Server};
 /// The modification sequence of a message.
 fn modseq(client: &mut Client, seq: u32) -> u64 {
     let told = client.texts(&format!("FETCH {seq} (MODSEQ)"));
-    number_after(&told[0], "MODSEQ (")
+    // Before it comes what the mailbox stands at, where the session begins to count with this command.
+    number_after(told.last().unwrap(), "MODSEQ (")
 }
 
 pub fn number_after(text: &str, word: &str) -> u64 {
