@@ -169,6 +169,14 @@ pub(crate) fn astring(out: &mut BytesMut, text: &str) {
     out.put_slice(text.as_bytes());
 }
 
+/// What the modification sequence of the open mailbox stands at (RFC 7162 §3.1.2.1).
+pub(crate) fn highest_modseq(out: &mut BytesMut, modseq: ModSeq) {
+    display(
+        out,
+        format_args!("* OK [HIGHESTMODSEQ {modseq}] Highest\r\n"),
+    );
+}
+
 /// Text as a string: quoted where it may be, else a literal.
 pub(crate) fn text(out: &mut BytesMut, text: &str, utf8: bool) {
     let quotable = |c: char| matches!(c, ' '..='~') || utf8 && !c.is_control() && !c.is_ascii();

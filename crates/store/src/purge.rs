@@ -45,6 +45,8 @@ pub struct Deleted {
     pub uid: u32,
     /// When it was expunged.
     pub at: Timestamp,
+    /// Its bytes.
+    pub blob: BlobId,
 }
 
 impl Store {
@@ -68,7 +70,12 @@ impl Store {
             for uids in self.deleted_uids(mailbox, since).await? {
                 let (at, uids) = uids;
                 let there = self.expunged_rows(mailbox, uids).await?;
-                deleted.extend(there.into_iter().map(|uid| Deleted { mailbox, uid, at }));
+                deleted.extend(there.into_iter().map(|(uid, blob)| Deleted {
+                    mailbox,
+                    uid,
+                    at,
+                    blob,
+                }));
             }
         }
         Ok(deleted)
@@ -78,21 +85,12 @@ impl Store {
     pub async fn deleted_subjects(&self, deleted: &[Deleted]) -> Found<Vec<String>> {
         let mut subjects = Vec::with_capacity(deleted.len());
         for page in deleted.chunks(PAGE) {
-            let keys = page.iter().map(|one| message_key(one.mailbox, one.uid));
-            let rows = self.engine().get_many(&keys.collect::<Vec<_>>()).await?;
-            let rows = rows.into_iter().map(|row| match row {
-                Some(row) => Ok(Some(MessageRow::decode(&row)?.blob)),
-                // Purged meanwhile.
-                None => Ok(None),
-            });
-            let blobs: Vec<Option<BlobId>> = rows.collect::<Found<_>>()?;
-            let known: Vec<BlobId> = blobs.iter().copied().flatten().collect();
-            let mut structures = self.structures(&known).await?.into_iter();
-            for blob in blobs {
-                let structure = blob.and_then(|_| structures.next()).unwrap_or_default();
+            let blobs: Vec<BlobId> = page.iter().map(|one| one.blob).collect();
+            let structures = self.structures(&blobs).await?.into_iter();
+            subjects.extend(structures.map(|structure| {
                 let subject = structure.message.envelope.subject.unwrap_or_default();
-                subjects.push(decode_words(&subject));
-            }
+                decode_words(&subject)
+            }));
         }
         Ok(subjects)
     }
@@ -115,14 +113,17 @@ impl Store {
         Ok(found)
     }
 
-    /// Those of `uids`, which left the mailbox, whose rows are still there.
-    async fn expunged_rows(&self, mailbox: MailboxId, uids: Vec<u32>) -> Found<Vec<u32>> {
+    /// Those of `uids`, which left the mailbox, whose rows are still there, and their blobs.
+    async fn expunged_rows(&self, mailbox: MailboxId, uids: Vec<u32>) -> Found<Vec<(u32, BlobId)>> {
         let mut there = Vec::new();
         for page in uids.chunks(PAGE) {
             let keys: Vec<_> = page.iter().map(|uid| message_key(mailbox, *uid)).collect();
             let rows = self.engine().get_many(&keys).await?;
-            let found = page.iter().zip(rows).filter(|(_, row)| row.is_some());
-            there.extend(found.map(|(uid, _)| *uid));
+            for (uid, row) in page.iter().zip(rows) {
+                if let Some(row) = row {
+                    there.push((*uid, MessageRow::decode(&row)?.blob));
+                }
+            }
         }
         Ok(there)
     }

@@ -127,10 +127,7 @@ fn write_selected(session: &mut Session, selected: &Selected, view: &View, name:
         format_args!("* OK [UIDVALIDITY {validity}] UIDs valid\r\n"),
     );
     write::display(out, format_args!("* OK [UIDNEXT {next}] Next UID\r\n"));
-    write::display(
-        out,
-        format_args!("* OK [HIGHESTMODSEQ {modseq}] Highest\r\n"),
-    );
+    write::highest_modseq(out, modseq);
     write::display(
         out,
         format_args!("* OK [MAILBOXID (M{id:016x})] Mailbox\r\n"),

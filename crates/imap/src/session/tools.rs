@@ -43,11 +43,7 @@ impl Session {
     /// Where a client begins to count in a mailbox that is open already, it learns from where (RFC 7162 §3.1).
     pub(crate) fn tell_highest_modseq(&mut self) {
         if let Some(modseq) = self.view().map(View::told_modseq) {
-            let out = self.text();
-            write::display(
-                out,
-                format_args!("* OK [HIGHESTMODSEQ {modseq}] Highest\r\n"),
-            );
+            write::highest_modseq(self.text(), modseq);
         }
     }
 
